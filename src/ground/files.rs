@@ -1,0 +1,84 @@
+//! All file access that must be atomic or must explain itself: reads that name
+//! the path, writes that appear whole or not at all.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+/// A failed file operation, with what was attempted and on what.
+#[derive(Debug, thiserror::Error)]
+#[error("could not {action} `{}`", path.display())]
+pub struct FileError {
+    /// What was attempted: `read`, `write`, `create`.
+    pub action: &'static str,
+    /// The path as given.
+    pub path: PathBuf,
+    /// The system's answer.
+    #[source]
+    pub source: io::Error,
+}
+
+impl FileError {
+    /// Turns an [`io::Error`] into a [`FileError`]: for `map_err`.
+    pub fn with(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self { action, path: path.to_owned(), source }
+    }
+
+    /// Whether the file was not there.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        self.source.kind() == io::ErrorKind::NotFound
+    }
+}
+
+/// Reads a whole file as UTF-8.
+///
+/// # Errors
+/// [`FileError`] if it cannot be read or is not UTF-8.
+pub fn read_text(path: &Path) -> Result<String, FileError> {
+    fs::read_to_string(path).map_err(FileError::with("read", path))
+}
+
+/// Reads a whole file.
+///
+/// # Errors
+/// [`FileError`] if it cannot be read.
+pub fn read_bytes(path: &Path) -> Result<Vec<u8>, FileError> {
+    fs::read(path).map_err(FileError::with("read", path))
+}
+
+/// Makes a folder and those above it; one that is there already is fine.
+///
+/// # Errors
+/// [`FileError`] if it cannot be made.
+pub fn create_folder(path: &Path) -> Result<(), FileError> {
+    fs::create_dir_all(path).map_err(FileError::with("create", path))
+}
+
+/// Writes a file so that a reader sees the old content or the whole new one:
+/// a temporary file beside it, synced, renamed, and the folder synced.
+///
+/// # Errors
+/// [`FileError`] if any step fails; the old content is then still there.
+pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    let folder = path.parent().unwrap_or_else(|| Path::new("."));
+    create_folder(folder)?;
+    let name = path.file_name().and_then(|n| n.to_str()).unwrap_or("file");
+    let temporary = folder.join(format!(".{name}.{}.tmp", std::process::id()));
+    let written = fs::File::create(&temporary).and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.sync_all()
+    });
+    written.map_err(FileError::with("write", &temporary))?;
+    publish(&temporary, path)
+}
+
+/// Renames a finished, synced file to its final name and syncs the folder.
+///
+/// # Errors
+/// [`FileError`] if the rename or the sync fails.
+pub fn publish(from: &Path, to: &Path) -> Result<(), FileError> {
+    fs::rename(from, to).map_err(FileError::with("publish", to))?;
+    let folder = to.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    fs::File::open(folder).and_then(|f| f.sync_all()).map_err(FileError::with("sync", folder))
+}

@@ -1,0 +1,169 @@
+//! BLAKE3 content hashes, written as 64 lower-case hexadecimal digits.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// A BLAKE3 hash.
+///
+/// - Displays and serialises as exactly 64 lower-case hexadecimal digits.
+/// - Parsing and deserialising refuse anything else.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ContentHash([u8; 32]);
+
+/// A text that is not a [`ContentHash`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is not a hash of 64 lower-case hexadecimal digits")]
+pub struct ParseHashError {
+    text: String,
+}
+
+impl ContentHash {
+    /// The hash of some bytes.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(*blake3::hash(bytes).as_bytes())
+    }
+
+    /// The raw 32 bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// The first 12 digits, for people.
+    #[must_use]
+    pub fn short(&self) -> String {
+        self.to_string().chars().take(12).collect()
+    }
+}
+
+impl From<[u8; 32]> for ContentHash {
+    fn from(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+}
+
+impl fmt::Display for ContentHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for ContentHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ContentHash({self})")
+    }
+}
+
+impl FromStr for ContentHash {
+    type Err = ParseHashError;
+
+    fn from_str(text: &str) -> Result<Self, ParseHashError> {
+        let refused = || ParseHashError { text: text.to_owned() };
+        if text.len() != 64 || !text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+            return Err(refused());
+        }
+        let hash = blake3::Hash::from_hex(text).map_err(|_| refused())?;
+        Ok(Self(*hash.as_bytes()))
+    }
+}
+
+impl Serialize for ContentHash {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for ContentHash {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// An incremental hasher whose fields cannot run into one another: every
+/// variable-length field is preceded by its length.
+#[derive(Clone, Default)]
+pub struct Hasher(blake3::Hasher);
+
+impl Hasher {
+    /// A hasher for values of one purpose; different purposes never collide.
+    #[must_use]
+    pub fn new(purpose: &str) -> Self {
+        let mut hasher = Self(blake3::Hasher::new());
+        hasher.field(purpose.as_bytes());
+        hasher
+    }
+
+    /// Adds one field, with its length.
+    pub fn field(&mut self, bytes: &[u8]) -> &mut Self {
+        self.0.update(&(bytes.len() as u64).to_le_bytes());
+        self.0.update(bytes);
+        self
+    }
+
+    /// Adds bytes without a length: for streams of fixed-width values.
+    pub fn raw(&mut self, bytes: &[u8]) -> &mut Self {
+        self.0.update(bytes);
+        self
+    }
+
+    /// The hash of all that was added.
+    #[must_use]
+    pub fn finish(&self) -> ContentHash {
+        ContentHash(*self.0.finalize().as_bytes())
+    }
+}
+
+/// JSON with the keys of every object sorted and no white space: equal values
+/// give equal texts, whatever the order of their keys was.
+#[must_use]
+pub fn canonical_json(value: &Value) -> String {
+    fn sorted(value: &Value) -> Value {
+        match value {
+            Value::Object(map) => {
+                let mut keys: Vec<_> = map.iter().collect();
+                keys.sort_by(|a, b| a.0.cmp(b.0));
+                Value::Object(keys.into_iter().map(|(k, v)| (k.clone(), sorted(v))).collect())
+            }
+            Value::Array(items) => Value::Array(items.iter().map(sorted).collect()),
+            other => other.clone(),
+        }
+    }
+    sorted(value).to_string()
+}
+
+/// The hash of a JSON value's canonical text.
+#[must_use]
+pub fn hash_json(value: &Value) -> ContentHash {
+    ContentHash::of(canonical_json(value).as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn hashes_round_trip_and_refuse_other_texts() {
+        let hash = ContentHash::of(b"song");
+        assert_eq!(hash.to_string().parse(), Ok(hash));
+        assert!("ab".parse::<ContentHash>().is_err());
+        assert!(hash.to_string().to_uppercase().parse::<ContentHash>().is_err());
+    }
+
+    #[test]
+    fn fields_do_not_run_into_one_another() {
+        let one = Hasher::new("t").field(b"ab").field(b"c").finish();
+        let other = Hasher::new("t").field(b"a").field(b"bc").finish();
+        assert_ne!(one, other);
+    }
+
+    #[test]
+    fn the_order_of_keys_does_not_matter_and_the_order_of_items_does() {
+        assert_eq!(hash_json(&json!({"a": 1, "b": {"c": 2, "d": 3}})), hash_json(&json!({"b": {"d": 3, "c": 2}, "a": 1})));
+        assert_ne!(hash_json(&json!([1, 2])), hash_json(&json!([2, 1])));
+    }
+}

@@ -1,0 +1,17 @@
+//! The ground that every layer stands on: hashes, files, the clock, names,
+//! seeds and user-facing problems. Knows nothing of stages or tables.
+
+mod clock;
+mod environment;
+pub mod files;
+mod hash;
+mod names;
+mod problem;
+mod seed;
+
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use environment::{Environment, MissingVariable};
+pub use hash::{ContentHash, Hasher, ParseHashError, canonical_json, hash_json};
+pub use names::{InstanceId, NameError, check_name};
+pub use problem::{Location, Problem, Problems, closest};
+pub use seed::Seed;

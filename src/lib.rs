@@ -1,0 +1,12 @@
+//! Refrain: stages declared in YAML form a cached DAG; every stage's result is
+//! a content-hashed Parquet artifact, and only what is invalidated runs again.
+//!
+//! The modules stand in layers (see `ARCHITECTURE.md`); each may use only what
+//! stands below it, and `tests/it/layers.rs` keeps it so.
+
+pub mod ground;
+pub mod kinds;
+pub mod model;
+pub mod stage;
+pub mod table;
+pub mod web;

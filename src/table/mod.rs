@@ -1,0 +1,237 @@
+//! Tables in memory: Arrow record batches with one schema, and typed access to
+//! their columns by name. Files and Polars are the submodules' part.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, Float32Array, Float64Array, Int64Array, ListArray, RecordBatch, StringArray};
+use arrow::compute::{cast, concat_batches};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+
+/// What can go wrong with a table.
+#[derive(Debug, thiserror::Error)]
+pub enum TableError {
+    /// A column was asked for that the table does not have.
+    #[error("there is no column `{column}`; the columns are {}", columns.join(", "))]
+    NoColumn {
+        /// The name asked for.
+        column: String,
+        /// The names there are.
+        columns: Vec<String>,
+    },
+    /// A column cannot be read as the type asked for.
+    #[error("column `{column}` is {actual}, not {expected}")]
+    WrongType {
+        /// The column's name.
+        column: String,
+        /// Its type.
+        actual: String,
+        /// The type asked for.
+        expected: &'static str,
+    },
+    /// A column that must be complete has nulls.
+    #[error("column `{column}` has {nulls} nulls")]
+    Nulls {
+        /// The column's name.
+        column: String,
+        /// How many.
+        nulls: usize,
+    },
+    /// Arrow refused.
+    #[error("could not {action} the table")]
+    Arrow {
+        /// What was attempted.
+        action: &'static str,
+        /// Arrow's reason.
+        #[source]
+        source: arrow::error::ArrowError,
+    },
+    /// Parquet refused.
+    #[error("could not {action} Parquet")]
+    Parquet {
+        /// What was attempted.
+        action: &'static str,
+        /// Parquet's reason.
+        #[source]
+        source: parquet::errors::ParquetError,
+    },
+    /// Polars refused.
+    #[error("{0}")]
+    Polars(String),
+    /// A file could not be read or written.
+    #[error(transparent)]
+    File(#[from] crate::ground::files::FileError),
+}
+
+/// Rows under one schema.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Table {
+    schema: SchemaRef,
+    batches: Vec<RecordBatch>,
+}
+
+impl Table {
+    /// A table of batches that all have `schema`.
+    #[must_use]
+    pub fn new(schema: SchemaRef, batches: Vec<RecordBatch>) -> Self {
+        Self { schema, batches }
+    }
+
+    /// A table from columns of equal length; every column is nullable.
+    ///
+    /// # Errors
+    /// [`TableError::Arrow`] if the lengths differ.
+    pub fn of_columns<N: Into<String>>(columns: impl IntoIterator<Item = (N, ArrayRef)>) -> Result<Self, TableError> {
+        let (fields, arrays): (Vec<_>, Vec<_>) = columns
+            .into_iter()
+            .map(|(name, array)| (Field::new(name, array.data_type().clone(), true), array))
+            .unzip();
+        let schema = Arc::new(Schema::new(fields));
+        let batch = RecordBatch::try_new(Arc::clone(&schema), arrays)
+            .map_err(|source| TableError::Arrow { action: "assemble", source })?;
+        Ok(Self { schema, batches: vec![batch] })
+    }
+
+    /// The columns' names and types.
+    #[must_use]
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// The rows, in order.
+    #[must_use]
+    pub fn batches(&self) -> &[RecordBatch] {
+        &self.batches
+    }
+
+    /// How many rows there are.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.batches.iter().map(RecordBatch::num_rows).sum()
+    }
+
+    /// The columns' names, in order.
+    #[must_use]
+    pub fn column_names(&self) -> Vec<String> {
+        self.schema.fields().iter().map(|f| f.name().clone()).collect()
+    }
+
+    /// Whether there is a column of that name.
+    #[must_use]
+    pub fn has_column(&self, name: &str) -> bool {
+        self.schema.column_with_name(name).is_some()
+    }
+
+    /// The named columns, in the order asked for.
+    ///
+    /// # Errors
+    /// [`TableError::NoColumn`] for the first that is missing.
+    pub fn select<S: AsRef<str>>(&self, names: &[S]) -> Result<Self, TableError> {
+        let indices = names.iter().map(|name| self.index_of(name.as_ref())).collect::<Result<Vec<_>, _>>()?;
+        let refused = |source| TableError::Arrow { action: "select columns of", source };
+        let schema = Arc::new(self.schema.project(&indices).map_err(refused)?);
+        let batches = self.batches.iter().map(|b| b.project(&indices)).collect::<Result<_, _>>().map_err(refused)?;
+        Ok(Self { schema, batches })
+    }
+
+    /// All rows in one batch.
+    ///
+    /// # Errors
+    /// [`TableError::Arrow`] if they do not fit in one.
+    pub fn single_batch(&self) -> Result<RecordBatch, TableError> {
+        match self.batches.as_slice() {
+            [one] => Ok(one.clone()),
+            many => concat_batches(&self.schema, many).map_err(|source| TableError::Arrow { action: "join the parts of", source }),
+        }
+    }
+
+    /// One whole column.
+    ///
+    /// # Errors
+    /// [`TableError::NoColumn`] if it is missing.
+    pub fn column(&self, name: &str) -> Result<ArrayRef, TableError> {
+        self.index_of(name)?;
+        let one = self.select(&[name])?.single_batch()?;
+        Ok(Arc::clone(one.column(0)))
+    }
+
+    /// A text column; other types that have a text form are cast.
+    ///
+    /// # Errors
+    /// [`TableError::NoColumn`], or [`TableError::WrongType`] if it cannot be cast.
+    pub fn strings(&self, name: &str) -> Result<StringArray, TableError> {
+        Ok(self.cast_to(name, &DataType::Utf8, "text")?.as_string::<i32>().clone())
+    }
+
+    /// An integer column, as 64 bits.
+    ///
+    /// # Errors
+    /// [`TableError::NoColumn`], or [`TableError::WrongType`] if it is not of integers.
+    pub fn integers(&self, name: &str) -> Result<Int64Array, TableError> {
+        Ok(self.cast_to(name, &DataType::Int64, "integers")?.as_primitive().clone())
+    }
+
+    /// A column of numbers, as 64-bit floats.
+    ///
+    /// # Errors
+    /// [`TableError::NoColumn`], or [`TableError::WrongType`] if it is not of numbers.
+    pub fn floats(&self, name: &str) -> Result<Float64Array, TableError> {
+        Ok(self.cast_to(name, &DataType::Float64, "numbers")?.as_primitive().clone())
+    }
+
+    /// A column of vectors (lists of numbers), as a list of 32-bit floats.
+    ///
+    /// # Errors
+    /// [`TableError::NoColumn`], or [`TableError::WrongType`] if it is not of lists of numbers.
+    pub fn vectors(&self, name: &str) -> Result<(ListArray, Float32Array), TableError> {
+        let of = DataType::List(Arc::new(Field::new("item", DataType::Float32, true)));
+        let lists = self.cast_to(name, &of, "lists of numbers")?.as_list::<i32>().clone();
+        let values = lists.values().as_primitive().clone();
+        Ok((lists, values))
+    }
+
+    fn index_of(&self, name: &str) -> Result<usize, TableError> {
+        self.schema
+            .index_of(name)
+            .map_err(|_| TableError::NoColumn { column: name.to_owned(), columns: self.column_names() })
+    }
+
+    fn cast_to(&self, name: &str, to: &DataType, expected: &'static str) -> Result<ArrayRef, TableError> {
+        let column = self.column(name)?;
+        let wrong = || TableError::WrongType { column: name.to_owned(), actual: column.data_type().to_string(), expected };
+        let cast_column = cast(&column, to).map_err(|_| wrong())?;
+        if cast_column.null_count() == column.null_count() { Ok(cast_column) } else { Err(wrong()) }
+    }
+}
+
+/// Refuses a column with nulls: for those that must be complete.
+///
+/// # Errors
+/// [`TableError::Nulls`] with the count.
+pub fn complete<A: Array>(name: &str, array: A) -> Result<A, TableError> {
+    match array.null_count() {
+        0 => Ok(array),
+        nulls => Err(TableError::Nulls { column: name.to_owned(), nulls }),
+    }
+}
+
+/// Reads a Parquet file, or only some of its columns, in the order asked for.
+///
+/// # Errors
+/// [`TableError`] if it cannot be read or a column is missing.
+pub fn read_parquet(path: &std::path::Path, columns: Option<&[String]>) -> Result<Table, TableError> {
+    use parquet::arrow::ProjectionMask;
+    use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+    let refused = |source| TableError::Parquet { action: "read", source };
+    let file = std::fs::File::open(path).map_err(crate::ground::files::FileError::with("read", path))?;
+    let mut builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(refused)?;
+    if let Some(columns) = columns {
+        let mask = ProjectionMask::columns(builder.parquet_schema(), columns.iter().map(String::as_str));
+        builder = builder.with_projection(mask);
+    }
+    let reader = builder.with_batch_size(65_536).build().map_err(refused)?;
+    let schema = arrow::array::RecordBatchReader::schema(&reader);
+    let batches = reader.collect::<Result<_, _>>().map_err(|source| TableError::Arrow { action: "read", source })?;
+    let table = Table::new(schema, batches);
+    columns.map_or(Ok(table.clone()), |columns| table.select(columns))
+}
