@@ -1,7 +1,11 @@
 //! The only HTTP client: limiters, retries, the memo of answers, and the
 //! providers' parsers. Knows nothing of stages.
 
+mod limits;
+
 use std::time::Duration;
+
+pub use limits::{BudgetSettings, LimiterSettings};
 
 /// Placeholder until the client lands.
 #[derive(Debug, thiserror::Error)]

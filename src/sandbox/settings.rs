@@ -1,0 +1,63 @@
+//! The shape of `sandbox:` in a pipeline.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A world to generate, and how its servers behave.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SandboxSettings {
+    /// The world's seed; 0 if not given.
+    #[serde(default)]
+    pub seed: u64,
+    /// How many listeners there are.
+    #[serde(default = "default_users")]
+    pub users: usize,
+    /// How many songs there are; with a catalog, how many of its songs at most.
+    #[serde(default)]
+    pub songs: Option<usize>,
+    /// A CSV file whose songs the world is made over.
+    #[serde(default)]
+    pub catalog: Option<PathBuf>,
+    /// The catalog's column of artists: `artistName` or `artists` is found by itself.
+    #[serde(default)]
+    pub artist_column: Option<String>,
+    /// The catalog's column of titles: `trackName` or `track_name` is found by itself.
+    #[serde(default)]
+    pub title_column: Option<String>,
+    /// Loved tracks per listener, on average.
+    #[serde(default = "default_loved")]
+    pub loved_per_user: usize,
+    /// Share of requests that fail as real servers fail, 0 to 1.
+    #[serde(default)]
+    pub faults: f64,
+    /// Requests per second that each provider's server allows before it answers 429; none if not given.
+    #[serde(default)]
+    pub per_second: Option<f64>,
+}
+
+fn default_users() -> usize {
+    600
+}
+
+fn default_loved() -> usize {
+    30
+}
+
+impl Default for SandboxSettings {
+    fn default() -> Self {
+        Self {
+            seed: 0,
+            users: default_users(),
+            songs: None,
+            catalog: None,
+            artist_column: None,
+            title_column: None,
+            loved_per_user: default_loved(),
+            faults: 0.0,
+            per_second: None,
+        }
+    }
+}
