@@ -7,6 +7,7 @@
 pub mod ground;
 pub mod kinds;
 pub mod model;
+pub mod pipeline;
 pub mod sandbox;
 pub mod stage;
 pub mod table;
