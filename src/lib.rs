@@ -4,9 +4,11 @@
 //! The modules stand in layers (see `ARCHITECTURE.md`); each may use only what
 //! stands below it, and `tests/it/layers.rs` keeps it so.
 
+pub mod engine;
 pub mod ground;
 pub mod kinds;
 pub mod model;
+pub mod pipeline;
 pub mod sandbox;
 pub mod stage;
 pub mod table;
