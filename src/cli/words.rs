@@ -1,8 +1,7 @@
-//! Which pipeline and which stage the user means: `[FILE] [STAGE]` words,
-//! defaults, and `stage@VARIANT#SEED.output`.
+//! Which pipeline and which stage the user means: `[FILE] [STAGE]` words and
+//! defaults. What a stage's reference means is the engine's part.
 
 use std::ffi::OsString;
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::errors::Mistake;
@@ -59,73 +58,6 @@ pub(super) fn pipeline_file(named: Option<PathBuf>) -> Result<PathBuf, Mistake> 
     })
 }
 
-/// A stage, perhaps one of its instances, perhaps one of its outputs, as a
-/// user writes it: `stage[@VARIANT][#SEED][.output]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct StageReference {
-    pub(super) stage: String,
-    pub(super) variant: Option<String>,
-    pub(super) seed: Option<u64>,
-    pub(super) output: Option<String>,
-}
-
-impl StageReference {
-    /// Reads a reference. Variants may have dots in their names, so `variants`
-    /// (those of the pipeline) and `outputs` (those of the stage) tell
-    /// `train@V2.1` from `train@V2.curve`.
-    ///
-    /// # Errors
-    /// [`Mistake`] if the seed is no number.
-    pub(super) fn parse(text: &str, variants: &[String]) -> Result<Self, Mistake> {
-        let (before_seed, after_seed) = text.split_once('#').map_or((text, None), |(a, b)| (a, Some(b)));
-        let (stage, variant) = before_seed.split_once('@').map_or((before_seed, None), |(a, b)| (a, Some(b)));
-        let mut output = None;
-        let mut seed = None;
-        if let Some(tail) = after_seed {
-            let (number, rest) = tail.split_once('.').map_or((tail, None), |(a, b)| (a, Some(b)));
-            let number = number.parse().map_err(|_| {
-                Mistake::new(format!("`{number}` in `{text}` is no seed")).hint("a seed is a whole number: `train@V1#2`")
-            })?;
-            (seed, output) = (Some(number), rest.map(str::to_owned));
-        }
-        let mut variant = variant.map(str::to_owned);
-        if let Some(name) = &variant
-            && output.is_none()
-            && !variants.contains(name)
-            && let Some((front, back)) = name.rsplit_once('.')
-            && variants.iter().any(|known| known == front)
-        {
-            output = Some(back.to_owned());
-            variant = Some(front.to_owned());
-        }
-        let mut stage = stage.to_owned();
-        if variant.is_none()
-            && let Some((front, back)) = stage.clone().split_once('.')
-        {
-            // A stage's name has no dot: what follows one is an output.
-            output = Some(back.to_owned());
-            front.clone_into(&mut stage);
-        }
-        Ok(Self { stage, variant, seed, output })
-    }
-}
-
-impl fmt::Display for StageReference {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.stage)?;
-        if let Some(variant) = &self.variant {
-            write!(f, "@{variant}")?;
-        }
-        if let Some(seed) = self.seed {
-            write!(f, "#{seed}")?;
-        }
-        if let Some(output) = &self.output {
-            write!(f, ".{output}")?;
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -142,21 +74,5 @@ mod tests {
         assert_eq!(words(&["x", "p.yml"]).unwrap().file, Some("p.yml".into()));
         assert!(words(&["a.yaml", "b.yaml"]).is_err());
         assert!(words(&["a", "b"]).is_err());
-    }
-
-    #[test]
-    fn dots_in_variants_are_told_from_outputs() {
-        let variants = ["V2.1".to_owned(), "V2".to_owned()];
-        let parse = |text: &str| StageReference::parse(text, &variants).unwrap();
-        assert_eq!(parse("train@V2.1").variant.as_deref(), Some("V2.1"));
-        assert_eq!(parse("train@V2.1").output, None);
-        assert_eq!(parse("train@V2.1.curve").output.as_deref(), Some("curve"));
-        assert_eq!(parse("train@V2.curve").variant.as_deref(), Some("V2"));
-        assert_eq!(parse("train.curve").output.as_deref(), Some("curve"));
-        assert_eq!((parse("train@V2.1#3.curve").seed, parse("train#3").seed), (Some(3), Some(3)));
-        for text in ["train", "train@V2.1", "train@V2.1#3.curve", "train#3", "train@V2.1.curve"] {
-            assert_eq!(parse(text).to_string(), text);
-        }
-        assert!(StageReference::parse("train#x", &variants).is_err());
     }
 }

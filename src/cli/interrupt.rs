@@ -1,0 +1,87 @@
+//! `Ctrl-C` and SIGTERM: the first stops cleanly, the second at once.
+
+use std::path::Path;
+use std::thread;
+
+use anyhow::Context;
+use tokio_util::sync::CancellationToken;
+
+use super::errors::Exit;
+use super::run::Speak;
+
+/// Cancels the token at the first signal and ends the process at the second.
+/// Call it before the work starts.
+///
+/// # Errors
+/// If the system gives no thread or no signal handler.
+pub(super) fn watch(cancel: CancellationToken, speak: Speak) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build()
+        .context("could not start the thread that listens for Ctrl-C")?;
+    let mut signals = {
+        let _inside = runtime.enter();
+        Signals::listen().context("could not listen for Ctrl-C")?
+    };
+    thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || {
+            runtime.block_on(async {
+                signals.next().await;
+                speak("stopping; what is running is told to stop (again to abort at once)");
+                cancel.cancel();
+                signals.next().await;
+                abort();
+            });
+        })
+        .context("could not start the thread that listens for Ctrl-C")?;
+    Ok(())
+}
+
+#[expect(clippy::exit, reason = "the user asked twice to stop; nothing that is kept is half written")]
+fn abort() -> ! {
+    std::process::exit(Exit::Interrupted.code().into())
+}
+
+/// How to go on after a run was stopped.
+pub(super) fn farewell(file: &Path) -> String {
+    let file = file.display();
+    format!("stopped; what is finished is kept, and no answer is asked for twice\n  hint: go on with `refrain run {file}`")
+}
+
+#[cfg(unix)]
+struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+#[cfg(not(unix))]
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self)
+    }
+
+    async fn next(&mut self) {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
