@@ -8,6 +8,7 @@ pub mod engine;
 pub mod ground;
 pub mod kinds;
 pub mod model;
+pub mod pipeline;
 pub mod sandbox;
 pub mod stage;
 pub mod table;
