@@ -9,5 +9,6 @@ pub mod kinds;
 pub mod model;
 pub mod sandbox;
 pub mod stage;
+pub mod store;
 pub mod table;
 pub mod web;
