@@ -61,7 +61,7 @@ pub(super) enum Command {
     Run(RunArguments),
     /// Say what a run would do, and why
     Plan(PlanArguments),
-    /// Say why a stage would run, or why it ran last time
+    /// Say why a stage would run, or why not
     Why(StageArguments),
     /// Say what the store holds of each stage
     Status(StatusArguments),
@@ -154,6 +154,9 @@ pub(super) struct StageArguments {
     pub(super) words: Vec<OsString>,
     #[command(flatten)]
     pub(super) reading: Reading,
+    /// Print JSON, with both fingerprints
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -192,7 +195,7 @@ pub(super) struct GraphArguments {
 #[derive(Debug, Args)]
 pub(super) struct ShowArguments {
     /// The pipeline, if not the default one, then the stage
-    #[arg(value_name = "[FILE] STAGE[@VARIANT][.OUTPUT]", required = true, num_args = 1..=2)]
+    #[arg(value_name = "[FILE] STAGE[.OUTPUT][@VARIANT]", required = true, num_args = 1..=2)]
     pub(super) words: Vec<OsString>,
     #[command(flatten)]
     pub(super) reading: Reading,
@@ -207,7 +210,7 @@ pub(super) struct ShowArguments {
 #[derive(Debug, Args)]
 pub(super) struct PathArguments {
     /// The pipeline, if not the default one, then the stage; no stage with --json for all
-    #[arg(value_name = "[FILE] STAGE[@VARIANT][.OUTPUT]", num_args = 0..=2)]
+    #[arg(value_name = "[FILE] STAGE[.OUTPUT][@VARIANT]", num_args = 0..=2)]
     pub(super) words: Vec<OsString>,
     #[command(flatten)]
     pub(super) reading: Reading,

@@ -108,7 +108,7 @@ impl Narrator {
             && group.text == text
             && !label.is_empty()
         {
-            group.labels.push(label.trim_start_matches('@').to_owned());
+            group.labels.push(label.to_owned());
             return Vec::new();
         }
         let ready = self.flush().into_iter().collect();
@@ -121,7 +121,7 @@ impl Narrator {
     fn flush(&mut self) -> Option<String> {
         self.pending.take().map(|group| {
             let Group { mark, stage, labels, text } = group;
-            format!("{mark} {stage}{}  {}", labels.join(", "), self.style.dim(&text))
+            format!("{mark} {stage}{}  {}", join_labels(&labels), self.style.dim(&text))
         })
     }
 }
@@ -146,6 +146,20 @@ fn how_cached(outcome: Outcome) -> &'static str {
 /// `train@V1#2` as `train` and `@V1#2`.
 pub(super) fn split(instance: &str) -> (&str, &str) {
     instance.split_at(instance.find(['@', '#']).unwrap_or(instance.len()))
+}
+
+/// `@V1` and `@V2.1` as `@V1, V2.1`.
+pub(super) fn join_labels(labels: &[String]) -> String {
+    let mut joined = String::new();
+    for (i, label) in labels.iter().enumerate() {
+        if i == 0 {
+            joined.push_str(label);
+        } else {
+            joined.push_str(", ");
+            joined.push_str(label.trim_start_matches('@'));
+        }
+    }
+    joined
 }
 
 fn indented(text: &str) -> String {

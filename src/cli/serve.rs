@@ -1,0 +1,1 @@
+//! `refrain sandbox` and `refrain model fetch`.
