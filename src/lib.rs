@@ -11,5 +11,6 @@ pub mod model;
 pub mod pipeline;
 pub mod sandbox;
 pub mod stage;
+pub mod store;
 pub mod table;
 pub mod web;

@@ -1,6 +1,11 @@
 //! Tables in memory: Arrow record batches with one schema, and typed access to
 //! their columns by name. Files and Polars are the submodules' part.
 
+mod column_hash;
+mod normal;
+mod parquet;
+mod polars;
+
 use std::sync::Arc;
 
 use arrow::array::{
@@ -8,6 +13,11 @@ use arrow::array::{
 };
 use arrow::compute::{cast, concat_batches};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+
+pub use self::column_hash::{ColumnFacts, TableHasher, column_hashes};
+pub use self::normal::{normal_type, normalise, type_name};
+pub use self::parquet::{ParquetWriter, describe_parquet, read_parquet, write_parquet};
+pub use self::polars::{from_polars, lazy, polars_error, scan, to_polars};
 
 /// What can go wrong with a table.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +48,14 @@ pub enum TableError {
         /// How many.
         nulls: usize,
     },
+    /// Tables that are to be one have different columns.
+    #[error("the columns are `{other}`, but those of the first part were `{first}`")]
+    OtherColumns {
+        /// The columns of the first table.
+        first: String,
+        /// Those of the table that does not fit.
+        other: String,
+    },
     /// Arrow refused.
     #[error("could not {action} the table")]
     Arrow {
@@ -54,7 +72,7 @@ pub enum TableError {
         action: &'static str,
         /// Parquet's reason.
         #[source]
-        source: parquet::errors::ParquetError,
+        source: ::parquet::errors::ParquetError,
     },
     /// Polars refused.
     #[error("{0}")]
@@ -214,26 +232,4 @@ pub fn complete<A: Array>(name: &str, array: A) -> Result<A, TableError> {
         0 => Ok(array),
         nulls => Err(TableError::Nulls { column: name.to_owned(), nulls }),
     }
-}
-
-/// Reads a Parquet file, or only some of its columns, in the order asked for.
-///
-/// # Errors
-/// [`TableError`] if it cannot be read or a column is missing.
-pub fn read_parquet(path: &std::path::Path, columns: Option<&[String]>) -> Result<Table, TableError> {
-    use parquet::arrow::ProjectionMask;
-    use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-
-    let refused = |source| TableError::Parquet { action: "read", source };
-    let file = std::fs::File::open(path).map_err(crate::ground::files::FileError::with("read", path))?;
-    let mut builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(refused)?;
-    if let Some(columns) = columns {
-        let mask = ProjectionMask::columns(builder.parquet_schema(), columns.iter().map(String::as_str));
-        builder = builder.with_projection(mask);
-    }
-    let reader = builder.with_batch_size(65_536).build().map_err(refused)?;
-    let schema = arrow::array::RecordBatchReader::schema(&reader);
-    let batches = reader.collect::<Result<_, _>>().map_err(|source| TableError::Arrow { action: "read", source })?;
-    let table = Table::new(schema, batches);
-    columns.map_or(Ok(table.clone()), |columns| table.select(columns))
 }
