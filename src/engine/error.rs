@@ -52,6 +52,8 @@ pub enum EngineError {
     Sandbox {
         /// What was attempted.
         action: &'static str,
+        /// What to do.
+        hint: Option<String>,
         /// The reason.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
@@ -98,7 +100,8 @@ impl EngineError {
                     .collect::<Vec<_>>()
                     .join("\n"),
             ),
-            Self::Store(_) | Self::Sandbox { .. } | Self::Runtime(_) => None,
+            Self::Sandbox { hint, .. } => hint.clone(),
+            Self::Store(_) | Self::Runtime(_) => None,
         }
     }
 }

@@ -57,6 +57,12 @@ pub enum Event {
         /// Whether it was given by an earlier run that made the result.
         remembered: bool,
     },
+    /// Something the user should know that is no single stage's, such as damage
+    /// that was found in the store and set aside.
+    Warning {
+        /// The warning.
+        text: String,
+    },
     /// A stage's result is there.
     StageFinished {
         /// The instance.

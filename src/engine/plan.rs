@@ -19,6 +19,8 @@ pub struct Plan {
     pub sandbox: Option<String>,
     /// The wanted instances, in the pipeline's topological order.
     pub stages: Vec<Planned>,
+    /// What was noticed in the store while looking, such as damage that was set aside.
+    pub warnings: Vec<String>,
 }
 
 impl Plan {
