@@ -1,18 +1,25 @@
 //! The only HTTP client: limiters, retries, the memo of answers, and the
 //! providers' parsers. Knows nothing of stages.
 
+mod budget;
 mod call;
 mod client;
 mod endpoints;
 mod error;
+mod fetch;
+mod limiter;
 mod limits;
+mod memo;
+mod pace;
 mod settings;
 mod timer;
+mod transport;
 
 pub use call::{Answer, Call, Metering, Price, Secret, Usage, Verdict};
 pub use client::{Client, Session};
 pub use endpoints::{Endpoint, Endpoints};
 pub use error::{CallError, RowFailure, WebError};
+pub use limiter::default_limiter;
 pub use limits::{BudgetSettings, LimiterSettings};
 pub use settings::{ClientSettings, Patience, Timeouts};
 pub use timer::{ManualTimer, SystemTimer, Timer};
