@@ -4,6 +4,7 @@
 //! The modules stand in layers (see `ARCHITECTURE.md`); each may use only what
 //! stands below it, and `tests/it/layers.rs` keeps it so.
 
+pub mod cli;
 pub mod engine;
 pub mod ground;
 pub mod kinds;

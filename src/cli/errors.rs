@@ -119,7 +119,8 @@ pub(super) fn describe_failure(what: &str, causes: &[String], hint: Option<&str>
         text.push_str(&format!("\n  {} {cause}", style.red("caused by:")));
     }
     if let Some(hint) = hint {
-        text.push_str(&format!("\n  {} {hint}", style.cyan("hint:")));
+        let lines = hint.lines().collect::<Vec<_>>().join("\n        ");
+        text.push_str(&format!("\n  {} {lines}", style.cyan("hint:")));
     }
     text
 }

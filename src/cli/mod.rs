@@ -60,7 +60,7 @@ fn dispatch(arguments: &Arguments) -> anyhow::Result<Exit> {
         Command::Check(check) => catalogue::check(global, check),
         Command::Kinds(kinds) => catalogue::kinds(global, kinds),
         Command::Schema => catalogue::schema(),
-        Command::Sandbox(sandbox) => serve::sandbox(global, sandbox),
+        Command::Sandbox(sandbox) => serve::sandbox(sandbox),
         Command::Model(ModelCommand::Fetch(fetch)) => serve::fetch(global, fetch),
     }
 }

@@ -44,6 +44,7 @@ impl Narrator {
                 let when = if *remembered { " (when it was made)" } else { "" };
                 self.line(style.yellow(&format!("! {stage}{when}: {text}")))
             }
+            Event::Warning { text } => self.line(style.yellow(&format!("! {text}"))),
             Event::StageFinished { stage, outcome, rows, seconds, requests, .. } if outcome.has_run() => {
                 self.line(self.finished(stage, *outcome, *rows, *seconds, *requests))
             }

@@ -23,7 +23,7 @@ pub(super) fn plan(global: &Global, arguments: &PlanArguments) -> anyhow::Result
     };
     let options = project::plan_options(&arguments.reading, &arguments.target, &arguments.force);
     let plan = engine::plan(&project.pipeline, &project.store, &options).map_err(project::refused)?;
-    project::say_warnings(&project.store, Style::of_stderr(global.color));
+    project::say_warnings(&plan.warnings, &project.store, Style::of_stderr(global.color));
     if arguments.json {
         data(&serde_json::to_string_pretty(&plan)?)?;
     } else {
@@ -153,7 +153,7 @@ mod tests {
             planned("evaluate", Some("V1"), waits("train@V1")),
             planned("evaluate", Some("V2.1"), waits("train@V2.1")),
         ];
-        let plan = Plan { pipeline: "demo".into(), sandbox: None, stages };
+        let plan = Plan { pipeline: "demo".into(), sandbox: None, stages, warnings: Vec::new() };
         let text = "\
 demo: 5 stages: 0 up to date, 1 to run, 4 undecided
 

@@ -101,9 +101,9 @@ pub(super) fn refused(error: EngineError) -> anyhow::Error {
     }
 }
 
-/// Prints what the store found that the user should know.
-pub(super) fn say_warnings(store: &Store, style: Style) {
-    for warning in store.take_warnings() {
+/// Prints what the plan and the store found that the user should know.
+pub(super) fn say_warnings(of_plan: &[String], store: &Store, style: Style) {
+    for warning in of_plan.iter().chain(&store.take_warnings()) {
         say(&style.yellow(&format!("! {warning}")));
     }
 }

@@ -46,7 +46,7 @@ pub(super) fn run(global: &Global, arguments: &RunArguments) -> anyhow::Result<E
     let (observer, speak) = watcher(global, arguments, style);
     interrupt::watch(options.cancel.clone(), speak)?;
     let summary = engine::run(&project.pipeline, &project.store, &options, observer).map_err(project::refused)?;
-    project::say_warnings(&project.store, style);
+    project::say_warnings(&[], &project.store, style);
     if summary.cancelled {
         say(&interrupt::farewell(&project.file));
         return Ok(Exit::Interrupted);

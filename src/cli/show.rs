@@ -27,7 +27,7 @@ pub(super) fn show(global: &Global, arguments: &ShowArguments) -> anyhow::Result
         return Ok(Exit::Done);
     }
     let style = Style::of_stdout(global.color);
-    let mut text = heading(&resolved, style);
+    let mut text = heading(&stage, &resolved, style);
     if table.rows() > 0 {
         text.push_str(&format!("\n\n{}", cells::grid(&table, true)?.text(2, 60)));
     }
@@ -37,7 +37,7 @@ pub(super) fn show(global: &Global, arguments: &ShowArguments) -> anyhow::Result
     }
     data(&text)?;
     let aside = Style::of_stderr(global.color);
-    if resolved.synthetic {
+    if resolved.sandbox.is_some() {
         say(&aside.yellow(super::run::SYNTHETIC));
     }
     for warning in &resolved.manifest.warnings {
@@ -96,7 +96,7 @@ fn all_paths(project: &Project) -> anyhow::Result<Value> {
     Ok(Value::Object(paths))
 }
 
-fn heading(resolved: &Resolved, style: Style) -> String {
+fn heading(reference: &str, resolved: &Resolved, style: Style) -> String {
     let facts = format!(
         "{}, {}, {}",
         count(resolved.artifact.rows, "row"),
@@ -107,7 +107,7 @@ fn heading(resolved: &Resolved, style: Style) -> String {
     for column in &resolved.artifact.columns {
         schema.row([column.name.as_str(), column.data_type.as_str()]);
     }
-    let head = format!("{}  {facts}", style.bold(&resolved.to_string()));
+    let head = format!("{}  {facts}", style.bold(reference));
     format!("{head}\n{}\n\n{}", style.dim(&resolved.path.display().to_string()), schema.text(2, 60))
 }
 
@@ -120,7 +120,8 @@ fn as_json(resolved: &Resolved, rows: Vec<Value>) -> Value {
         "rows": resolved.artifact.rows,
         "bytes": resolved.artifact.bytes,
         "columns": columns.collect::<Vec<_>>(),
-        "synthetic": resolved.synthetic,
+        "synthetic": resolved.sandbox.is_some(),
+        "sandbox": resolved.sandbox,
         "warnings": resolved.manifest.warnings,
         "first_rows": rows,
     })

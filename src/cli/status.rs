@@ -39,7 +39,7 @@ pub(super) fn status(global: &Global, arguments: &StatusArguments) -> anyhow::Re
         grid.row(cells(&project, planned, manifest.as_ref(), now));
         records.push(record(planned, manifest.as_ref()));
     }
-    project::say_warnings(&project.store, Style::of_stderr(global.color));
+    project::say_warnings(&plan.warnings, &project.store, Style::of_stderr(global.color));
     if arguments.json {
         data(&serde_json::to_string_pretty(&Value::Array(records))?)?;
         return Ok(Exit::Done);

@@ -21,7 +21,7 @@ pub(super) fn why(global: &Global, arguments: &StageArguments) -> anyhow::Result
     let stage = project::required_stage(stage)?;
     let options = project::plan_options(&arguments.reading, &[], &[]);
     let why = engine::why(&project.pipeline, &project.store, &stage, &options).map_err(project::refused)?;
-    project::say_warnings(&project.store, Style::of_stderr(global.color));
+    project::say_warnings(&[], &project.store, Style::of_stderr(global.color));
     if arguments.json {
         data(&serde_json::to_string_pretty(&why)?)?;
     } else {
