@@ -17,7 +17,7 @@ use super::reference;
 use super::world::World;
 use crate::ground::{Clock, ContentHash, closest};
 use crate::pipeline::{Instance, Pipeline, Refresh};
-use crate::stage::{Columns, Input, InputPort, Resource};
+use crate::stage::{Columns, Input, InputPort, Resource, Stage};
 use crate::store::{LastRun, Manifest, ObjectState, Store};
 
 /// The results of the instances so far, by index.
@@ -145,7 +145,7 @@ impl<'a> Planner<'a> {
             if !reasons.is_empty() {
                 refused = Some(manifest.made_at_millis);
             }
-            reasons.extend(damage(self.store, instance, manifest));
+            reasons.extend(damage(self.store, instance.stage.as_ref(), manifest));
             if reasons.is_empty() {
                 let restored = last.is_none_or(|last| last.key != key);
                 return Ok(Look::Fresh { key, manifest: Arc::new(manifest.clone()), restored });
@@ -292,8 +292,8 @@ pub(super) fn sources(instance: &Instance) -> impl Iterator<Item = usize> {
 }
 
 /// What of a manifest's artifacts is not there as it was written.
-pub(super) fn damage(store: &Store, instance: &Instance, manifest: &Manifest) -> Vec<Reason> {
-    let states = instance.stage.outputs().into_iter().map(|port| {
+pub(super) fn damage(store: &Store, stage: &dyn Stage, manifest: &Manifest) -> Vec<Reason> {
+    let states = stage.outputs().into_iter().map(|port| {
         let output = port.name.to_owned();
         let Some(artifact) = manifest.outputs.get(port.name) else { return Some(Reason::RecordLost) };
         match store.check(artifact) {

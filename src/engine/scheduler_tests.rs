@@ -84,7 +84,7 @@ fn a_task_can_wait_for_its_twin() {
     scheduler.check_invariants();
     assert_eq!(scheduler.start(), None);
     assert_eq!(scheduler.done(0), [1]);
-    assert_eq!(scheduler.done(1), []);
+    assert!(scheduler.done(1).is_empty());
     assert!(scheduler.is_finished());
 }
 
@@ -121,6 +121,7 @@ proptest! {
         slots in 1..5_usize,
         gpu in any::<bool>(),
         keep_going in any::<bool>(),
+        first in any::<prop::sample::Index>(),
         steps in prop::collection::vec((0..8_u8, any::<prop::sample::Index>()), 0..400),
     ) {
         let count = tasks.len();
@@ -130,7 +131,7 @@ proptest! {
         let mut steps = steps.into_iter();
         scheduler.check_invariants();
         while !scheduler.is_finished() {
-            let (what, which) = steps.next().unwrap_or((7, prop::sample::Index::default()));
+            let (what, which) = steps.next().unwrap_or((7, first));
             let ready = scheduler.status().iter().position(|s| *s == Status::Ready);
             match (what, running.is_empty(), ready) {
                 (0, false, _) => {

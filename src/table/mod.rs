@@ -74,6 +74,9 @@ pub enum TableError {
         #[source]
         source: ::parquet::errors::ParquetError,
     },
+    /// Whoever takes the table does not take this one.
+    #[error("{0}")]
+    Refused(String),
     /// Polars refused.
     #[error("{0}")]
     Polars(String),
