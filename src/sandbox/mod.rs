@@ -7,7 +7,9 @@ mod error;
 mod identity;
 pub mod routes;
 mod settings;
+mod world;
 
 pub use error::SandboxError;
 pub use identity::identity;
 pub use settings::SandboxSettings;
+pub use world::{Listener, Loved, LovedTrack, LyricsAvailability, Song, World};
