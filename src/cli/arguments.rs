@@ -190,6 +190,9 @@ pub(super) struct GraphArguments {
     /// The notation
     #[arg(long, value_enum, default_value_t = GraphFormat::Mermaid)]
     pub(super) format: GraphFormat,
+    /// Draw every instance, not only every stage
+    #[arg(long)]
+    pub(super) all: bool,
 }
 
 #[derive(Debug, Args)]

@@ -61,6 +61,6 @@ fn dispatch(arguments: &Arguments) -> anyhow::Result<Exit> {
         Command::Kinds(kinds) => catalogue::kinds(global, kinds),
         Command::Schema => catalogue::schema(),
         Command::Sandbox(sandbox) => serve::sandbox(sandbox),
-        Command::Model(ModelCommand::Fetch(fetch)) => serve::fetch(global, fetch),
+        Command::Model(ModelCommand::Fetch(fetch)) => serve::fetch(fetch),
     }
 }

@@ -209,22 +209,21 @@ fn status_tells_what_the_store_holds() {
 fn the_graph_is_drawn_in_two_notations() {
     let lab = lab();
     assert_snapshot!(ok(lab.line("graph")), @r#"
-    ---
-    title: songs
-    ---
-    flowchart TD
-        s0["songs<br>read_table"]
-        s1["some ×2<br>sql"]
-        s0 --> s1
+    flowchart LR
+      n0["songs<br/><i>read_table</i>"]
+      n1["some ×2<br/><i>sql</i>"]
+      n0 --> n1
     "#);
     assert_snapshot!(ok(lab.line("graph --format dot")), @r#"
     digraph "songs" {
-        node [shape=box, fontname="sans-serif"];
-        s0 [label="songs\nread_table"];
-        s1 [label="some ×2\nsql"];
-        s0 -> s1;
+      rankdir=LR;
+      node [shape=box, style=rounded];
+      n0 [label="songs\nread_table"];
+      n1 [label="some ×2\nsql"];
+      n0 -> n1;
     }
     "#);
+    assert!(ok(lab.line("graph --all")).contains("some@b.2"));
 }
 
 #[test]

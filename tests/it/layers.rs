@@ -17,13 +17,17 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("model", &["ground", "table"]),
     ("store", &["ground", "table"]),
     ("sandbox", &["ground", "table"]),
+    ("weights", &["ground", "model", "web"]),
     ("stage", &["ground", "table", "model", "web"]),
-    ("kinds", &["stage", "ground", "table", "metrics", "model", "web"]),
+    ("kinds", &["stage", "ground", "table", "metrics", "model", "web", "weights"]),
     ("pipeline", &["stage", "ground", "web", "sandbox"]),
     ("engine", &["pipeline", "stage", "ground", "table", "model", "web", "sandbox", "store"]),
     (
         "cli",
-        &["engine", "pipeline", "kinds", "stage", "ground", "table", "metrics", "model", "web", "sandbox", "store"],
+        &[
+            "engine", "pipeline", "kinds", "stage", "ground", "table", "metrics", "model", "web", "weights", "sandbox",
+            "store",
+        ],
     ),
 ];
 
