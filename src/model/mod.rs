@@ -2,11 +2,20 @@
 //! choice of device, and the weights on this machine. Knows nothing of stages
 //! and of the network.
 
+mod bert;
 mod device;
+mod error;
+mod kernels;
+mod minilm;
+mod weights;
 
 use std::path::PathBuf;
 
+pub use bert::WIDTH as MINILM_WIDTH;
 pub use device::{CpuBackend, CudaBackend, Device, DeviceChoice, DeviceError, Selection};
+pub use error::ModelError;
+pub use minilm::{MiniLm, TextVectors};
+pub use weights::{MINILM, ModelFile, ModelFiles, ModelSource};
 
 use crate::ground::Environment;
 
@@ -55,7 +64,8 @@ mod tests {
 
     #[test]
     fn folders_come_from_the_environment() {
-        let folder = |pairs: &[(&str, &str)]| Models::of_environment(&Environment::from_pairs(pairs.iter().copied())).folder;
+        let folder =
+            |pairs: &[(&str, &str)]| Models::of_environment(&Environment::from_pairs(pairs.iter().copied())).folder;
         assert_eq!(folder(&[("HOME", "/h")]), PathBuf::from("/h/.cache/refrain/models"));
         assert_eq!(folder(&[("HOME", "/h"), ("XDG_CACHE_HOME", "/c")]), PathBuf::from("/c/refrain/models"));
         assert_eq!(folder(&[("HOME", "/h"), ("REFRAIN_MODELS", "/m")]), PathBuf::from("/m"));
