@@ -96,7 +96,6 @@ pub(super) struct Reading {
 }
 
 #[derive(Debug, Args)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag that the user types")]
 pub(super) struct RunArguments {
     /// The pipeline
     #[arg(value_name = "FILE")]
@@ -315,7 +314,8 @@ mod tests {
 
     #[test]
     fn a_running_sandbox_is_named_by_its_address() {
-        let arguments = Arguments::try_parse_from(["refrain", "plan", "--sandbox=http://127.0.0.1:9", "p.yaml"]).unwrap();
+        let arguments =
+            Arguments::try_parse_from(["refrain", "plan", "--sandbox=http://127.0.0.1:9", "p.yaml"]).unwrap();
         let Command::Plan(plan) = arguments.command else { panic!("not plan") };
         assert_eq!(plan.reading.sandbox.as_deref(), Some("http://127.0.0.1:9"));
         assert_eq!(plan.file, Some(PathBuf::from("p.yaml")));

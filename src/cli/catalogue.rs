@@ -1,6 +1,8 @@
 //! `refrain kinds`, `refrain schema` and `refrain check`: what can be written
 //! in a pipeline, and whether what is written can be run.
 
+use std::fmt::Write as _;
+
 use serde_json::{Value, json};
 
 use super::arguments::{CheckArguments, Global, KindsArguments};
@@ -60,7 +62,9 @@ pub(super) fn kinds(global: &Global, arguments: &KindsArguments) -> anyhow::Resu
             data(&serde_json::to_string_pretty(&all)?)?;
         } else {
             let mut grid = Grid::headless(2);
-            KINDS.iter().for_each(|kind| grid.row([kind.name(), kind.summary()]));
+            for kind in KINDS {
+                grid.row([kind.name(), kind.summary()]);
+            }
             data(&grid.text(0, 100))?;
         }
         return Ok(Exit::Done);
@@ -87,10 +91,8 @@ fn as_json(kind: &dyn StageKind) -> Value {
 }
 
 fn describe(kind: &dyn StageKind, style: Style) -> String {
-    let mut parts = vec![
-        format!("{}: {}", style.bold(kind.name()), kind.summary()),
-        kind.documentation().trim().to_owned(),
-    ];
+    let mut parts =
+        vec![format!("{}: {}", style.bold(kind.name()), kind.summary()), kind.documentation().trim().to_owned()];
     if let Some((inputs, outputs)) = ports(kind) {
         parts.extend(section("inputs", &input_lines(&inputs), style));
         parts.extend(section("outputs", &output_lines(&outputs), style));
@@ -138,7 +140,10 @@ fn output_lines(ports: &[OutputPort]) -> String {
     let mut grid = Grid::headless(2);
     for port in ports {
         let columns: Vec<String> = port.columns.iter().map(|(name, of)| format!("{name}: {of}")).collect();
-        grid.row([port.name.to_owned(), if columns.is_empty() { "as the settings say".to_owned() } else { columns.join(", ") }]);
+        grid.row([
+            port.name.to_owned(),
+            if columns.is_empty() { "as the settings say".to_owned() } else { columns.join(", ") },
+        ]);
     }
     grid.text(2, 110)
 }
@@ -157,8 +162,11 @@ fn settings(schema: &Value) -> String {
         }
         facts.retain(|fact| !fact.is_empty());
         let about = property.get("description").and_then(Value::as_str).unwrap_or_default();
-        let about = about.lines().map(|line| format!("\n      {}", line.trim())).collect::<String>();
-        format!("  {name}  ({}){about}", facts.join(", "))
+        let mut text = format!("  {name}  ({})", facts.join(", "));
+        for line in about.lines() {
+            write!(text, "\n      {}", line.trim()).ok();
+        }
+        text
     });
     lines.collect::<Vec<_>>().join("\n")
 }
@@ -166,7 +174,10 @@ fn settings(schema: &Value) -> String {
 /// A property's type in a few words.
 fn type_of(property: &Value, schema: &Value) -> String {
     if let Some(name) = property.get("$ref").and_then(Value::as_str).and_then(|path| path.strip_prefix("#/$defs/")) {
-        return schema.get("$defs").and_then(|defs| defs.get(name)).map_or_else(String::new, |found| type_of(found, schema));
+        return schema
+            .get("$defs")
+            .and_then(|defs| defs.get(name))
+            .map_or_else(String::new, |found| type_of(found, schema));
     }
     if let Some(values) = property.get("enum").and_then(Value::as_array) {
         return values.iter().map(Value::to_string).collect::<Vec<_>>().join(" | ");
@@ -176,13 +187,17 @@ fn type_of(property: &Value, schema: &Value) -> String {
     }
     for any in ["anyOf", "oneOf"] {
         if let Some(options) = property.get(any).and_then(Value::as_array) {
-            let names: Vec<String> = options.iter().map(|option| type_of(option, schema)).filter(|t| t != "null").collect();
+            let names: Vec<String> =
+                options.iter().map(|option| type_of(option, schema)).filter(|t| t != "null").collect();
             return names.join(" | ");
         }
     }
     match property.get("type") {
         Some(Value::String(name)) if name == "array" => {
-            format!("list of {}", property.get("items").map_or_else(|| "anything".to_owned(), |items| type_of(items, schema)))
+            format!(
+                "list of {}",
+                property.get("items").map_or_else(|| "anything".to_owned(), |items| type_of(items, schema))
+            )
         }
         Some(Value::String(name)) => plain_type(name).to_owned(),
         Some(Value::Array(names)) => {

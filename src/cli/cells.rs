@@ -21,7 +21,7 @@ const SHOWN_OF_LIST: usize = 4;
 pub(super) fn first_rows(path: &Path, rows: usize) -> anyhow::Result<Table> {
     let read = || -> Result<Table, TableError> {
         let limit = u32::try_from(rows).unwrap_or(u32::MAX);
-        from_polars(&scan(path)?.limit(limit.into()).collect().map_err(polars_error)?)
+        from_polars(&scan(path)?.limit(limit).collect().map_err(polars_error)?)
     };
     read().with_context(|| format!("could not read the artifact `{}`", path.display()))
 }
@@ -83,7 +83,9 @@ fn json(column: &ArrayRef, row: usize) -> Value {
         DataType::UInt32 => column.as_primitive::<UInt32Type>().value(row).into(),
         DataType::UInt64 => column.as_primitive::<UInt64Type>().value(row).into(),
         DataType::Float32 => short_float(column.as_primitive::<Float32Type>().value(row)),
-        DataType::Float64 => Number::from_f64(column.as_primitive::<Float64Type>().value(row)).map_or(Value::Null, Value::Number),
+        DataType::Float64 => {
+            Number::from_f64(column.as_primitive::<Float64Type>().value(row)).map_or(Value::Null, Value::Number)
+        }
         DataType::List(_) => {
             let items = column.as_list::<i32>().value(row);
             Value::Array((0..items.len()).map(|item| json(&items, item)).collect())
@@ -99,9 +101,10 @@ fn short_float(value: f32) -> Value {
 }
 
 fn formatted(column: &ArrayRef, row: usize) -> String {
-    ArrayFormatter::try_new(column, &FormatOptions::default())
-        .map(|formatter| formatter.value(row).to_string())
-        .unwrap_or_else(|_| format!("({})", column.data_type()))
+    match ArrayFormatter::try_new(column, &FormatOptions::default()) {
+        Ok(formatter) => formatter.value(row).to_string(),
+        Err(_) => format!("({})", column.data_type()),
+    }
 }
 
 /// A JSON value as a cell.
@@ -112,7 +115,8 @@ fn text(value: &Value) -> String {
         Value::Number(number) if number.is_f64() => number.as_f64().map_or_else(String::new, decimal),
         Value::Array(items) => {
             let shown: Vec<String> = items.iter().take(SHOWN_OF_LIST).map(text).collect();
-            let more = if items.len() > SHOWN_OF_LIST { format!(", … {} in all", items.len()) } else { String::new() };
+            let more =
+                if items.len() > SHOWN_OF_LIST { format!(", … {} in all", items.len()) } else { String::new() };
             format!("[{}{more}]", shown.join(", "))
         }
         other => other.to_string(),
@@ -135,7 +139,8 @@ mod tests {
     use super::*;
 
     fn table() -> Table {
-        let vectors = ListArray::from_iter_primitive::<Float32Type, _, _>([Some([0.1_f32, 0.2, 0.3, 0.4, 0.5].map(Some)), None]);
+        let vectors =
+            ListArray::from_iter_primitive::<Float32Type, _, _>([Some([0.1_f32, 0.2, 0.3, 0.4, 0.5].map(Some)), None]);
         let columns: Vec<(&str, ArrayRef)> = vec![
             ("name", Arc::new(StringArray::from(vec![Some("a\nb"), None]))),
             ("count", Arc::new(Int64Array::from(vec![1, 20]))),
@@ -149,7 +154,10 @@ mod tests {
     #[test]
     fn rows_become_json() {
         let rows = rows_as_json(&table()).unwrap();
-        assert_eq!(rows[0], json!({"name": "a\nb", "count": 1, "share": 0.123_456, "small": 0.1, "vector": [0.1, 0.2, 0.3, 0.4, 0.5]}));
+        assert_eq!(
+            rows[0],
+            json!({"name": "a\nb", "count": 1, "share": 0.123_456, "small": 0.1, "vector": [0.1, 0.2, 0.3, 0.4, 0.5]})
+        );
         assert_eq!(rows[1], json!({"name": null, "count": 20, "share": 1e-9, "small": null, "vector": null}));
     }
 

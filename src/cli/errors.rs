@@ -1,7 +1,7 @@
 //! How a command that failed says so: `error:`, `caused by:` and `hint:` lines,
 //! and the exit code.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::io;
 use std::process::ExitCode;
 
@@ -116,11 +116,11 @@ fn describe_problem(problem: &Problem, style: Style) -> String {
 pub(super) fn describe_failure(what: &str, causes: &[String], hint: Option<&str>, style: Style) -> String {
     let mut text = format!("{} {what}", style.red("error:"));
     for cause in causes {
-        text.push_str(&format!("\n  {} {cause}", style.red("caused by:")));
+        write!(text, "\n  {} {cause}", style.red("caused by:")).ok();
     }
     if let Some(hint) = hint {
         let lines = hint.lines().collect::<Vec<_>>().join("\n        ");
-        text.push_str(&format!("\n  {} {lines}", style.cyan("hint:")));
+        write!(text, "\n  {} {lines}", style.cyan("hint:")).ok();
     }
     text
 }
@@ -158,9 +158,13 @@ mod tests {
     #[test]
     fn causes_are_said_once_and_the_hint_last() {
         let cause = anyhow!("permission denied");
-        let error = anyhow::Error::new(Mistake::new("could not open the store").hint("choose another folder").because(cause));
+        let error =
+            anyhow::Error::new(Mistake::new("could not open the store").hint("choose another folder").because(cause));
         let text = describe(&error, Style::new(false));
-        assert_eq!(text, "error: could not open the store\n  caused by: permission denied\n  hint: choose another folder");
+        assert_eq!(
+            text,
+            "error: could not open the store\n  caused by: permission denied\n  hint: choose another folder"
+        );
     }
 
     #[test]

@@ -46,7 +46,9 @@ fn abort() -> ! {
 /// How to go on after a run was stopped.
 pub(super) fn farewell(file: &Path) -> String {
     let file = file.display();
-    format!("stopped; what is finished is kept, and no answer is asked for twice\n  hint: go on with `refrain run {file}`")
+    format!(
+        "stopped; what is finished is kept, and no answer is asked for twice\n  hint: go on with `refrain run {file}`"
+    )
 }
 
 /// The signals that ask a process to stop.

@@ -4,6 +4,7 @@
 use super::errors::describe_failure;
 use super::terminal::{Style, count, duration};
 use crate::engine::{Event, Outcome};
+use std::fmt::Write as _;
 
 /// Tells a run line by line. Neighbouring lines that say the same of several
 /// instances of a stage become one: `= train@V1, V2.1  cached`.
@@ -71,10 +72,10 @@ impl Narrator {
             line.push_str(", as before");
         }
         if requests > 0 {
-            line.push_str(&format!("  {}", count(requests, "request")));
+            write!(line, "  {}", count(requests, "request")).ok();
         }
         if self.times {
-            line.push_str(&format!("  {}", self.style.dim(&duration(seconds))));
+            write!(line, "  {}", self.style.dim(&duration(seconds))).ok();
         }
         line
     }
@@ -85,13 +86,13 @@ impl Narrator {
         let failed_text = if failed > 0 { self.style.red(&failed_text) } else { failed_text };
         let mut line = format!("{ran} ran, {cached} cached, {failed_text}");
         if skipped > 0 {
-            line.push_str(&format!(", {skipped} skipped"));
+            write!(line, ", {skipped} skipped").ok();
         }
         if self.times {
-            line.push_str(&format!(" in {}", duration(seconds)));
+            write!(line, " in {}", duration(seconds)).ok();
         }
         if requests > 0 {
-            line.push_str(&format!(", {}", count(requests, "request")));
+            write!(line, ", {}", count(requests, "request")).ok();
         }
         line
     }
@@ -212,7 +213,10 @@ mod tests {
     #[test]
     fn times_are_told_only_where_they_are_wanted() {
         let lines = tell(true, &[finished("core", Outcome::Unchanged), end()]);
-        assert_eq!(lines, ["✓ core  1,200 rows, as before  3.2 s", "1 ran, 4 cached, 0 failed in 41.2 s, 1,234 requests"]);
+        assert_eq!(
+            lines,
+            ["✓ core  1,200 rows, as before  3.2 s", "1 ran, 4 cached, 0 failed in 41.2 s, 1,234 requests"]
+        );
     }
 
     #[test]

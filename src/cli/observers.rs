@@ -180,7 +180,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 fn measured() -> ProgressStyle {
-    style("{spinner} {prefix:24!} {bar:20.cyan/dim} {human_pos}/{human_len} rows  {per_sec}  {eta} left  {wide_msg:.dim}")
+    style(
+        "{spinner} {prefix:24!} {bar:20.cyan/dim} {human_pos}/{human_len} rows  {per_sec}  {eta} left  {wide_msg:.dim}",
+    )
 }
 
 fn unmeasured() -> ProgressStyle {
@@ -193,11 +195,12 @@ fn whole_run() -> ProgressStyle {
 
 /// A style by its template; the templates are tested.
 fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template)
-        .unwrap_or_else(|_| ProgressStyle::default_bar())
-        .with_key("per_sec", |state: &indicatif::ProgressState, out: &mut dyn std::fmt::Write| {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()).with_key(
+        "per_sec",
+        |state: &indicatif::ProgressState, out: &mut dyn std::fmt::Write| {
             write!(out, "{:.0}/s", state.per_sec()).ok();
-        })
+        },
+    )
 }
 
 #[cfg(test)]

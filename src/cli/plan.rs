@@ -114,10 +114,13 @@ fn stages_of(instances: &[String]) -> String {
     stages.join(", ")
 }
 
+/// A colour of [`Style`].
+type Paint = fn(Style, &str) -> String;
+
 /// The states in colour, after the columns were aligned.
 fn painted(body: &str, style: Style) -> String {
     let paint = |line: &str| {
-        let paints: [(&str, fn(Style, &str) -> String); 4] =
+        let paints: [(&str, Paint); 4] =
             [("fresh", Style::green), ("stale", Style::yellow), ("undecided", Style::cyan), ("blocked", Style::red)];
         for (word, paint) in paints {
             if let Some((before, after)) = line.split_once(&format!("  {word}")) {

@@ -24,7 +24,11 @@ pub(super) struct Project {
 ///
 /// # Errors
 /// If no file is named and there is no default.
-pub(super) fn read(global: &Global, file: Option<PathBuf>, reading: &Reading) -> anyhow::Result<Result<Pipeline, Exit>> {
+pub(super) fn read(
+    global: &Global,
+    file: Option<PathBuf>,
+    reading: &Reading,
+) -> anyhow::Result<Result<Pipeline, Exit>> {
     let file = pipeline_file(file)?;
     let variables: BTreeMap<String, String> = reading.set.iter().cloned().collect();
     match load(&file, &variables, KINDS) {

@@ -2,6 +2,7 @@
 //! tables at its ends.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::io::IsTerminal;
 use std::sync::Arc;
 
@@ -97,7 +98,7 @@ fn print_ends(project: &Project, summary: &Summary, style: Style) -> anyhow::Res
         let table = cells::first_rows(&resolved.path, SMALL as usize)?;
         let mut text = format!("\n{}\n{}", style.bold(&result.stage), cells::grid(&table, false)?.text(2, 40));
         if result.synthetic {
-            text.push_str(&format!("\n  {}", style.yellow(SYNTHETIC)));
+            write!(text, "\n  {}", style.yellow(SYNTHETIC)).ok();
         }
         data(&text)?;
     }

@@ -19,7 +19,10 @@ use crate::weights;
 /// If the world cannot be made or the port cannot be had.
 pub(super) fn sandbox(arguments: &SandboxArguments) -> anyhow::Result<Exit> {
     let settings = settings(arguments);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("could not start the threads of the sandbox")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("could not start the threads of the sandbox")?;
     runtime.block_on(async {
         let mut signals = Signals::listen().context("could not listen for Ctrl-C")?;
         let server = Sandbox::start(&settings, arguments.port).await.map_err(refused)?;

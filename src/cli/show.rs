@@ -1,6 +1,7 @@
 //! `refrain show` and `refrain path`: artifacts for people and for programs.
 
 use serde_json::{Map, Value, json};
+use std::fmt::Write as _;
 
 use super::arguments::{Global, PathArguments, ShowArguments};
 use super::cells;
@@ -23,17 +24,17 @@ pub(super) fn show(global: &Global, arguments: &ShowArguments) -> anyhow::Result
     let resolved = resolve(&project, &stage)?;
     let table = cells::first_rows(&resolved.path, arguments.rows)?;
     if arguments.json {
-        data(&serde_json::to_string_pretty(&as_json(&resolved, cells::rows_as_json(&table)?))?)?;
+        data(&serde_json::to_string_pretty(&as_json(&resolved, &cells::rows_as_json(&table)?))?)?;
         return Ok(Exit::Done);
     }
     let style = Style::of_stdout(global.color);
     let mut text = heading(&stage, &resolved, style);
     if table.rows() > 0 {
-        text.push_str(&format!("\n\n{}", cells::grid(&table, true)?.text(2, 60)));
+        write!(text, "\n\n{}", cells::grid(&table, true)?.text(2, 60)).ok();
     }
     let hidden = resolved.artifact.rows.saturating_sub(table.rows() as u64);
     if hidden > 0 && table.rows() > 0 {
-        text.push_str(&format!("\n  … {} more", super::terminal::thousands(hidden)));
+        write!(text, "\n  … {} more", super::terminal::thousands(hidden)).ok();
     }
     data(&text)?;
     let aside = Style::of_stderr(global.color);
@@ -111,7 +112,7 @@ fn heading(reference: &str, resolved: &Resolved, style: Style) -> String {
     format!("{head}\n{}\n\n{}", style.dim(&resolved.path.display().to_string()), schema.text(2, 60))
 }
 
-fn as_json(resolved: &Resolved, rows: Vec<Value>) -> Value {
+fn as_json(resolved: &Resolved, rows: &[Value]) -> Value {
     let columns = resolved.artifact.columns.iter().map(|column| json!({"name": column.name, "type": column.data_type}));
     json!({
         "stage": resolved.id.to_string(),

@@ -13,7 +13,8 @@ pub(super) struct Style {
 }
 
 impl Style {
-    /// A style with or without colour.
+    /// A style with or without colour: for tests.
+    #[cfg(test)]
     pub(super) fn new(colour: bool) -> Self {
         Self { colour }
     }

@@ -34,7 +34,9 @@ fn describe(why: &Why, now_millis: u64, style: Style) -> String {
     let id = style.bold(&why.planned.id.to_string());
     let mut lines = Vec::new();
     match &why.planned.state {
-        State::Fresh { restored: false, .. } => lines.push(format!("{id} is up to date: nothing that decides it changed")),
+        State::Fresh { restored: false, .. } => {
+            lines.push(format!("{id} is up to date: nothing that decides it changed"));
+        }
         State::Fresh { restored: true, .. } => {
             lines.push(format!("{id} is up to date: the same was done before, and its result is still there"));
         }

@@ -81,7 +81,11 @@ fn a_changed_setting_runs_its_stage_and_what_it_changes() {
 #[test]
 fn a_changed_layout_of_the_file_runs_nothing() {
     let lab = after_a_run();
-    lab.edit("p.yaml", "with: { min_per_user: 2, min_per_item: 2 }", "with:\n      min_per_item: 2 # two\n      min_per_user: 2");
+    lab.edit(
+        "p.yaml",
+        "with: { min_per_user: 2, min_per_item: 2 }",
+        "with:\n      min_per_item: 2 # two\n      min_per_user: 2",
+    );
     assert!(lab.ran("p.yaml").is_empty());
 }
 

@@ -199,7 +199,8 @@ fn status_tells_what_the_store_holds() {
     let after = json_of(lab.line("status --json"));
     let songs = &after.as_array().unwrap()[0];
     assert_eq!((&songs["stage"], &songs["state"]), (&json!("songs"), &json!("fresh")));
-    let rows: Vec<&Value> = songs["last"]["outputs"].as_object().unwrap().values().map(|output| &output["rows"]).collect();
+    let rows: Vec<&Value> =
+        songs["last"]["outputs"].as_object().unwrap().values().map(|output| &output["rows"]).collect();
     assert_eq!(rows, [4]);
     let text = ok(lab.line("status"));
     assert_eq!(text.lines().filter(|line| line.contains("fresh")).count(), 3, "{text}");

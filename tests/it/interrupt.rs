@@ -41,7 +41,11 @@ fn total(stats: &Value) -> u64 {
 
 fn start(lab: &Lab, sandbox: &Sandbox) -> Child {
     let line = format!("run crawl.yaml --sandbox={} --json", sandbox.url);
-    lab.command(line.split_whitespace()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the binary starts")
+    lab.command(line.split_whitespace())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary starts")
 }
 
 /// Waits until the sandbox has had that many more requests; fails if the run

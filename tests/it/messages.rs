@@ -178,8 +178,21 @@ fn wrong_arguments_are_refused_with_the_usage() {
 #[test]
 fn every_command_has_its_help() {
     let lab = Lab::new();
-    let commands =
-        ["run", "plan", "why", "status", "graph", "show", "path", "check", "kinds", "schema", "sandbox", "model", "model fetch"];
+    let commands = [
+        "run",
+        "plan",
+        "why",
+        "status",
+        "graph",
+        "show",
+        "path",
+        "check",
+        "kinds",
+        "schema",
+        "sandbox",
+        "model",
+        "model fetch",
+    ];
     for command in commands {
         let answer = lab.line(&format!("{command} --help"));
         assert_eq!(answer.code, 0, "`{command}` gave {answer:#?}");
