@@ -1,18 +1,33 @@
 //! The only HTTP client: limiters, retries, the memo of answers, and the
 //! providers' parsers. Knows nothing of stages.
 
+mod budget;
 mod call;
+pub mod chat;
 mod client;
+pub mod deezer;
 mod endpoints;
 mod error;
+mod fetch;
+pub mod lastfm;
+mod limiter;
 mod limits;
+pub mod lyrics;
+mod memo;
+mod pace;
 mod settings;
 mod timer;
+mod tolerant;
+mod transport;
 
 pub use call::{Answer, Call, Metering, Price, Secret, Usage, Verdict};
 pub use client::{Client, Session};
 pub use endpoints::{Endpoint, Endpoints};
 pub use error::{CallError, RowFailure, WebError};
+pub use limiter::default_limiter;
 pub use limits::{BudgetSettings, LimiterSettings};
 pub use settings::{ClientSettings, Patience, Timeouts};
 pub use timer::{ManualTimer, SystemTimer, Timer};
+
+#[cfg(test)]
+mod tests;
