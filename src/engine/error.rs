@@ -86,16 +86,19 @@ impl EngineError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::NoSuchReference { hint, .. } => Some(hint.clone()),
-            Self::Ambiguous { candidates, .. } => candidates.first().map(|first| format!("name one of them, such as `{first}`")),
+            Self::Ambiguous { candidates, .. } => {
+                candidates.first().map(|first| format!("name one of them, such as `{first}`"))
+            }
             Self::NotMade { reference } => Some(format!("make it with `refrain run --target {reference}`")),
             Self::MissingVariables { variables } => Some(variables_hint(variables)),
             Self::Blocked { blocked } => Some(
                 blocked
                     .iter()
                     .map(|(stage, failure)| {
-                        let causes: String = failure.causes.iter().map(|cause| format!(": {cause}")).collect();
+                        let chain = std::iter::once(&failure.error).chain(&failure.causes);
+                        let chain = chain.map(String::as_str).collect::<Vec<_>>().join(": ");
                         let hint = failure.hint.as_deref().map(|hint| format!(" ({hint})")).unwrap_or_default();
-                        format!("{stage}: {}{causes}{hint}", failure.error)
+                        format!("{stage}: {chain}{hint}")
                     })
                     .collect::<Vec<_>>()
                     .join("\n"),

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use super::error::EngineError;
@@ -21,8 +22,9 @@ use crate::pipeline::Pipeline;
 use crate::stage::Resource;
 use crate::store::{Artifact, Manifest, Store, StoreError};
 
-/// What a run would do now. Writes nothing and asks no network, unless the
+/// What a run would do now. Makes nothing and asks no network, unless the
 /// options name a sandbox that runs elsewhere: that one is asked who it is.
+/// Artifacts found damaged are set aside, and the plan's warnings say so.
 ///
 /// # Errors
 /// [`EngineError`] if a reference names nothing, the sandbox cannot be
@@ -52,7 +54,7 @@ pub fn why(pipeline: &Pipeline, store: &Store, stage: &str, options: &PlanOption
     let made = last.as_ref().map(|last| store.manifest(&last.key)).transpose()?.flatten();
     let assembled = planner.assemble(&pipeline.instances[index], &results).ok();
     let changes = match (&assembled, &last) {
-        (Some(assembled), Some(last)) => planner.changes(assembled, last),
+        (Some(assembled), Some(last)) => assembled.changes_since(last),
         (_, None) => vec![Reason::NeverRan],
         (None, Some(_)) => Vec::new(),
     };
@@ -114,8 +116,11 @@ pub fn run(
     Ok(summary)
 }
 
+/// A name that no other run of this moment has.
 fn run_id(pipeline: &Pipeline, options: &RunOptions) -> String {
-    let text = format!("{} {} {}", pipeline.name, std::process::id(), options.plan.clock.now_millis());
+    static RUNS: AtomicU64 = AtomicU64::new(0);
+    let number = RUNS.fetch_add(1, Ordering::Relaxed);
+    let text = format!("{} {} {} {number}", pipeline.name, std::process::id(), options.plan.clock.now_millis());
     ContentHash::of(text.as_bytes()).short()
 }
 
@@ -126,11 +131,9 @@ fn capacity(pipeline: &Pipeline, plan: &Plan, options: &RunOptions) -> Capacity 
     };
     // Looking for a GPU takes time, so only if a stage that wants one may run.
     let wanted = plan.stages.iter().any(|stage| {
-        !matches!(stage.state, State::Fresh { .. })
-            && pipeline.instances[stage.index].stage.resource() == Resource::Gpu
+        !matches!(stage.state, State::Fresh { .. }) && pipeline.instances[stage.index].stage.resource() == Resource::Gpu
     });
-    let gpu = wanted
-        && options.models.device().is_ok_and(|selection| selection.device == Device::Cuda);
+    let gpu = wanted && options.models.device().is_ok_and(|selection| selection.device == Device::Cuda);
     Capacity { slots, gpu }
 }
 

@@ -79,7 +79,8 @@ impl Fingerprint {
     /// If it does not serialise: this is a bug.
     #[must_use]
     pub fn to_value(&self) -> Value {
-        serde_json::to_value(self).unwrap_or_else(|error| panic!("a fingerprint does not serialise, this is a bug: {error}"))
+        serde_json::to_value(self)
+            .unwrap_or_else(|error| panic!("a fingerprint does not serialise, this is a bug: {error}"))
     }
 }
 
@@ -123,16 +124,9 @@ fn blank(text: &str) -> String {
     let mut parts = text.split("${env.");
     let mut blanked = parts.next().unwrap_or_default().to_owned();
     for part in parts {
-        match part.split_once('}') {
-            Some((_, after)) => {
-                blanked.push_str("${env}");
-                blanked.push_str(after);
-            }
-            None => {
-                blanked.push_str("${env.");
-                blanked.push_str(part);
-            }
-        }
+        let (reference, rest) = part.split_once('}').map_or(("${env.", part), |(_, after)| ("${env}", after));
+        blanked.push_str(reference);
+        blanked.push_str(rest);
     }
     blanked
 }
@@ -205,7 +199,11 @@ mod tests {
         let ordered = |order: &[&str]| {
             let order = Some(order.iter().map(|s| (*s).to_owned()).collect());
             let read = InputPrint { columns: BTreeMap::new(), order };
-            Fingerprint { inputs: BTreeMap::from([("p".to_owned(), BTreeMap::from([(String::new(), read)]))]), ..sample() }.key()
+            Fingerprint {
+                inputs: BTreeMap::from([("p".to_owned(), BTreeMap::from([(String::new(), read)]))]),
+                ..sample()
+            }
+            .key()
         };
         assert_ne!(ordered(&["a", "b"]), ordered(&["b", "a"]));
     }

@@ -76,9 +76,9 @@ impl Job {
 
     fn attempt(&self, handle: &Handle, session: &mut Session, started: Instant) -> Result<Ended, Failure> {
         let Some(_lock) = self.lock(handle)? else { return Ok(Ended::Stopped) };
-        if let Some(manifest) = self.adoptable().map_err(in_store)? {
+        if let Some(manifest) = self.adoptable().map_err(|error| in_store(&error))? {
             let manifest = Arc::new(manifest);
-            self.remember(&manifest).map_err(in_store)?;
+            self.remember(&manifest).map_err(|error| in_store(&error))?;
             return Ok(Ended::Done(manifest, Outcome::Adopted));
         }
         if is_api(&self.instance) {
@@ -94,7 +94,7 @@ impl Job {
         let context = self.context(&outputs, session.clone());
         handle.block_on(self.instance.stage.run(&context)).map_err(|error| of_stage(&error))?;
         let artifacts = outputs.finish().map_err(|error| Failure::of(&error, None))?;
-        self.publish(artifacts, session.requests(), started).map_err(in_store)
+        self.publish(artifacts, session.requests(), started).map_err(|error| in_store(&error))
     }
 
     /// The key's lock, once no other run holds it; none if told to stop.
@@ -104,7 +104,7 @@ impl Job {
             if self.cancel.is_cancelled() {
                 return Ok(None);
             }
-            if let Some(lock) = self.store.try_lock(&self.work.key).map_err(in_store)? {
+            if let Some(lock) = self.store.try_lock(&self.work.key).map_err(|error| in_store(&error))? {
                 return Ok(Some(lock));
             }
             if !waiting {
@@ -207,8 +207,8 @@ impl Failure {
 }
 
 /// A failure of the store, as the stage's.
-pub(super) fn in_store(error: StoreError) -> Failure {
-    Failure::of(&error, Some("check the space and the permissions of the artifacts folder".to_owned()))
+pub(super) fn in_store(error: &StoreError) -> Failure {
+    Failure::of(error, Some("check the space and the permissions of the artifacts folder".to_owned()))
 }
 
 fn of_stage(error: &StageError) -> Failure {

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::options::{Failure, RunOptions};
 use super::world::{Place, World};
 use crate::pipeline::Pipeline;
-use self::pending::Server;
+use crate::sandbox::Sandbox;
 use crate::store::Store;
 use crate::web::{Client, ClientSettings, Endpoints, Session};
 
@@ -18,7 +18,7 @@ use crate::web::{Client, ClientSettings, Endpoints, Session};
 struct Open {
     client: Client,
     /// Held so that it serves until the run ends.
-    _server: Option<Server>,
+    _sandbox: Option<Sandbox>,
 }
 
 /// The network of one run.
@@ -57,21 +57,20 @@ impl Network {
 
     async fn make(&self) -> Result<Open, Failure> {
         let mut settings = self.settings.clone();
-        let mut server = None;
+        let mut sandbox_server = None;
         if let Some(world) = &self.world {
             let url = match &world.place {
                 Place::Running(url) => url.clone(),
                 Place::Start(sandbox) => {
-                    let started = Server::start(sandbox, 0).await;
-                    let started =
-                        started.map_err(|error| Failure::of(&error, error.hint().map(str::to_owned)))?;
-                    server.insert(started).url().to_owned()
+                    let started = Sandbox::start(sandbox, 0).await;
+                    let started = started.map_err(|error| Failure::of(&error, error.hint().map(str::to_owned)))?;
+                    sandbox_server.insert(started).url()
                 }
             };
             settings.endpoints = Endpoints::sandbox(&url, &world.identity);
         }
         let client = Client::new(settings).map_err(|error| Failure::of(&error, error.hint()))?;
-        Ok(Open { client, _server: server })
+        Ok(Open { client, _sandbox: sandbox_server })
     }
 
     /// Puts what was answered on the disk, and gives what the user should know
@@ -85,22 +84,5 @@ impl Network {
         let mut warnings = open.client.take_warnings();
         warnings.extend(flushed);
         warnings
-    }
-}
-
-/// Until the sandbox's server lands.
-mod pending {
-    use crate::sandbox::{SandboxError, SandboxSettings};
-
-    pub(super) struct Server;
-
-    impl Server {
-        pub(super) async fn start(_: &SandboxSettings, _: u16) -> Result<Self, SandboxError> {
-            Ok(Self)
-        }
-
-        pub(super) fn url(&self) -> &str {
-            ""
-        }
     }
 }

@@ -1,8 +1,9 @@
 //! Makes a plan: computes each instance's fingerprint from what its inputs
 //! gave, looks its key up in the store, and says why it must run if it must.
 //!
-//! Reads one manifest per instance and one record of its last run. It writes
-//! nothing, and hashes only files that changed since the store saw them.
+//! Reads one manifest per instance and one record of its last run, and hashes
+//! only files that changed since the store saw them. It writes nothing; the
+//! store may set aside what it finds damaged.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -46,14 +47,20 @@ pub(super) struct Assembled {
 }
 
 impl Assembled {
-    fn reasons_since(&self, before: &Fingerprint) -> Vec<Reason> {
+    /// Everything that differs from what an instance used last.
+    pub(super) fn changes_since(&self, last: &LastRun) -> Vec<Reason> {
+        // Only the format is read first: the rest may have had another shape.
+        let format = last.fingerprint.get("format").and_then(serde_json::Value::as_u64).unwrap_or_default() as u32;
+        let Ok(before) = serde_json::from_value::<Fingerprint>(last.fingerprint.clone()) else {
+            return vec![Reason::Format { before: format, now: FORMAT }];
+        };
         let present = Present {
             fingerprint: &self.fingerprint,
             files: &self.files,
             sources: &self.sources,
             unknown: &self.unknown,
         };
-        compare(before, &present)
+        compare(&before, &present)
     }
 }
 
@@ -119,7 +126,10 @@ impl<'a> Planner<'a> {
             looks.push(look);
         }
         let sandbox = self.world.as_ref().map(|world| world.identity.clone());
-        Ok((Plan { pipeline: self.pipeline.name.clone(), sandbox, stages, warnings: self.store.take_warnings() }, looks))
+        Ok((
+            Plan { pipeline: self.pipeline.name.clone(), sandbox, stages, warnings: self.store.take_warnings() },
+            looks,
+        ))
     }
 
     /// What an instance must do, the results of all its inputs being known.
@@ -197,7 +207,8 @@ impl<'a> Planner<'a> {
     fn add_inputs(&self, instance: &Instance, results: &Results, assembled: &mut Assembled) -> Result<(), Failure> {
         let ports = instance.stage.inputs();
         for (name, sources) in &instance.inputs {
-            let Some(port) = ports.iter().find(|p| p.name == *name).or_else(|| ports.iter().find(|p| p.name == "*")) else {
+            let Some(port) = ports.iter().find(|p| p.name == *name).or_else(|| ports.iter().find(|p| p.name == "*"))
+            else {
                 return Err(Failure {
                     error: format!("the kind `{}` has no input `{name}`: this is a bug", instance.kind.name()),
                     causes: Vec::new(),
@@ -232,10 +243,9 @@ impl<'a> Planner<'a> {
                 if self.forced.contains(&index) {
                     reasons.push(Reason::Forced);
                 }
-                match self.last(index).map(|last| serde_json::from_value(last.fingerprint)) {
+                match self.last(index) {
                     None => reasons.push(Reason::NeverRan),
-                    Some(Ok(before)) => reasons.extend(assembled.reasons_since(&before)),
-                    Some(Err(_)) => reasons.push(Reason::Format { before: 0, now: FORMAT }),
+                    Some(last) => reasons.extend(assembled.changes_since(&last)),
                 }
                 let waiting_for = waiting.iter().map(|&i| self.pipeline.instances[i].id.to_string()).collect();
                 State::Undecided { waiting_for, reasons }
@@ -271,14 +281,6 @@ impl<'a> Planner<'a> {
         }
         synthetic
     }
-
-    /// Everything that differs from what an instance used last; for `why`.
-    pub(super) fn changes(&self, assembled: &Assembled, before: &LastRun) -> Vec<Reason> {
-        match serde_json::from_value(before.fingerprint.clone()) {
-            Ok(before) => assembled.reasons_since(&before),
-            Err(_) => vec![Reason::Format { before: 0, now: FORMAT }],
-        }
-    }
 }
 
 /// Whether an instance asks the network.
@@ -307,13 +309,8 @@ pub(super) fn damage(store: &Store, stage: &dyn Stage, manifest: &Manifest) -> V
 
 fn since_last(last: Option<&LastRun>, assembled: &Assembled, key: &ContentHash) -> Vec<Reason> {
     let Some(last) = last else { return vec![Reason::NeverRan] };
-    if last.key == *key {
-        return vec![Reason::RecordLost];
-    }
-    match serde_json::from_value::<Fingerprint>(last.fingerprint.clone()) {
-        Ok(before) => assembled.reasons_since(&before),
-        Err(_) => vec![Reason::Format { before: 0, now: FORMAT }],
-    }
+    let changes = if last.key == *key { Vec::new() } else { assembled.changes_since(last) };
+    if changes.is_empty() { vec![Reason::RecordLost] } else { changes }
 }
 
 fn described(look: &Look) -> (State, Option<f64>) {

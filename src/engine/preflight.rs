@@ -43,7 +43,11 @@ pub(super) fn check(pipeline: &Pipeline, plan: &Plan, options: &RunOptions) -> R
             }
         }
     }
-    if missing.is_empty() { Ok(()) } else { Err(EngineError::MissingVariables { variables: missing.into_values().collect() }) }
+    if missing.is_empty() {
+        Ok(())
+    } else {
+        Err(EngineError::MissingVariables { variables: missing.into_values().collect() })
+    }
 }
 
 /// Whether it is certain that a stage has changed. One of which nothing is

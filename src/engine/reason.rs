@@ -133,7 +133,9 @@ impl fmt::Display for Reason {
             Self::NeverRan => f.write_str("it never ran"),
             Self::Forced => f.write_str("asked for with --force"),
             Self::ArtifactMissing { output } => write!(f, "the artifact of output `{output}` is missing"),
-            Self::ArtifactDamaged { output } => write!(f, "the artifact of output `{output}` is damaged and was set aside"),
+            Self::ArtifactDamaged { output } => {
+                write!(f, "the artifact of output `{output}` is damaged and was set aside")
+            }
             Self::RecordLost => f.write_str("the record of its result is gone from the store"),
             Self::RefreshDue { age_seconds, allowed_seconds: 0 } => {
                 write!(f, "refresh: always (its result is {} old)", duration_words(*age_seconds))
@@ -145,9 +147,17 @@ impl fmt::Display for Reason {
                 duration_words(*allowed_seconds)
             ),
             Self::Kind { before, now } => write!(f, "kind: {before} -> {now}"),
-            Self::KindVersion { kind, before, now } => write!(f, "the kind `{kind}` changed: version {before} -> {now}"),
+            Self::KindVersion { kind, before, now } => {
+                write!(f, "the kind `{kind}` changed: version {before} -> {now}")
+            }
             Self::Setting { path, before, now } => {
-                write!(f, "setting {}: {} -> {}", or_with(path), value_words(before.as_ref()), value_words(now.as_ref()))
+                write!(
+                    f,
+                    "setting {}: {} -> {}",
+                    or_with(path),
+                    value_words(before.as_ref()),
+                    value_words(now.as_ref())
+                )
             }
             Self::InputAdded { input } => write!(f, "input `{input}` was added"),
             Self::InputRemoved { input } => write!(f, "input `{input}` was removed"),
@@ -160,7 +170,12 @@ impl fmt::Display for Reason {
             Self::FileCount { before, now } => write!(f, "it read {before} files and now reads {now}"),
             Self::Fact { name } => write!(f, "`{name}` changed"),
             Self::Seed { before, now } => write!(f, "seed: {} -> {}", number_words(*before), number_words(*now)),
-            Self::World { before, now } => write!(f, "the answers come from {}, not from {}", world_words(now), world_words(before)),
+            Self::World { before, now } => write!(
+                f,
+                "the answers come from {}, not from {}",
+                world_words(now.as_ref()),
+                world_words(before.as_ref())
+            ),
             Self::Format { before, now } => write!(f, "the format of fingerprints changed: {before} -> {now}"),
         }
     }
@@ -183,8 +198,8 @@ fn number_words(number: Option<u64>) -> String {
     number.map_or_else(|| "none".to_owned(), |n| n.to_string())
 }
 
-fn world_words(world: &Option<String>) -> &str {
-    world.as_deref().unwrap_or("the real services")
+fn world_words(world: Option<&String>) -> &str {
+    world.map(String::as_str).unwrap_or("the real services")
 }
 
 /// A duration in the largest whole unit that fits: `3d`, `5h`, `12min`, `7s`.
@@ -219,8 +234,7 @@ pub(super) struct Present<'a> {
 type Comparison = fn(&Fingerprint, &Present<'_>) -> Vec<Reason>;
 
 /// All comparisons, the most telling first.
-const COMPARISONS: &[Comparison] =
-    &[kind, kind_version, settings, inputs, columns, files, facts, seed, world, format];
+const COMPARISONS: &[Comparison] = &[kind, kind_version, settings, inputs, columns, files, facts, seed, world, format];
 
 /// Every difference between what the result was made from and what it would
 /// be made from now.
@@ -268,7 +282,9 @@ fn value_differences(path: &str, before: Option<&Value>, now: Option<&Value>, re
 /// The inputs by (port, label).
 fn flat(fingerprint: &Fingerprint) -> BTreeMap<(&str, &str), &InputPrint> {
     let ports = fingerprint.inputs.iter();
-    ports.flat_map(|(port, labels)| labels.iter().map(move |(label, print)| ((port.as_str(), label.as_str()), print))).collect()
+    ports
+        .flat_map(|(port, labels)| labels.iter().map(move |(label, print)| ((port.as_str(), label.as_str()), print)))
+        .collect()
 }
 
 fn input_words(port: &str, label: &str) -> String {

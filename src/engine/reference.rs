@@ -47,10 +47,14 @@ pub(super) fn matching(pipeline: &Pipeline, text: &str) -> Result<Vec<usize>, En
         let names: BTreeSet<&str> = pipeline.instances.iter().map(|i| i.id.stage.as_str()).collect();
         return refused("stage", suggestion(reference.stage, &names, "stages"));
     }
-    let found = (0..pipeline.instances.len()).filter(|&i| reference.matches(&pipeline.instances[i].id)).collect::<Vec<_>>();
+    let found =
+        (0..pipeline.instances.len()).filter(|&i| reference.matches(&pipeline.instances[i].id)).collect::<Vec<_>>();
     if found.is_empty() {
         let names: BTreeSet<String> = of_stage.iter().map(|i| i.id.to_string()).collect();
-        return refused("stage", suggestion(text, &names.iter().map(String::as_str).collect(), "instances of this stage"));
+        return refused(
+            "stage",
+            suggestion(text, &names.iter().map(String::as_str).collect(), "instances of this stage"),
+        );
     }
     if let Some(output) = reference.output {
         let names: BTreeSet<&str> = of_stage.iter().flat_map(|i| i.stage.outputs()).map(|port| port.name).collect();
@@ -119,7 +123,10 @@ mod tests {
     fn references_are_taken_apart() {
         let parse = Reference::parse;
         assert_eq!(parse("a"), Reference { stage: "a", output: None, variant: None, seed: None });
-        assert_eq!(parse("a.items@V2.1#3"), Reference { stage: "a", output: Some("items"), variant: Some("V2.1"), seed: Some("3") });
+        assert_eq!(
+            parse("a.items@V2.1#3"),
+            Reference { stage: "a", output: Some("items"), variant: Some("V2.1"), seed: Some("3") }
+        );
         assert_eq!(parse("a@*"), parse("a"));
         assert_eq!(parse("a#1"), Reference { stage: "a", output: None, variant: None, seed: Some("1") });
     }

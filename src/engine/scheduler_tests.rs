@@ -43,7 +43,12 @@ fn cpus(slots: usize) -> Capacity {
 
 #[test]
 fn tasks_start_in_order_and_small_ones_pass_a_big_one() {
-    let tasks = vec![task(&[], Resource::Cpu(1)), task(&[], Resource::Cpu(0)), task(&[], Resource::Cpu(1)), task(&[], Resource::Api("a".into()))];
+    let tasks = vec![
+        task(&[], Resource::Cpu(1)),
+        task(&[], Resource::Cpu(0)),
+        task(&[], Resource::Cpu(1)),
+        task(&[], Resource::Api("a".into())),
+    ];
     let mut scheduler = Scheduler::new(tasks, cpus(2), false);
     let started: Vec<_> = std::iter::from_fn(|| scheduler.start()).collect();
     assert_eq!(started, [0, 2, 3]);
@@ -64,7 +69,12 @@ fn a_gpu_task_takes_the_gpu_or_else_all_slots() {
 
 #[test]
 fn a_failure_skips_what_is_below_and_names_it() {
-    let tasks = vec![task(&[], Resource::Cpu(1)), task(&[0], Resource::Cpu(1)), task(&[1], Resource::Cpu(1)), task(&[], Resource::Cpu(1))];
+    let tasks = vec![
+        task(&[], Resource::Cpu(1)),
+        task(&[0], Resource::Cpu(1)),
+        task(&[1], Resource::Cpu(1)),
+        task(&[], Resource::Cpu(1)),
+    ];
     let mut going = Scheduler::new(tasks.clone(), cpus(1), true);
     assert_eq!(going.start(), Some(0));
     assert_eq!(going.failed(0), [(1, Because::Failed(0)), (2, Because::Failed(0))]);

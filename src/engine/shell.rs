@@ -158,16 +158,15 @@ impl<'a> Shell<'a> {
                     let report = Report { ended: Ended::Failed(failure), requests: 0, seconds: 0.0 };
                     queue.extend(self.conclude(task, report));
                 }
-                Decision::Work(work) => match self.in_work.get(&work.key) {
-                    Some(&other) => {
+                Decision::Work(work) => {
+                    if let Some(&other) = self.in_work.get(&work.key) {
                         self.scheduler.wait_for(task, other);
                         self.twins.insert(task, other);
-                    }
-                    None => {
+                    } else {
                         self.in_work.insert(work.key, task);
                         self.works.insert(task, work);
                     }
-                },
+                }
             }
         }
         self.tell_store_warnings();
@@ -191,7 +190,7 @@ impl<'a> Shell<'a> {
             }
             Ok(Look::Stale(work)) => Decision::Work(work),
             Ok(Look::Blocked(failure)) => Decision::Failed(failure),
-            Err(error) => Decision::Failed(Failure::of(&error, None)),
+            Err(error) => Decision::Failed(Failure::of(&error, error.hint())),
         }
     }
 
@@ -200,7 +199,7 @@ impl<'a> Shell<'a> {
         let (store, pipeline) = (self.planner.store, &self.planner.pipeline.name);
         match remember(store, pipeline, self.instance(task), &manifest, self.options.plan.clock.now_millis()) {
             Ok(()) => Decision::Done(manifest, outcome),
-            Err(error) => Decision::Failed(in_store(error)),
+            Err(error) => Decision::Failed(in_store(&error)),
         }
     }
 
@@ -255,7 +254,14 @@ impl<'a> Shell<'a> {
             }
             Ended::Failed(failure) => {
                 let Failure { error, causes, hint } = failure.clone();
-                self.reporter.tell(&Event::StageFailed { stage: result.stage.clone(), error, causes, hint, seconds, requests });
+                self.reporter.tell(&Event::StageFailed {
+                    stage: result.stage.clone(),
+                    error,
+                    causes,
+                    hint,
+                    seconds,
+                    requests,
+                });
                 result.end = End::Failed(failure);
                 self.ends[task] = Some(result);
                 let skipped = self.scheduler.failed(task);

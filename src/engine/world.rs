@@ -67,7 +67,8 @@ fn running(url: &str) -> Result<World, EngineError> {
         hint: Some(format!("is a sandbox running at {url}? Start one with `refrain sandbox`")),
         source,
     };
-    let here = Endpoint { base_url: url.trim_end_matches('/').to_owned(), identity: "sandbox".to_owned(), paced: false };
+    let here =
+        Endpoint { base_url: url.trim_end_matches('/').to_owned(), identity: "sandbox".to_owned(), paced: false };
     let endpoints = Endpoints::sandbox(url, "sandbox").with("sandbox", here);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(EngineError::Runtime)?;
     let answer = runtime.block_on(async {

@@ -6,10 +6,12 @@
 mod error;
 mod identity;
 pub mod routes;
+mod server;
 mod settings;
 mod world;
 
 pub use error::SandboxError;
 pub use identity::identity;
+pub use server::Sandbox;
 pub use settings::SandboxSettings;
 pub use world::{Listener, Loved, LovedTrack, LyricsAvailability, Song, World};

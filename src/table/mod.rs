@@ -2,9 +2,11 @@
 //! their columns by name. Files and Polars are the submodules' part.
 
 mod column_hash;
+mod interactions;
 mod normal;
 mod parquet;
 mod polars;
+mod stable;
 
 use std::sync::Arc;
 
@@ -15,9 +17,11 @@ use arrow::compute::{cast, concat_batches};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
 pub use self::column_hash::{ColumnFacts, TableHasher, column_hashes};
+pub use self::interactions::{Interaction, Interactions, distinct_ids};
 pub use self::normal::{normal_type, normalise, type_name};
 pub use self::parquet::{ParquetWriter, describe_parquet, read_parquet, write_parquet};
 pub use self::polars::{from_polars, lazy, polars_error, scan, to_polars};
+pub use self::stable::keep_order;
 
 /// What can go wrong with a table.
 #[derive(Debug, thiserror::Error)]

@@ -11,7 +11,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::budget::Budget;
 use super::call::{Answer, Call};
-use super::endpoints::Endpoint;
 use super::error::{CallError, WebError};
 use super::fetch::Fetch;
 use super::limiter::{Limiter, default_limiter};
@@ -123,18 +122,12 @@ impl Core {
 
     /// The request that is in flight for this key, or a new one: two stages that
     /// ask for the same thing at the same time ask once.
-    fn join(
-        self: &Arc<Self>,
-        key: ContentHash,
-        call: &Call,
-        endpoint: Endpoint,
-        count: &Arc<AtomicU64>,
-    ) -> Shared<Pending> {
+    fn join(self: &Arc<Self>, fetch: Fetch) -> Shared<Pending> {
         let mut in_flight = self.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = fetch.key;
         if let Some(shared) = in_flight.get(&key).and_then(WeakShared::upgrade) {
             return shared;
         }
-        let fetch = Fetch { core: Arc::clone(self), call: call.clone(), endpoint, key, count: Arc::clone(count) };
         let core = Arc::clone(self);
         let pending: Pending = Box::pin(async move {
             let result = fetch.run().await;
@@ -205,7 +198,15 @@ impl Session {
         if core.settings.offline {
             return Err(WebError::Offline { request: call.describe() }.into());
         }
-        let pending = core.join(key, call, endpoint, &self.requests);
+        let fetch = Fetch {
+            core: Arc::clone(core),
+            call: call.clone(),
+            endpoint,
+            key,
+            max_age: self.max_age,
+            count: Arc::clone(&self.requests),
+        };
+        let pending = core.join(fetch);
         tokio::select! {
             biased;
             () = self.cancel.cancelled() => Err(WebError::Cancelled.into()),

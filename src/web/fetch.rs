@@ -23,6 +23,7 @@ pub(super) struct Fetch {
     pub(super) call: Call,
     pub(super) endpoint: Endpoint,
     pub(super) key: ContentHash,
+    pub(super) max_age: Option<Duration>,
     pub(super) count: Arc<AtomicU64>,
 }
 
@@ -39,6 +40,10 @@ impl Fetch {
     /// # Errors
     /// [`CallError`]: this call failed for good, or the provider does.
     pub(super) async fn run(self) -> Result<Answer, CallError> {
+        // Another call for the same may have ended since the memo was looked at.
+        if let Some(answer) = self.core.memo.as_ref().and_then(|memo| memo.find(self.key, self.max_age)) {
+            return Ok(answer);
+        }
         let limiter = self.core.limiter(&self.call.limiter, self.call.provider, self.endpoint.paced)?;
         let patience = self.core.settings.patience;
         let (mut failures, mut slow_downs) = (0, 0);

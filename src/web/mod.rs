@@ -3,16 +3,21 @@
 
 mod budget;
 mod call;
+pub mod chat;
 mod client;
+pub mod deezer;
 mod endpoints;
 mod error;
 mod fetch;
+pub mod lastfm;
 mod limiter;
 mod limits;
+pub mod lyrics;
 mod memo;
 mod pace;
 mod settings;
 mod timer;
+mod tolerant;
 mod transport;
 
 pub use call::{Answer, Call, Metering, Price, Secret, Usage, Verdict};
@@ -23,3 +28,6 @@ pub use limiter::default_limiter;
 pub use limits::{BudgetSettings, LimiterSettings};
 pub use settings::{ClientSettings, Patience, Timeouts};
 pub use timer::{ManualTimer, SystemTimer, Timer};
+
+#[cfg(test)]
+mod tests;

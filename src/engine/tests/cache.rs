@@ -54,7 +54,9 @@ fn a_result_that_is_the_same_runs_nothing_below() {
     edited[0].add = 3;
     let edited = pipeline(&edited);
     let plan = lab.plan(&edited);
-    assert!(matches!(&plan.stages[3].state, State::Undecided { waiting_for, reasons } if waiting_for == &["loved"] && reasons.is_empty()));
+    assert!(
+        matches!(&plan.stages[3].state, State::Undecided { waiting_for, reasons } if waiting_for == &["loved"] && reasons.is_empty())
+    );
     let summary = lab.summary(&edited);
     assert_eq!(lab.ran(), ["loved", "users"]);
     assert_eq!(outcome(&summary, "users"), Outcome::Ran);
@@ -206,9 +208,7 @@ fn a_file_counts_by_its_content() {
 #[test]
 fn seeds_matter_only_to_stages_that_draw() {
     let lab = Lab::new();
-    let build = |seed: u64| {
-        pipeline(&[lab.toy("plain", 1), lab.toy("drawn", 1).with(|toy| toy.seed = Some(seed))])
-    };
+    let build = |seed: u64| pipeline(&[lab.toy("plain", 1), lab.toy("drawn", 1).with(|toy| toy.seed = Some(seed))]);
     lab.run(&build(0));
     assert_eq!(lab.reasons(&build(1), "drawn"), ["seed: 0 -> 1"]);
     assert_eq!(lab.run(&build(1)), ["drawn"]);
@@ -217,7 +217,12 @@ fn seeds_matter_only_to_stages_that_draw() {
 #[test]
 fn equal_work_is_done_once_across_variants() {
     let lab = Lab::new();
-    let toys = pipeline(&[lab.toy("text@A", 5), lab.toy("text@B", 5), lab.toy("text@C", 6), lab.toy("end@A", 1).reading(&["text@B"])]);
+    let toys = pipeline(&[
+        lab.toy("text@A", 5),
+        lab.toy("text@B", 5),
+        lab.toy("text@C", 6),
+        lab.toy("end@A", 1).reading(&["text@B"]),
+    ]);
     assert_eq!(lab.run(&toys).len(), 3);
     assert_eq!(lab.run(&toys), [""; 0]);
     assert_eq!(outcome(&lab.summary(&toys), "text@B"), Outcome::Cached);

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 
 use crate::engine::{
-    EngineError, End, Event, Observer, Outcome, Plan, PlanOptions, RunOptions, StageResult, Summary, plan, run,
+    End, EngineError, Event, Observer, Outcome, Plan, PlanOptions, RunOptions, StageResult, Summary, plan, run,
 };
 use crate::ground::{InstanceId, Location, ManualClock};
 use crate::pipeline::{Instance, Pipeline, Refresh, Source};
@@ -116,7 +116,10 @@ impl Stage for Toy {
         json!({"add": self.add, "step": self.step, "noise": self.noise, "key": "${env.TOY_KEY}"})
     }
     fn inputs(&self) -> Vec<InputPort> {
-        vec![InputPort::new("many", self.reads.clone()).many().optional(), InputPort::new("*", self.reads.clone()).optional()]
+        vec![
+            InputPort::new("many", self.reads.clone()).many().optional(),
+            InputPort::new("*", self.reads.clone()).optional(),
+        ]
     }
     fn outputs(&self) -> Vec<OutputPort> {
         vec![OutputPort::new("main", &[("value", "i64"), ("noise", "i64")])]
@@ -131,7 +134,10 @@ impl Stage for Toy {
         self.seed.is_some()
     }
     fn variables(&self) -> Vec<RequiredVariable> {
-        self.variable.map(|name| RequiredVariable { name: name.into(), obtain: "from the shop".into() }).into_iter().collect()
+        self.variable
+            .map(|name| RequiredVariable { name: name.into(), obtain: "from the shop".into() })
+            .into_iter()
+            .collect()
     }
 
     async fn run(&self, context: &StageContext) -> Result<(), StageError> {
@@ -157,7 +163,8 @@ impl Stage for Toy {
         }
         context.check_cancelled()?;
         context.progress.advance(1);
-        context.write("main", &Table::of_columns([("value", column(vec![value])), ("noise", column(vec![self.noise]))])?)
+        context
+            .write("main", &Table::of_columns([("value", column(vec![value])), ("noise", column(vec![self.noise]))])?)
     }
 }
 
@@ -165,8 +172,10 @@ impl Stage for Toy {
 #[derive(Default)]
 pub(super) struct Watcher {
     pub(super) events: Mutex<Vec<Event>>,
-    on: Option<Box<dyn Fn(&Event) + Send + Sync>>,
+    on: Option<Box<Reaction>>,
 }
+
+type Reaction = dyn Fn(&Event) + Send + Sync;
 
 impl Watcher {
     pub(super) fn acting(on: impl Fn(&Event) + Send + Sync + 'static) -> Arc<Self> {

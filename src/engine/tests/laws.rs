@@ -30,8 +30,13 @@ enum Edit {
 
 fn nodes() -> impl Strategy<Value = Node> {
     let edges = prop::collection::vec(any::<Index>(), 0..3);
-    (0..3_i64, 1..4_i64, 0..2_i64, any::<bool>(), edges)
-        .prop_map(|(add, step, noise, reads_noise, edges)| Node { add, step, noise, reads_noise, edges })
+    (0..3_i64, 1..4_i64, 0..2_i64, any::<bool>(), edges).prop_map(|(add, step, noise, reads_noise, edges)| Node {
+        add,
+        step,
+        noise,
+        reads_noise,
+        edges,
+    })
 }
 
 fn edits() -> impl Strategy<Value = Edit> {
@@ -48,7 +53,8 @@ fn built(lab: &Lab, nodes: &[Node]) -> Pipeline {
         .iter()
         .enumerate()
         .map(|(i, node)| {
-            let above: Vec<&str> = node.edges.iter().filter(|_| i > 0).map(|edge| names[edge.index(i)].as_str()).collect();
+            let above: Vec<&str> =
+                node.edges.iter().filter(|_| i > 0).map(|edge| names[edge.index(i)].as_str()).collect();
             let mut toy = lab.toy(&names[i], node.add).reading(&above);
             (toy.step, toy.noise) = (node.step, node.noise);
             if node.reads_noise {

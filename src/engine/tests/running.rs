@@ -61,7 +61,8 @@ fn outputs_are_held_to_what_was_declared() {
 #[test]
 fn a_missing_column_is_named_with_those_there_are() {
     let lab = Lab::new();
-    let toys = [lab.toy("songs", 1), lab.toy("sum", 1).reading(&["songs"]).with(|toy| toy.reads = vec!["valeu".into()])];
+    let toys =
+        [lab.toy("songs", 1), lab.toy("sum", 1).reading(&["songs"]).with(|toy| toy.reads = vec!["valeu".into()])];
     let summary = lab.summary(&pipeline(&toys));
     let End::Failed(failure) = end(&summary, "sum") else { panic!("{summary:?}") };
     assert_eq!(failure.error, "could not give `sum` its input `a`: `songs.main` has no column `valeu`");
@@ -122,7 +123,13 @@ fn warnings_are_told_again_when_the_result_is_used() {
 #[test]
 fn a_stop_waits_for_what_runs_and_the_next_run_goes_on() {
     let lab = Lab::new();
-    let build = |act| pipeline(&[lab.toy("first", 1), lab.toy("second", 1).reading(&["first"]).with(|toy| toy.act = act), lab.toy("third", 1).reading(&["second"])]);
+    let build = |act| {
+        pipeline(&[
+            lab.toy("first", 1),
+            lab.toy("second", 1).reading(&["first"]).with(|toy| toy.act = act),
+            lab.toy("third", 1).reading(&["second"]),
+        ])
+    };
     let cancel = lab.options.cancel.clone();
     let watcher = Watcher::acting(move |event| {
         if matches!(event, Event::StageStarted { stage, .. } if stage == "second") {

@@ -12,7 +12,7 @@ pub(super) fn write(rng: &mut ChaCha8Rng, mixture: &[(usize, f32)]) -> String {
     let wheel = Wheel::new(mixture.iter().map(|(_, weight)| f64::from(*weight)));
     let all = themes();
     let theme_of = |place: usize| mixture.get(place).and_then(|(theme, _)| all.get(*theme));
-    let mut next = |rng: &mut ChaCha8Rng, place: Option<usize>| -> String {
+    let next = |rng: &mut ChaCha8Rng, place: Option<usize>| -> String {
         let drawn = place.or_else(|| wheel.draw(rng)).unwrap_or_default();
         theme_of(drawn.min(mixture.len().saturating_sub(1))).map(|theme| line(rng, theme)).unwrap_or_default()
     };

@@ -118,6 +118,12 @@ impl World {
         .unwrap_or_default()
     }
 
+    /// The name of a theme, by its place; empty if there is none there.
+    #[must_use]
+    pub fn theme_name(theme: usize) -> &'static str {
+        vocabulary::themes().get(theme).map_or("", |theme| theme.name)
+    }
+
     /// The seed from which the world was made: for choices that belong to it.
     #[must_use]
     pub fn seed(&self) -> &Seed {

@@ -18,13 +18,19 @@ fn vectors(texts: &[String]) -> Vec<BTreeMap<usize, f64>> {
             let next = ids.len();
             *count.entry(*ids.entry(word.to_owned()).or_insert(next)).or_insert(0.0) += 1.0;
         }
-        count.keys().for_each(|word| *documents.entry(*word).or_insert(0.0) += 1.0);
+        for word in count.keys() {
+            *documents.entry(*word).or_insert(0.0) += 1.0;
+        }
         counts.push(count);
     }
     for count in &mut counts {
-        count.iter_mut().for_each(|(word, value)| *value *= (texts.len() as f64 / documents[word]).ln());
+        for (word, value) in count.iter_mut() {
+            *value *= (texts.len() as f64 / documents[word]).ln();
+        }
         let norm = count.values().map(|value| value * value).sum::<f64>().sqrt().max(1e-9);
-        count.values_mut().for_each(|value| *value /= norm);
+        for value in count.values_mut() {
+            *value /= norm;
+        }
     }
     counts
 }

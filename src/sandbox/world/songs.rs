@@ -122,7 +122,9 @@ fn mixture(rng: &mut ChaCha8Rng) -> Vec<(usize, f32)> {
 
 fn rescale(mixture: &mut [(usize, f32)]) {
     let total: f32 = mixture.iter().map(|(_, weight)| weight).sum();
-    mixture.iter_mut().for_each(|(_, weight)| *weight /= total);
+    for (_, weight) in mixture.iter_mut() {
+        *weight /= total;
+    }
 }
 
 /// A long tail over a random order: the commonest song is loved about 20 times
