@@ -15,4 +15,5 @@ pub mod sandbox;
 pub mod stage;
 pub mod store;
 pub mod table;
+pub mod text;
 pub mod web;

@@ -118,7 +118,7 @@ struct Node {
     nulls: Stream,
     lengths: Stream,
     values: Stream,
-    children: Vec<Node>,
+    children: Vec<Self>,
 }
 
 /// One incremental BLAKE3 state.
@@ -289,8 +289,8 @@ mod tests {
 
     /// The hash when the column arrives cut at the given rows.
     fn hash_cut(array: &ArrayRef, cuts: &[usize]) -> ContentHash {
-        let schema = Table::of_columns([("c", array.slice(0, 0))]).unwrap().schema().clone();
-        let mut hasher = TableHasher::new(&schema).unwrap();
+        let none = Table::of_columns([("c", array.slice(0, 0))]).unwrap();
+        let mut hasher = TableHasher::new(none.schema()).unwrap();
         let mut at = 0;
         for cut in cuts.iter().map(|cut| cut % (array.len() + 1)).chain([array.len()]) {
             let cut = cut.max(at);
@@ -310,7 +310,7 @@ mod tests {
         let texts: StringArray = rows.iter().map(|r| r.as_ref().map(|v| format!("{v:?}"))).collect();
         let flags: BooleanArray =
             rows.iter().map(|r| r.as_ref().and_then(|v| v.first().map(Option::is_some))).collect();
-        let validity = NullBuffer::from_iter(rows.iter().map(|r| r.as_ref().is_none_or(|v| v.len() != 1)));
+        let validity = rows.iter().map(|r| r.as_ref().is_none_or(|v| v.len() != 1)).collect::<NullBuffer>();
         let fields = vec![Field::new("t", DataType::Utf8, true), Field::new("f", DataType::Boolean, true)];
         Arc::new(StructArray::new(fields.into(), vec![Arc::new(texts), Arc::new(flags)], Some(validity)))
     }

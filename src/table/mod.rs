@@ -2,6 +2,7 @@
 //! their columns by name. Files and Polars are the submodules' part.
 
 mod column_hash;
+mod delimited;
 mod interactions;
 mod normal;
 mod parquet;
@@ -17,6 +18,7 @@ use arrow::compute::{cast, concat_batches};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
 pub use self::column_hash::{ColumnFacts, TableHasher, column_hashes};
+pub use self::delimited::{BadRow, ColumnType, Delimited, Layout, read_delimited};
 pub use self::interactions::{Interaction, Interactions, distinct_ids};
 pub use self::normal::{normal_type, normalise, type_name};
 pub use self::parquet::{ParquetWriter, describe_parquet, read_parquet, write_parquet};

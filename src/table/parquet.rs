@@ -192,9 +192,9 @@ mod tests {
     use arrow::datatypes::Float32Type;
 
     fn table(rows: i64) -> Table {
-        let ids: ArrayRef = Arc::new(Int64Array::from_iter((0..rows).map(|i| (i % 7 != 3).then_some(i))));
+        let ids: ArrayRef = Arc::new((0..rows).map(|i| (i % 7 != 3).then_some(i)).collect::<Int64Array>());
         let names: ArrayRef =
-            Arc::new(StringArray::from_iter((0..rows).map(|i| (i % 5 != 1).then(|| format!("n{i}")))));
+            Arc::new((0..rows).map(|i| (i % 5 != 1).then(|| format!("n{i}"))).collect::<StringArray>());
         let vectors = (0..rows).map(|i| Some(vec![Some(i as f32), None]));
         let vectors: ArrayRef = Arc::new(ListArray::from_iter_primitive::<Float32Type, _, _>(vectors));
         Table::of_columns([("a.id", ids), ("name", names), ("vector", vectors)]).unwrap()

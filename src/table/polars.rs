@@ -29,7 +29,7 @@ pub fn to_polars(table: &Table) -> Result<DataFrame, TableError> {
     }
     writer.finish().map_err(refused)?;
     drop(writer);
-    IpcStreamReader::new(Cursor::new(bytes)).finish().map_err(polars_error)
+    IpcStreamReader::new(Cursor::new(bytes)).finish().map_err(|error| polars_error(&error))
 }
 
 /// A Polars frame as a table, its types in their plainest form: text is `Utf8`,
@@ -40,7 +40,7 @@ pub fn to_polars(table: &Table) -> Result<DataFrame, TableError> {
 pub fn from_polars(frame: &DataFrame) -> Result<Table, TableError> {
     let mut frame = frame.clone();
     let mut bytes = Vec::new();
-    IpcStreamWriter::new(&mut bytes).finish(&mut frame).map_err(polars_error)?;
+    IpcStreamWriter::new(&mut bytes).finish(&mut frame).map_err(|error| polars_error(&error))?;
     let refused = |source| TableError::Arrow { action: "take from Polars", source };
     let reader = StreamReader::try_new(Cursor::new(bytes), None).map_err(refused)?;
     let schema = reader.schema();
@@ -58,7 +58,7 @@ pub fn scan(path: &Path) -> Result<LazyFrame, TableError> {
     };
     // Brackets and stars in the path are letters here, not patterns.
     let arguments = ScanArgsParquet { glob: false, ..ScanArgsParquet::default() };
-    LazyFrame::scan_parquet(PlRefPath::new(text), arguments).map_err(polars_error)
+    LazyFrame::scan_parquet(PlRefPath::new(text), arguments).map_err(|error| polars_error(&error))
 }
 
 /// A lazy frame over a table in memory.
@@ -70,7 +70,7 @@ pub fn lazy(table: &Table) -> Result<LazyFrame, TableError> {
 }
 
 /// What Polars says, in its first line.
-pub fn polars_error(error: PolarsError) -> TableError {
+pub fn polars_error(error: &PolarsError) -> TableError {
     let text = error.to_string();
     TableError::Polars(text.lines().next().unwrap_or_default().to_owned())
 }

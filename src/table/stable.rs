@@ -9,7 +9,6 @@ use polars::prelude::{DslPlan, JoinType, LazyFrame, MaintainOrderJoin, UniqueKee
 /// The same query with every step in a stated order: groups by their first row,
 /// joined rows by the left table's and then the right table's order, distinct
 /// rows by their first occurrence, ties of a sort as they were.
-#[must_use]
 pub fn keep_order(frame: LazyFrame) -> LazyFrame {
     LazyFrame::from(ordered(frame.logical_plan))
 }
