@@ -11,3 +11,4 @@ pub mod sandbox;
 pub mod stage;
 pub mod table;
 pub mod web;
+pub mod weights;

@@ -1,9 +1,11 @@
 //! What stages can do: one file per kind, and the registry.
 
+mod embed;
+
 use crate::stage::StageKind;
 
 /// Every kind, by name.
-pub const KINDS: &[&dyn StageKind] = &[];
+pub const KINDS: &[&dyn StageKind] = &[&embed::Embed];
 
 /// The kind of that name.
 #[must_use]

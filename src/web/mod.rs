@@ -1,10 +1,12 @@
 //! The only HTTP client: limiters, retries, the memo of answers, and the
 //! providers' parsers. Knows nothing of stages.
 
+mod download;
 mod limits;
 
 use std::time::Duration;
 
+pub use download::{DownloadError, download};
 pub use limits::{BudgetSettings, LimiterSettings};
 
 /// Placeholder until the client lands.
