@@ -17,3 +17,4 @@ pub mod store;
 pub mod table;
 pub mod text;
 pub mod web;
+pub mod weights;

@@ -5,6 +5,7 @@ mod crawl_loved_tracks;
 mod crawl_lyrics;
 mod crawl_top_tags;
 mod crawl_users;
+mod embed;
 mod filter_k_core;
 #[cfg(test)]
 mod hetrec_tests;
@@ -39,6 +40,7 @@ pub const KINDS: &[&dyn StageKind] = &[
     &summarize::Summarize,
     &truncate_words::TruncateWords,
 ];
+pub const KINDS: &[&dyn StageKind] = &[&embed::Embed];
 
 /// The kind of that name.
 #[must_use]

@@ -5,6 +5,8 @@
 mod bert;
 mod device;
 mod error;
+#[cfg(test)]
+mod golden;
 mod kernels;
 mod minilm;
 mod weights;

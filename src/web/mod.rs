@@ -6,6 +6,7 @@ mod call;
 pub mod chat;
 mod client;
 pub mod deezer;
+mod download;
 mod endpoints;
 mod error;
 mod fetch;
@@ -22,6 +23,7 @@ mod transport;
 
 pub use call::{Answer, Call, Metering, Price, Secret, Usage, Verdict};
 pub use client::{Client, Session};
+pub use download::{DownloadError, download};
 pub use endpoints::{Endpoint, Endpoints};
 pub use error::{CallError, RowFailure, WebError};
 pub use limiter::default_limiter;
