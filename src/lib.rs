@@ -5,7 +5,6 @@
 //! stands below it, and `tests/it/layers.rs` keeps it so.
 
 pub mod cli;
-pub mod cli;
 pub mod engine;
 pub mod ground;
 pub mod kinds;

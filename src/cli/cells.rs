@@ -21,7 +21,7 @@ const SHOWN_OF_LIST: usize = 4;
 pub(super) fn first_rows(path: &Path, rows: usize) -> anyhow::Result<Table> {
     let read = || -> Result<Table, TableError> {
         let limit = u32::try_from(rows).unwrap_or(u32::MAX);
-        from_polars(&scan(path)?.limit(limit).collect().map_err(polars_error)?)
+        from_polars(&scan(path)?.limit(limit).collect().map_err(|error| polars_error(&error))?)
     };
     read().with_context(|| format!("could not read the artifact `{}`", path.display()))
 }

@@ -32,6 +32,7 @@ pub const KINDS: &[&dyn StageKind] = &[
     &crawl_lyrics::CrawlLyrics,
     &crawl_top_tags::CrawlTopTags,
     &crawl_users::CrawlUsers,
+    &embed::Embed,
     &filter_k_core::FilterKCore,
     &match_tracks::MatchTracks,
     &read_table::ReadTable,
@@ -40,7 +41,6 @@ pub const KINDS: &[&dyn StageKind] = &[
     &summarize::Summarize,
     &truncate_words::TruncateWords,
 ];
-pub const KINDS: &[&dyn StageKind] = &[&embed::Embed];
 
 /// The kind of that name.
 #[must_use]

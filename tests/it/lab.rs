@@ -169,6 +169,14 @@ impl Sandbox {
         serde_json::from_str(&self.text("/__stats")).expect("stats are JSON")
     }
 
+    /// Asks it to stop, and gives its exit code.
+    #[cfg(unix)]
+    pub(crate) fn interrupt(mut self) -> Option<i32> {
+        let sent = Command::new("kill").args(["-INT", &self.process.id().to_string()]).status().expect("kill");
+        assert!(sent.success());
+        self.process.wait().expect("an end").code()
+    }
+
     /// The body of a GET.
     fn text(&self, path: &str) -> String {
         use std::io::{Read, Write};

@@ -151,7 +151,7 @@ limiters:
 stages:
   users:
     kind: crawl_users
-    with: { limiter: lastfm, seed_user: rj, max_users: 10 }
+    with: { limiter: lastfm, max_users: 10 }
 ";
 
 #[test]
