@@ -1,6 +1,6 @@
 //! `Ctrl-C` and SIGTERM: the first stops cleanly, the second at once.
 
-use std::path::Path;
+use std::ffi::OsString;
 use std::thread;
 
 use anyhow::Context;
@@ -43,12 +43,23 @@ fn abort() -> ! {
     std::process::exit(Exit::Interrupted.code().into())
 }
 
-/// How to go on after a run was stopped.
-pub(super) fn farewell(file: &Path) -> String {
-    let file = file.display();
+/// How to go on after a run was stopped: with the same words.
+pub(super) fn farewell(words: impl Iterator<Item = OsString>) -> String {
+    let words: Vec<String> = words.map(|word| quoted(&word.to_string_lossy())).collect();
     format!(
-        "stopped; what is finished is kept, and no answer is asked for twice\n  hint: go on with `refrain run {file}`"
+        "stopped; what is finished is kept, and no answer is asked for twice\n  hint: go on with `refrain {}`",
+        words.join(" ")
     )
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:@,+%".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
 }
 
 /// The signals that ask a process to stop.
@@ -97,5 +108,17 @@ impl Signals {
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_words_are_told_as_a_shell_takes_them() {
+        let words = ["run", "p.yaml", "--set", "A=it's b", "--sandbox=http://127.0.0.1:9"].map(OsString::from);
+        let told = farewell(words.into_iter());
+        assert!(told.ends_with("`refrain run p.yaml --set 'A=it'\\''s b' --sandbox=http://127.0.0.1:9`"), "{told}");
     }
 }

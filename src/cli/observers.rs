@@ -169,8 +169,16 @@ impl Observer for LiveView {
             Event::Finished { .. } => self.finish(&mut state),
         }
         // The bar says that a stage started; the line would say it twice.
-        if !matches!(event, Event::StageStarted { .. }) {
-            state.narrator.tell(event).iter().for_each(|line| self.say(line));
+        if matches!(event, Event::StageStarted { .. }) {
+            return;
+        }
+        let has_bars = state.overall.is_some();
+        for line in state.narrator.tell(event) {
+            if has_bars {
+                self.say(&line);
+            } else {
+                say(&line);
+            }
         }
     }
 }

@@ -16,7 +16,6 @@ use crate::store::Store;
 pub(super) struct Project {
     pub(super) pipeline: Pipeline,
     pub(super) store: Store,
-    pub(super) file: PathBuf,
 }
 
 /// Reads and checks a pipeline. Its mistakes are printed here, since there may
@@ -54,8 +53,7 @@ pub(super) fn open(global: &Global, file: Option<PathBuf>, reading: &Reading) ->
             .hint("choose another folder with --artifacts or REFRAIN_ARTIFACTS")
             .because(error)
     })?;
-    let file = pipeline.file.clone();
-    Ok(Ok(Project { pipeline, store, file }))
+    Ok(Ok(Project { pipeline, store }))
 }
 
 /// As [`open`], for commands whose words are `[FILE] STAGE`; also gives the

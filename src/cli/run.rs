@@ -48,8 +48,8 @@ pub(super) fn run(global: &Global, arguments: &RunArguments) -> anyhow::Result<E
     interrupt::watch(options.cancel.clone(), speak)?;
     let summary = engine::run(&project.pipeline, &project.store, &options, observer).map_err(project::refused)?;
     project::say_warnings(&[], &project.store, style);
-    if summary.cancelled {
-        say(&interrupt::farewell(&project.file));
+    if summary.cancelled && !summary.is_complete() {
+        say(&interrupt::farewell(std::env::args_os().skip(1)));
         return Ok(Exit::Interrupted);
     }
     if !arguments.json {
@@ -85,10 +85,10 @@ fn device(device: Device) -> DeviceChoice {
     }
 }
 
-/// Prints the results of the stages that nothing reads, where they are small:
-/// they are what the pipeline is for.
+/// Prints the results that nothing else in this run reads, where they are
+/// small: they are what the run was for.
 fn print_ends(project: &Project, summary: &Summary, style: Style) -> anyhow::Result<()> {
-    let ends = ends(&project.pipeline);
+    let ends = ends(&project.pipeline, summary);
     for result in &summary.results {
         let is_small_end = ends.contains(&result.stage) && matches!(result.end, End::Done(_)) && result.rows <= SMALL;
         if !is_small_end {
@@ -105,10 +105,14 @@ fn print_ends(project: &Project, summary: &Summary, style: Style) -> anyhow::Res
     Ok(())
 }
 
-/// The instances that no other reads, as they display.
-fn ends(pipeline: &Pipeline) -> BTreeSet<String> {
-    let sources = pipeline.instances.iter().flat_map(|instance| instance.inputs.values().flatten());
-    let read: BTreeSet<usize> = sources.map(|source| source.instance).collect();
-    let unread = pipeline.instances.iter().enumerate().filter(|(index, _)| !read.contains(index));
-    unread.map(|(_, instance)| instance.id.to_string()).collect()
+/// The instances of a run that no other of it reads, as they display.
+fn ends(pipeline: &Pipeline, summary: &Summary) -> BTreeSet<String> {
+    let mut ends: BTreeSet<String> = summary.results.iter().map(|result| result.stage.clone()).collect();
+    let wanted = ends.clone();
+    for instance in pipeline.instances.iter().filter(|instance| wanted.contains(&instance.id.to_string())) {
+        for source in instance.inputs.values().flatten() {
+            ends.remove(&pipeline.instances[source.instance].id.to_string());
+        }
+    }
+    ends
 }

@@ -161,7 +161,7 @@ fn a_flipped_byte_is_found_reported_and_healed() {
 
 #[expect(clippy::disallowed_methods, reason = "to damage a file is the point")]
 fn overwrite(path: &std::path::Path, bytes: &[u8]) {
-    fs::write(path, bytes).unwrap();
+    fs::write(path, bytes).expect("a file");
 }
 
 #[test]
