@@ -47,7 +47,9 @@ mod tests {
 
     #[test]
     fn anything_else_is_refused() {
-        for text in ["", "30", "d", "3 d", "30days", "-1d", "1.5h", "99999999999999999999d", "9999999999999999999w", "3é"] {
+        for text in
+            ["", "30", "d", "3 d", "30days", "-1d", "1.5h", "99999999999999999999d", "9999999999999999999w", "3é"]
+        {
             assert!(parse_duration(text).is_err(), "{text}");
         }
     }

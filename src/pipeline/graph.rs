@@ -87,7 +87,8 @@ fn label_of(outputs: &BTreeSet<String>) -> Option<String> {
 pub fn mermaid(pipeline: &Pipeline, detail: Detail) -> String {
     let graph = Graph::of(pipeline, detail);
     let mut text = String::from("flowchart LR\n");
-    let node = |index: usize| format!("n{index}[\"{}<br/><i>{}</i>\"]", graph.nodes[index].title(), graph.nodes[index].kind);
+    let node =
+        |index: usize| format!("n{index}[\"{}<br/><i>{}</i>\"]", graph.nodes[index].title(), graph.nodes[index].kind);
     for (at, (stage, members)) in graph.groups().into_iter().enumerate() {
         if let [one] = members.as_slice() {
             line(&mut text, &format!("  {}", node(*one)));
@@ -109,7 +110,8 @@ pub fn mermaid(pipeline: &Pipeline, detail: Detail) -> String {
 pub fn dot(pipeline: &Pipeline, detail: Detail) -> String {
     let graph = Graph::of(pipeline, detail);
     let mut text = format!("digraph \"{}\" {{\n  rankdir=LR;\n  node [shape=box, style=rounded];\n", pipeline.name);
-    let node = |index: usize| format!("n{index} [label=\"{}\\n{}\"];", graph.nodes[index].title(), graph.nodes[index].kind);
+    let node =
+        |index: usize| format!("n{index} [label=\"{}\\n{}\"];", graph.nodes[index].title(), graph.nodes[index].kind);
     for (at, (stage, members)) in graph.groups().into_iter().enumerate() {
         if let [one] = members.as_slice() {
             line(&mut text, &format!("  {}", node(*one)));
