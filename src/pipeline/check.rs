@@ -1,7 +1,7 @@
 //! Checks every stage under every variant that it uses: settings by their
 //! kind, ports, and the names in its inputs.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -175,7 +175,9 @@ fn find_port(shell: &StageShell, entry: &Entry, ports: &[InputPort], report: &mu
 fn read_references(document: &Document, shell: &StageShell, node: &Node, input: &mut PortInput, report: &mut Report) {
     let text = match &node.content {
         Content::List(items) => {
-            items.iter().for_each(|item| read_references(document, shell, item, input, report));
+            for item in items {
+                read_references(document, shell, item, input, report);
+            }
             return;
         }
         Content::Scalar(Value::String(text)) => text,
@@ -264,7 +266,7 @@ fn check_limiters(document: &Document, all: &[Drafts], report: &mut Report) {
     let mut known: BTreeSet<&str> = document.limiters.keys().map(String::as_str).collect();
     let declared = !known.is_empty();
     known.extend(super::DEFAULT_LIMITERS);
-    let mut named: BTreeMap<String, ()> = BTreeMap::new();
+    let mut named = BTreeSet::new();
     for (shell, drafts) in document.stages.iter().zip(all) {
         for stage in drafts.drafts.iter().filter_map(|draft| draft.stage.as_ref()) {
             let Resource::Api(limiter) = stage.resource() else { continue };
@@ -275,11 +277,11 @@ fn check_limiters(document: &Document, all: &[Drafts], report: &mut Report) {
                 let near = closest(&limiter, known.iter().copied()).map(|near| format!("did you mean `{near}`? Else "));
                 report.hinted(place, what, format!("{}declare it under `limiters:`", near.unwrap_or_default()));
             }
-            named.insert(limiter, ());
+            named.insert(limiter);
         }
     }
     for (name, (place, _)) in &document.budgets {
-        if !known.contains(name.as_str()) && !named.contains_key(name) {
+        if !known.contains(name.as_str()) && !named.contains(name) {
             let hint = suggest(name, "limiters", known.iter().copied());
             report.hinted(*place, format!("the budget `{name}` is for no limiter of that name"), hint);
         }

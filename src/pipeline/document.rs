@@ -80,15 +80,10 @@ pub(super) fn read(
         Some(Entry { node: scope.apply(&entry.node, report)?, ..entry.clone() })
     };
     let start = Place { line: 1, column: 1 };
-    let name = match resolved("pipeline", report) {
-        Some(entry) => read_name(&entry, report),
-        None => {
-            if root.entry("pipeline").is_none() {
-                report.hinted(start, "the pipeline has no name", "add `pipeline: NAME` at the top");
-            }
-            String::new()
-        }
-    };
+    if root.entry("pipeline").is_none() {
+        report.hinted(start, "the pipeline has no name", "add `pipeline: NAME` at the top");
+    }
+    let name = resolved("pipeline", report).map(|entry| read_name(&entry, report)).unwrap_or_default();
     if let Some(entry) = resolved("description", report)
         && entry.node.text().is_none()
     {
@@ -291,14 +286,13 @@ fn read_stage(entry: &Entry, scope: &Scope<'_>, kinds: &[&'static dyn StageKind]
         report.hinted(part.place, format!("unknown key `{}` in the stage `{}`", part.key, entry.key), hint);
     }
     let inputs_entry = entry.node.entry("inputs");
-    let inputs = inputs_entry.map(|inputs| match inputs.node.entries() {
-        Some(entries) => entries.to_vec(),
-        None => {
-            let what =
-                format!("`inputs` must be a mapping from ports to stages, and this is {}", inputs.node.describe());
-            report.hinted(inputs.node.place, what, "write `inputs: { PORT: STAGE }`");
-            Vec::new()
+    let inputs = inputs_entry.map(|inputs| {
+        if let Some(entries) = inputs.node.entries() {
+            return entries.to_vec();
         }
+        let what = format!("`inputs` must be a mapping from ports to stages, and this is {}", inputs.node.describe());
+        report.hinted(inputs.node.place, what, "write `inputs: { PORT: STAGE }`");
+        Vec::new()
     });
     let refresh = entry.node.entry("refresh").and_then(|refresh| {
         let node = scope.apply(&refresh.node, report)?;

@@ -39,9 +39,9 @@ mod tests {
 
     #[test]
     fn numbers_with_units_add_up() {
-        assert_eq!(parse_duration("30d"), Ok(Duration::from_secs(30 * 86_400)));
-        assert_eq!(parse_duration("1d12h"), Ok(Duration::from_secs(36 * 3_600)));
-        assert_eq!(parse_duration("90m"), Ok(Duration::from_secs(5_400)));
+        assert_eq!(parse_duration("30d"), Ok(Duration::from_hours(30 * 24)));
+        assert_eq!(parse_duration("1d12h"), Ok(Duration::from_hours(36)));
+        assert_eq!(parse_duration("90m"), Ok(Duration::from_mins(90)));
         assert_eq!(parse_duration(" 10s "), Ok(Duration::from_secs(10)));
     }
 

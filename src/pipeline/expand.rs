@@ -236,10 +236,8 @@ fn report_never(document: &Document, candidates: &[Candidate<'_>], repeats: &Rep
 fn check_columns(document: &Document, candidates: &[Candidate<'_>], report: &mut Report) {
     for reader in candidates {
         for (input, producers) in reader.draft.inputs.iter().zip(&reader.producers) {
-            let needed = match input.port.as_ref().map(|port| &port.columns) {
-                Some(Columns::Named(needed) | Columns::NamedAndOptional(needed, _)) => needed,
-                _ => continue,
-            };
+            let columns = input.port.as_ref().map(|port| &port.columns);
+            let Some(Columns::Named(needed) | Columns::NamedAndOptional(needed, _)) = columns else { continue };
             for producer in producers {
                 let from = &candidates[producer.candidate];
                 let outputs = from.draft.stage.as_ref().map(|stage| stage.outputs()).unwrap_or_default();

@@ -95,7 +95,9 @@ pub fn mermaid(pipeline: &Pipeline, detail: Detail) -> String {
             continue;
         }
         line(&mut text, &format!("  subgraph g{at}[\"{stage}\"]"));
-        members.iter().for_each(|index| line(&mut text, &format!("    {}", node(*index))));
+        for index in members {
+            line(&mut text, &format!("    {}", node(index)));
+        }
         line(&mut text, "  end");
     }
     for ((from, to), outputs) in &graph.edges {
@@ -118,7 +120,9 @@ pub fn dot(pipeline: &Pipeline, detail: Detail) -> String {
             continue;
         }
         line(&mut text, &format!("  subgraph cluster_{at} {{ label=\"{stage}\";"));
-        members.iter().for_each(|index| line(&mut text, &format!("    {}", node(*index))));
+        for index in members {
+            line(&mut text, &format!("    {}", node(index)));
+        }
         line(&mut text, "  }");
     }
     for ((from, to), outputs) in &graph.edges {

@@ -24,7 +24,9 @@ pub(super) fn order(needs: &[Vec<Edge>], name: &dyn Fn(usize) -> Names, report: 
         needs.iter().map(|edges| edges.iter().map(|edge| edge.from).collect()).collect();
     let mut needed_by: Vec<Vec<usize>> = vec![Vec::new(); needs.len()];
     for (reader, edges) in waits.iter().enumerate() {
-        edges.iter().for_each(|from| needed_by[*from].push(reader));
+        for from in edges {
+            needed_by[*from].push(reader);
+        }
     }
     let mut ready: BTreeSet<usize> = (0..needs.len()).filter(|index| waits[*index].is_empty()).collect();
     let mut left: BTreeSet<usize> = (0..needs.len()).collect();

@@ -203,7 +203,7 @@ fn allow_references(schema: &mut Value) {
                 *inner = with_reference(inner);
             }
             ("anyOf" | "oneOf" | "allOf" | "prefixItems", Value::Array(several)) => {
-                several.iter_mut().for_each(allow_references)
+                several.iter_mut().for_each(allow_references);
             }
             _ => {}
         }
@@ -226,6 +226,18 @@ mod tests {
     use super::super::fixtures::{KINDS, SAMPLE};
     use super::*;
 
+    fn is(name: &str, value: &Value) -> bool {
+        match name {
+            "null" => value.is_null(),
+            "boolean" => value.is_boolean(),
+            "integer" => value.is_i64() || value.is_u64(),
+            "number" => value.is_number(),
+            "string" => value.is_string(),
+            "array" => value.is_array(),
+            _ => value.is_object(),
+        }
+    }
+
     /// As much of JSON Schema as the schema uses; the first thing refused.
     fn refused(root: &Value, schema: &Value, value: &Value) -> Option<String> {
         let Value::Object(rules) = schema else { return None };
@@ -243,16 +255,7 @@ mod tests {
                 }
                 "type" => {
                     let types = if given.is_array() { all(given) } else { vec![given.clone()] };
-                    let is = |name: &str| match name {
-                        "null" => value.is_null(),
-                        "boolean" => value.is_boolean(),
-                        "integer" => value.is_i64() || value.is_u64(),
-                        "number" => value.is_number(),
-                        "string" => value.is_string(),
-                        "array" => value.is_array(),
-                        _ => value.is_object(),
-                    };
-                    if types.iter().filter_map(Value::as_str).any(is) { None } else { no("type") }
+                    if types.iter().filter_map(Value::as_str).any(|name| is(name, value)) { None } else { no("type") }
                 }
                 "const" => {
                     if given == value {

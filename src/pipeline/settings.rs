@@ -42,7 +42,7 @@ pub(super) fn every_mistake<T>(
         if wrong.is_empty() {
             break;
         }
-        wrong.iter().for_each(|key| drop(map.remove(key)));
+        map.retain(|key, _| !wrong.contains(key));
         for problem in check(&rest).err().unwrap_or_default() {
             let follows = quoted(&problem.what).iter().any(|word| with.get(word).is_some() && rest.get(word).is_none());
             if !follows && !found.contains(&problem) {

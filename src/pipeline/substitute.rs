@@ -95,7 +95,9 @@ pub(super) fn variable_names(node: &Node) -> BTreeSet<String> {
 fn each_piece(node: &Node, visit: &mut impl FnMut(&Piece<'_>, Place)) {
     node.walk(&mut |part| {
         let found = part.text().and_then(|text| pieces(text).ok()).unwrap_or_default();
-        found.iter().for_each(|piece| visit(piece, part.place));
+        for piece in &found {
+            visit(piece, part.place);
+        }
     });
 }
 

@@ -36,7 +36,7 @@ fn seeds_refreshes_and_settings_arrive() {
     let of = |id: &str| pipeline.instances.iter().find(|instance| instance.id.to_string() == id).unwrap();
     assert_eq!(of("model@V1#1").seed, 1);
     assert_eq!(of("core").seed, 7);
-    assert_eq!(of("words").refresh, Refresh::After(Duration::from_secs(30 * 86_400)));
+    assert_eq!(of("words").refresh, Refresh::After(Duration::from_hours(30 * 24)));
     assert_eq!(of("words").stage.settings()["api_key"], "${env.KEY}");
     assert_eq!(of("core").stage.settings()["min_per_user"], 5);
     assert_eq!(of("model@CF#0").stage.settings()["tower"], "ids");
@@ -182,14 +182,14 @@ fn keys_given_twice_and_empty_files_are_mistakes() {
 
 #[test]
 fn names_limiters_and_budgets_are_checked() {
-    let text = r#"pipeline: none
+    let text = "pipeline: none
 limiters: { slow: { per_second: 0 }, fast: { per_secnd: 5 } }
 budgets: { slwo: { usd: 1 } }
 sandbox: { faults: 2 }
 stages:
   1st: { kind: read_table, with: { path: a.csv } }
   words: { kind: crawl_words, inputs: { items: 1st }, with: { limiter: slo } }
-"#;
+";
     insta::assert_snapshot!(brief(text).join("\n"), @r#"
     1:11 `none` is not a name: `none` is kept for "no input"
     2:33 the limiter `slow`: `per_second` must be more than 0 (leave the setting out where there is no limit)
@@ -309,7 +309,7 @@ fn aliases_stand_for_values_and_bombs_are_refused() {
     let mut bomb = String::from("a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n");
     for n in 1..12 {
         let below = format!("*a{}, ", n - 1).repeat(10);
-        bomb.push_str(&format!("a{n}: &a{n} [{below}]\n"));
+        bomb = format!("{bomb}a{n}: &a{n} [{below}]\n");
     }
     insta::assert_snapshot!(brief(&bomb).join("\n"), @r#"5:45 the file holds more than 100000 values, with its aliases written out"#);
     insta::assert_snapshot!(brief("a: &a [*a]\n").join("\n"), @r#"1:8 this alias stands for a key, or for a value that contains it (write the value out)"#);
@@ -431,7 +431,7 @@ fn drawings_group_the_instances_of_a_stage() {
 fn shuffled(order: &[usize], keys_reversed: bool) -> String {
     let stage = |kind: &str, inputs: &str, with: &str| {
         let mut parts =
-            vec![format!("    kind: {kind}\n"), format!("    inputs: {inputs}\n"), format!("    with: {with}\n")];
+            [format!("    kind: {kind}\n"), format!("    inputs: {inputs}\n"), format!("    with: {with}\n")];
         if keys_reversed {
             parts.reverse();
         }

@@ -315,13 +315,13 @@ impl Builder {
         frame.depth = frame.depth.max(depth + 1);
         match &mut frame.content {
             Content::List(items) => items.push(node),
-            Content::Map(entries) => match frame.key.take() {
-                Some((key, place)) => add_entry(entries, Entry { key, place, node }, report),
-                None => {
+            Content::Map(entries) => {
+                let Some((key, place)) = frame.key.take() else {
                     report.hinted(node.place, "an alias cannot be a key", "write the key out");
                     return Err(Stop);
-                }
-            },
+                };
+                add_entry(entries, Entry { key, place, node }, report);
+            }
             Content::Scalar(_) => {}
         }
         Ok(())
