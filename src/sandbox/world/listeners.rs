@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use super::draw::{Wheel, happens, normal, pick};
+use super::draw::{Wheel, happens, normal, pick, shuffle};
 use super::songs::Song;
 use super::vocabulary::{genres, names, themes};
 use crate::ground::Seed;
@@ -129,7 +129,7 @@ fn person(rng: &mut ChaCha8Rng, name: String, friends: Vec<usize>) -> Listener {
         registered: rng.random_range(BEGINNING - 200_000_000..BEGINNING),
         plays: rng.random_range(500..90_000),
         private: !first && happens(rng, 0.005),
-        themes: favourites.into_iter().zip([0.58, 0.32, 0.1]).collect(),
+        themes: favourites.into_iter().zip([0.62, 0.32, 0.06]).collect(),
         genres: (0..liked).map(|_| rng.random_range(0..genres().len())).collect(),
         loved: Vec::new(),
     }
@@ -167,6 +167,8 @@ fn love(rng: &mut ChaCha8Rng, listener: &Listener, wanted: usize, songs: &[Song]
         };
         tracks.extend(drawn.filter(|track| taken.insert(*track)));
     }
+    // The order of the draws is none: the last to be drawn fit the taste least.
+    shuffle(rng, &mut tracks);
     let start = rng.random_range(BEGINNING..END - 100_000_000);
     let length = rng.random_range(50_000_000..END - start);
     let mut times = BTreeSet::new();

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use super::draw::{Wheel, happens, pick};
+use super::draw::{Wheel, happens, pick, shuffle};
 use super::lyrics::{self, with_articles};
 use super::vocabulary::{genres, names, theme_counts, themes};
 use crate::ground::Seed;
@@ -132,9 +132,7 @@ fn rescale(mixture: &mut [(usize, f32)]) {
 fn popularities(seed: &Seed, count: usize) -> Vec<f64> {
     let mut ranks: Vec<usize> = (0..count).collect();
     let mut rng = seed.purpose("popularity").rng();
-    for place in (1..count).rev() {
-        ranks.swap(place, rng.random_range(0..=place));
-    }
+    shuffle(&mut rng, &mut ranks);
     let head = count as f64 / 15.0 + 1.0;
     ranks.into_iter().map(|rank| (head / (rank as f64 + head)).powf(1.1)).collect()
 }
