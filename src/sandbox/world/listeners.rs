@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
 
 use super::draw::{Wheel, happens, normal, pick, shuffle};
 use super::songs::Song;
@@ -87,12 +88,12 @@ pub(super) fn make(seed: &Seed, count: usize, loved_per_user: usize, songs: &[So
         }))
     };
     let wheels = Wheels {
-        popular: (0..themes().len()).map(|theme| weigh(theme, true)).collect(),
-        any: (0..themes().len()).map(|theme| weigh(theme, false)).collect(),
+        popular: (0..themes().len()).into_par_iter().map(|theme| weigh(theme, true)).collect(),
+        any: (0..themes().len()).into_par_iter().map(|theme| weigh(theme, false)).collect(),
         outside: Wheel::new((0..outside).map(|place| 1.0 / (place as f64 + 5.0))),
         outside_count: outside,
     };
-    let people = names.into_iter().zip(friends).enumerate();
+    let people = names.into_par_iter().zip(friends).enumerate();
     people
         .map(|(place, (name, friends))| {
             let mut rng = seed.purpose("listener").purpose(&place.to_string()).rng();

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
 
 use super::draw::{Wheel, happens, pick, shuffle};
 use super::lyrics::{self, with_articles};
@@ -58,7 +59,7 @@ pub enum LyricsAvailability {
 /// Makes one song for each name.
 pub(super) fn over_catalog(seed: &Seed, catalog: Vec<(String, String)>) -> Vec<Song> {
     let popularities = popularities(seed, catalog.len());
-    let named = catalog.into_iter().zip(popularities);
+    let named = catalog.into_par_iter().zip(popularities);
     named
         .map(|((artist, title), popularity)| {
             let mut rng = seed.purpose("song").purpose(&artist).purpose(&title).rng();
