@@ -136,7 +136,8 @@ impl Stage for Crawl {
         let ask = |place: usize| async move {
             let mut fetched = self.fetch(context, lastfm, &keys[place]).await?;
             if fetched.status == rows::OK && fetched.tracks.len() < self.settings.min_per_user {
-                fetched.status = if fetched.tracks.is_empty() { rows::EMPTY } else { "too_few" }.to_owned();
+                let status = if fetched.tracks.is_empty() { rows::EMPTY } else { "too_few" };
+                status.clone_into(&mut fetched.status);
             }
             Ok(fetched)
         };

@@ -405,12 +405,11 @@ mod tests {
         let problems =
             CrawlUsers.parse(&json!({"max_users": 0, "seed_user": " ", "max_failed_rows": 2})).err().expect("problems");
         assert_eq!(problems.len(), 3, "{problems:?}");
-        let stage = CrawlUsers.parse(&json!({"max_users": 5, "api_key": "x${env.K}"})).ok().expect("good");
+        let good = |with: Value| CrawlUsers.parse(&with).unwrap_or_else(|problems| panic!("{problems:?}"));
+        let stage = good(json!({"max_users": 5, "api_key": "x${env.K}"}));
         let expected = json!({"seed_user": "RJ", "max_users": 5, "max_depth": 6, "max_friends": 500, "require": ["name", "real_name", "country"]});
         assert_eq!(stage.settings(), expected);
         assert_eq!(stage.variables()[0].name, "K");
-        assert!(
-            CrawlUsers.parse(&json!({"max_users": 5, "api_key": "plain"})).ok().expect("good").variables().is_empty()
-        );
+        assert!(good(json!({"max_users": 5, "api_key": "plain"})).variables().is_empty());
     }
 }

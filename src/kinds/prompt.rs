@@ -188,7 +188,7 @@ mod tests {
     #[test]
     fn mistakes_are_told_by_their_setting() {
         let told = |prompt: &str, optional: &[&str]| {
-            let problems = parse(prompt, optional).err().expect("a problem");
+            let problems = parse(prompt, optional).expect_err("a problem");
             format!("{}: {}", problems[0].path, problems[0].what)
         };
         assert!(told("{{ title", &[]).starts_with("prompt: "), "{}", told("{{ title", &[]));

@@ -26,7 +26,7 @@ pub(super) struct Summarize;
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Settings {
-    /// What the model is asked: a MiniJinja template over the row's columns and `word_limit`.
+    /// What the model is asked: a `MiniJinja` template over the row's columns and `word_limit`.
     prompt: String,
     /// What the model is told first, a template as well; nothing if not given.
     #[serde(default)]
@@ -351,7 +351,7 @@ mod tests {
         let mut given = with();
         given["limiter"] = json!("groq");
         given["usd_per_million_prompt_tokens"] = json!(0.05);
-        let stage = Summarize.parse(&given).ok().expect("good");
+        let stage = Summarize.parse(&given).unwrap_or_else(|problems| panic!("{problems:?}"));
         let settings = stage.settings();
         let names: Vec<&str> = settings.as_object().expect("an object").keys().map(String::as_str).collect();
         let expected =

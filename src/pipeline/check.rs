@@ -1,7 +1,7 @@
 //! Checks every stage under every variant that it uses: settings by their
 //! kind, ports, and the names in its inputs.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -10,7 +10,7 @@ use super::document::{Document, StageShell};
 use super::reference::{Reference, Selector};
 use super::report::{Place, Report, suggest};
 use super::schema::example_of;
-use super::settings::report_all;
+use super::settings::{every_mistake, report_all};
 use super::substitute::{Scope, Variant, Variants};
 use super::yaml::{Content, Entry, Node};
 use crate::ground::closest;
@@ -91,7 +91,10 @@ fn draft(document: &Document, shell: &StageShell, scope: Scope<'_>, report: &mut
             PortInput { broken: node.is_none(), port, name: entry.key.clone(), place, references: Vec::new() };
         if let Some(node) = node {
             if matches!(node.content, Content::List(_)) && input.port.as_ref().is_some_and(|port| !port.many) {
-                let what = format!("the input `{}` of the stage `{}` takes one stage, and this is a list", entry.key, shell.name);
+                let what = format!(
+                    "the input `{}` of the stage `{}` takes one stage, and this is a list",
+                    entry.key, shell.name
+                );
                 report.hinted(node.place, what, "name one stage");
                 input.broken = true;
             }
@@ -100,9 +103,17 @@ fn draft(document: &Document, shell: &StageShell, scope: Scope<'_>, report: &mut
         inputs.push(input);
     }
     for port in ports.iter().flatten().filter(|port| port.required) {
-        let given = shell.inputs.iter().any(|entry| port.name == "*" || entry.key == port.name);
+        let names = || ports.iter().flatten().map(|port| port.name.as_str());
+        let meant = |entry: &Entry| {
+            !names().any(|name| name == entry.key) && closest(&entry.key, names()) == Some(port.name.as_str())
+        };
+        let given = shell.inputs.iter().any(|entry| port.name == "*" || entry.key == port.name || meant(entry));
         if !given && port.name == "*" {
-            report.hinted(shell.inputs_place, format!("the stage `{}` has no input", shell.name), "write `inputs: { NAME: STAGE }`");
+            report.hinted(
+                shell.inputs_place,
+                format!("the stage `{}` has no input", shell.name),
+                "write `inputs: { NAME: STAGE }`",
+            );
         } else if !given {
             let what = format!("the stage `{}` lacks its input `{}`", shell.name, port.name);
             report.hinted(shell.inputs_place, what, format!("write `inputs: {{ {}: STAGE }}`", port.name));
@@ -137,7 +148,7 @@ fn parse_settings(shell: &StageShell, scope: Scope<'_>, report: &mut Report) -> 
         Entry { node, ..with.clone() }
     });
     let value = resolved.as_ref().map_or(Value::Null, |with| with.node.to_value());
-    match kind.parse(&value) {
+    match every_mistake(&value, |with| kind.parse(with)) {
         Ok(stage) => Some(stage).filter(|_| left_out.is_empty()),
         Err(mut problems) => {
             problems.retain(|problem| {
@@ -164,12 +175,19 @@ fn find_port(shell: &StageShell, entry: &Entry, ports: &[InputPort], report: &mu
 fn read_references(document: &Document, shell: &StageShell, node: &Node, input: &mut PortInput, report: &mut Report) {
     let text = match &node.content {
         Content::List(items) => {
-            items.iter().for_each(|item| read_references(document, shell, item, input, report));
+            for item in items {
+                read_references(document, shell, item, input, report);
+            }
             return;
         }
         Content::Scalar(Value::String(text)) => text,
         _ => {
-            let what = format!("the input `{}` of the stage `{}` must name a stage, and this is {}", input.name, shell.name, node.describe());
+            let what = format!(
+                "the input `{}` of the stage `{}` must name a stage, and this is {}",
+                input.name,
+                shell.name,
+                node.describe()
+            );
             report.hinted(node.place, what, "write the name of a stage, or `none` for no input");
             input.broken = true;
             return;
@@ -214,7 +232,10 @@ fn resolve_reference(
         return None;
     }
     if reference.selector == Selector::All && input.port.as_ref().is_some_and(|port| !port.many) {
-        let what = format!("the input `{}` of the stage `{}` takes one table, and `{text}` may be many", input.name, shell.name);
+        let what = format!(
+            "the input `{}` of the stage `{}` takes one table, and `{text}` may be many",
+            input.name, shell.name
+        );
         report.hinted(place, what, format!("write `{}` or `{}@VARIANT`", reference.stage, reference.stage));
         return None;
     }
@@ -233,7 +254,8 @@ fn check_variant_values(document: &Document, report: &mut Report) {
     for value in document.variants.iter().flat_map(|variant| &variant.values) {
         if !used.contains(value.key.as_str()) && seen.insert(value.key.as_str()) {
             let near = closest(&value.key, used.iter().copied()).map(|near| format!("did you mean `{near}`?"));
-            let hint = near.unwrap_or_else(|| format!("use `${{variant.{}}}` in a stage, or remove the value", value.key));
+            let hint =
+                near.unwrap_or_else(|| format!("use `${{variant.{}}}` in a stage, or remove the value", value.key));
             report.hinted(value.place, format!("no stage uses the variants' value `{}`", value.key), hint);
         }
     }
@@ -244,21 +266,22 @@ fn check_limiters(document: &Document, all: &[Drafts], report: &mut Report) {
     let mut known: BTreeSet<&str> = document.limiters.keys().map(String::as_str).collect();
     let declared = !known.is_empty();
     known.extend(super::DEFAULT_LIMITERS);
-    let mut named: BTreeMap<String, ()> = BTreeMap::new();
+    let mut named = BTreeSet::new();
     for (shell, drafts) in document.stages.iter().zip(all) {
         for stage in drafts.drafts.iter().filter_map(|draft| draft.stage.as_ref()) {
             let Resource::Api(limiter) = stage.resource() else { continue };
             if declared && !known.contains(limiter.as_str()) {
-                let place = shell.with.as_ref().and_then(|with| place_of_text(&with.node, &limiter)).unwrap_or(shell.place);
+                let place =
+                    shell.with.as_ref().and_then(|with| place_of_text(&with.node, &limiter)).unwrap_or(shell.place);
                 let what = format!("the stage `{}` uses the limiter `{limiter}`, which is not declared", shell.name);
-                let hint = suggest(&limiter, "limiters", known.iter().copied());
-                report.hinted(place, what, format!("{hint}; declare it under `limiters:`"));
+                let near = closest(&limiter, known.iter().copied()).map(|near| format!("did you mean `{near}`? Else "));
+                report.hinted(place, what, format!("{}declare it under `limiters:`", near.unwrap_or_default()));
             }
-            named.insert(limiter, ());
+            named.insert(limiter);
         }
     }
     for (name, (place, _)) in &document.budgets {
-        if !known.contains(name.as_str()) && !named.contains_key(name) {
+        if !known.contains(name.as_str()) && !named.contains(name) {
             let hint = suggest(name, "limiters", known.iter().copied());
             report.hinted(*place, format!("the budget `{name}` is for no limiter of that name"), hint);
         }

@@ -80,15 +80,10 @@ pub(super) fn read(
         Some(Entry { node: scope.apply(&entry.node, report)?, ..entry.clone() })
     };
     let start = Place { line: 1, column: 1 };
-    let name = match resolved("pipeline", report) {
-        Some(entry) => read_name(&entry, report),
-        None => {
-            if root.entry("pipeline").is_none() {
-                report.hinted(start, "the pipeline has no name", "add `pipeline: NAME` at the top");
-            }
-            String::new()
-        }
-    };
+    if root.entry("pipeline").is_none() {
+        report.hinted(start, "the pipeline has no name", "add `pipeline: NAME` at the top");
+    }
+    let name = resolved("pipeline", report).map(|entry| read_name(&entry, report)).unwrap_or_default();
     if let Some(entry) = resolved("description", report)
         && entry.node.text().is_none()
     {
@@ -103,7 +98,11 @@ pub(super) fn read(
     let stages = read_stages(root, &scope, kinds, report);
     if stages.is_empty() && root.entry("stages").is_none_or(|entry| entry.node.entries().is_some_and(<[_]>::is_empty)) {
         let place = root.entry("stages").map_or(start, |entry| entry.place);
-        report.hinted(place, "the pipeline has no stages", "add at least one below `stages:`; `refrain kinds` lists what stages can do");
+        report.hinted(
+            place,
+            "the pipeline has no stages",
+            "add at least one below `stages:`; `refrain kinds` lists what stages can do",
+        );
     }
     Some(Document { name, seed, seeds, limiters, budgets, sandbox, stages, variants, variables })
 }
@@ -111,7 +110,8 @@ pub(super) fn read(
 /// The entries of what must be a mapping; reports anything else.
 fn mapping<'a>(entry: &'a Entry, report: &mut Report) -> &'a [Entry] {
     entry.node.entries().unwrap_or_else(|| {
-        report.add(entry.node.place, format!("`{}` must be a mapping, and this is {}", entry.key, entry.node.describe()));
+        report
+            .add(entry.node.place, format!("`{}` must be a mapping, and this is {}", entry.key, entry.node.describe()));
         &[]
     })
 }
@@ -137,7 +137,8 @@ fn read_variables(root: &Node, set: &BTreeMap<String, String>, report: &mut Repo
         }
         let place = Place::default();
         let as_text = || Node { place, content: Content::Scalar(Value::String(value.clone())) };
-        let node = if default.is_some_and(|node| node.text().is_some()) { as_text() } else { parse_value(value, place) };
+        let node =
+            if default.is_some_and(|node| node.text().is_some()) { as_text() } else { parse_value(value, place) };
         let node = if node.is_null() { as_text() } else { node };
         variables.insert(name.clone(), (None, node));
     }
@@ -197,7 +198,8 @@ fn read_limiters(block: &Entry, report: &mut Report) -> BTreeMap<String, Limiter
         check(&entry.key, entry.place, false, report);
         let owner = format!("the limiter `{}`", entry.key);
         for setting in entry.node.entries().unwrap_or_default() {
-            if matches!(&setting.node.content, Content::Scalar(Value::Number(n)) if n.as_f64().is_some_and(|n| n <= 0.0)) {
+            if matches!(&setting.node.content, Content::Scalar(Value::Number(n)) if n.as_f64().is_some_and(|n| n <= 0.0))
+            {
                 let hint = "leave the setting out where there is no limit";
                 report.hinted(setting.node.place, format!("{owner}: `{}` must be more than 0", setting.key), hint);
             }
@@ -216,7 +218,10 @@ fn read_budgets(block: &Entry, report: &mut Report) -> BTreeMap<String, (Place, 
         let owner = format!("the budget `{}`", entry.key);
         let Some(settings) = decode::<BudgetSettings>(&owner, entry, report) else { continue };
         if settings.usd.is_some_and(|usd| usd < 0.0) {
-            report.add(entry.node.entry("usd").map_or(entry.place, |usd| usd.node.place), format!("{owner}: `usd` is less than 0"));
+            report.add(
+                entry.node.entry("usd").map_or(entry.place, |usd| usd.node.place),
+                format!("{owner}: `usd` is less than 0"),
+            );
         }
         budgets.insert(entry.key.clone(), (entry.place, settings));
     }
@@ -265,7 +270,11 @@ fn read_stage(entry: &Entry, scope: &Scope<'_>, kinds: &[&'static dyn StageKind]
     let kind_entry = entry.node.entry("kind");
     let kind = kind_entry.and_then(|kind| read_kind(entry, kind, scope, kinds, report));
     if kind_entry.is_none() && entry.node.entries().is_some() {
-        report.hinted(entry.place, format!("the stage `{}` has no `kind`", entry.key), "`refrain kinds` lists what there is");
+        report.hinted(
+            entry.place,
+            format!("the stage `{}` has no `kind`", entry.key),
+            "`refrain kinds` lists what there is",
+        );
     }
     for part in mapping(entry, report).iter().filter(|part| !STAGE_KEYS.contains(&part.key.as_str())) {
         let settings = kind.map(StageKind::settings_schema).unwrap_or_default();
@@ -277,13 +286,13 @@ fn read_stage(entry: &Entry, scope: &Scope<'_>, kinds: &[&'static dyn StageKind]
         report.hinted(part.place, format!("unknown key `{}` in the stage `{}`", part.key, entry.key), hint);
     }
     let inputs_entry = entry.node.entry("inputs");
-    let inputs = inputs_entry.map(|inputs| match inputs.node.entries() {
-        Some(entries) => entries.to_vec(),
-        None => {
-            let what = format!("`inputs` must be a mapping from ports to stages, and this is {}", inputs.node.describe());
-            report.hinted(inputs.node.place, what, "write `inputs: { PORT: STAGE }`");
-            Vec::new()
+    let inputs = inputs_entry.map(|inputs| {
+        if let Some(entries) = inputs.node.entries() {
+            return entries.to_vec();
         }
+        let what = format!("`inputs` must be a mapping from ports to stages, and this is {}", inputs.node.describe());
+        report.hinted(inputs.node.place, what, "write `inputs: { PORT: STAGE }`");
+        Vec::new()
     });
     let refresh = entry.node.entry("refresh").and_then(|refresh| {
         let node = scope.apply(&refresh.node, report)?;
@@ -313,13 +322,17 @@ fn read_kind(
 ) -> Option<&'static dyn StageKind> {
     let node = scope.apply(&entry.node, report)?;
     let Some(name) = node.text() else {
-        report.add(node.place, format!("the `kind` of the stage `{}` must be a name, and this is {}", stage.key, node.describe()));
+        report.add(
+            node.place,
+            format!("the `kind` of the stage `{}` must be a name, and this is {}", stage.key, node.describe()),
+        );
         return None;
     };
     let kind = kinds.iter().copied().find(|kind| kind.name() == name);
     if kind.is_none() {
         let near = crate::ground::closest(name, kinds.iter().map(|kind| kind.name()));
-        let hint = near.map_or_else(|| "`refrain kinds` lists what there is".to_owned(), |near| format!("did you mean `{near}`?"));
+        let hint = near
+            .map_or_else(|| "`refrain kinds` lists what there is".to_owned(), |near| format!("did you mean `{near}`?"));
         report.hinted(node.place, format!("there is no kind `{name}`"), hint);
     }
     kind
@@ -332,7 +345,11 @@ fn read_refresh(node: &Node, report: &mut Report) -> Option<Refresh> {
         (Some("always"), _) => return Some(Refresh::Always),
         (None, Some([entry])) if entry.key == "after" => {
             let Some(text) = entry.node.text() else {
-                report.hinted(entry.node.place, format!("`after` must be a duration, and this is {}", entry.node.describe()), FORMS);
+                report.hinted(
+                    entry.node.place,
+                    format!("`after` must be a duration, and this is {}", entry.node.describe()),
+                    FORMS,
+                );
                 return None;
             };
             match parse_duration(text) {

@@ -39,15 +39,17 @@ mod tests {
 
     #[test]
     fn numbers_with_units_add_up() {
-        assert_eq!(parse_duration("30d"), Ok(Duration::from_secs(30 * 86_400)));
-        assert_eq!(parse_duration("1d12h"), Ok(Duration::from_secs(36 * 3_600)));
-        assert_eq!(parse_duration("90m"), Ok(Duration::from_secs(5_400)));
+        assert_eq!(parse_duration("30d"), Ok(Duration::from_hours(30 * 24)));
+        assert_eq!(parse_duration("1d12h"), Ok(Duration::from_hours(36)));
+        assert_eq!(parse_duration("90m"), Ok(Duration::from_mins(90)));
         assert_eq!(parse_duration(" 10s "), Ok(Duration::from_secs(10)));
     }
 
     #[test]
     fn anything_else_is_refused() {
-        for text in ["", "30", "d", "3 d", "30days", "-1d", "1.5h", "99999999999999999999d", "9999999999999999999w", "3é"] {
+        for text in
+            ["", "30", "d", "3 d", "30days", "-1d", "1.5h", "99999999999999999999d", "9999999999999999999w", "3é"]
+        {
             assert!(parse_duration(text).is_err(), "{text}");
         }
     }

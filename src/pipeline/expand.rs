@@ -58,9 +58,8 @@ pub(super) fn expand(document: &Document, all: &[Drafts], report: &mut Report) -
 /// A stage is repeated per variant if it uses one itself or reads, for its own
 /// variant, a stage that is; and per seed if it is seeded or reads one that is.
 fn repeats(document: &Document, all: &[Drafts]) -> Repeats {
-    let seeded = |drafts: &Drafts| {
-        drafts.drafts.iter().any(|draft| draft.stage.as_ref().is_some_and(|stage| stage.is_seeded()))
-    };
+    let seeded =
+        |drafts: &Drafts| drafts.drafts.iter().any(|draft| draft.stage.as_ref().is_some_and(|stage| stage.is_seeded()));
     let mut repeats = Repeats {
         per_variant: all.iter().map(|drafts| drafts.of_variants).collect(),
         per_seed: all.iter().map(|drafts| !document.seeds.is_empty() && seeded(drafts)).collect(),
@@ -202,7 +201,8 @@ fn drop_absent(candidates: &mut [Candidate<'_>]) {
 fn missing_input<'a>(candidates: &[Candidate<'_>], reader: &Candidate<'a>) -> Option<(&'a PortInput, usize)> {
     let inputs = reader.draft.inputs.iter().enumerate().map(|(position, input)| (input, position));
     let required = |input: &PortInput| !input.broken && input.port.as_ref().is_some_and(|port| port.required);
-    let nothing = |position: usize| !reader.producers[position].iter().any(|producer| candidates[producer.candidate].exists);
+    let nothing =
+        |position: usize| !reader.producers[position].iter().any(|producer| candidates[producer.candidate].exists);
     inputs.filter(|(input, _)| required(input)).find(|(_, position)| nothing(*position))
 }
 
@@ -212,12 +212,16 @@ fn report_never(document: &Document, candidates: &[Candidate<'_>], repeats: &Rep
     for candidate in candidates.iter().filter(|c| !c.exists && !repeats.per_variant[c.stage]) {
         let Some((input, position)) = missing_input(candidates, candidate) else { continue };
         let producers = &candidate.producers[position];
+        if producers.is_empty() && !input.references.is_empty() {
+            continue; // Reported for the reference.
+        }
         if producers.iter().any(|producer| !repeats.per_variant[candidates[producer.candidate].stage]) {
             continue; // Reported for the producer.
         }
         let name = &document.stages[candidate.stage].name;
         let what = format!("the stage `{name}` can never run: its input `{}` is never there", input.name);
-        let names: BTreeSet<String> = producers.iter().map(|p| id(document, &candidates[p.candidate]).to_string()).collect();
+        let names: BTreeSet<String> =
+            producers.iter().map(|p| id(document, &candidates[p.candidate]).to_string()).collect();
         let hint = if names.is_empty() {
             format!("`{}` is required: name a stage", input.name)
         } else {
@@ -232,17 +236,20 @@ fn report_never(document: &Document, candidates: &[Candidate<'_>], repeats: &Rep
 fn check_columns(document: &Document, candidates: &[Candidate<'_>], report: &mut Report) {
     for reader in candidates {
         for (input, producers) in reader.draft.inputs.iter().zip(&reader.producers) {
-            let needed = match input.port.as_ref().map(|port| &port.columns) {
-                Some(Columns::Named(needed) | Columns::NamedAndOptional(needed, _)) => needed,
-                _ => continue,
-            };
+            let columns = input.port.as_ref().map(|port| &port.columns);
+            let Some(Columns::Named(needed) | Columns::NamedAndOptional(needed, _)) = columns else { continue };
             for producer in producers {
                 let from = &candidates[producer.candidate];
                 let outputs = from.draft.stage.as_ref().map(|stage| stage.outputs()).unwrap_or_default();
-                let Some(port) = outputs.iter().find(|port| producer.output.as_deref() == Some(port.name)) else { continue };
+                let Some(port) = outputs.iter().find(|port| producer.output.as_deref() == Some(port.name)) else {
+                    continue;
+                };
                 let written: Vec<&str> = port.columns.iter().map(|(name, _)| name.as_str()).collect();
-                let lacking: Vec<String> =
-                    needed.iter().filter(|name| !written.contains(&name.as_str())).map(|name| format!("`{name}`")).collect();
+                let lacking: Vec<String> = needed
+                    .iter()
+                    .filter(|name| !written.contains(&name.as_str()))
+                    .map(|name| format!("`{name}`"))
+                    .collect();
                 if written.is_empty() || lacking.is_empty() {
                     continue;
                 }
@@ -254,7 +261,11 @@ fn check_columns(document: &Document, candidates: &[Candidate<'_>], report: &mut
                     input.name,
                     if lacking.len() == 1 { "it" } else { "them" },
                 );
-                report.hinted(producer.place, what, format!("the columns of `{from}.{}` are {}", port.name, written.join(", ")));
+                report.hinted(
+                    producer.place,
+                    what,
+                    format!("the columns of `{from}.{}` are {}", port.name, written.join(", ")),
+                );
             }
         }
     }
@@ -273,7 +284,8 @@ fn instances(
     report: &mut Report,
 ) -> Vec<Instance> {
     let sequence: Vec<usize> = sequence.iter().copied().filter(|index| candidates[*index].exists).collect();
-    let position: BTreeMap<usize, usize> = sequence.iter().enumerate().map(|(at, candidate)| (*candidate, at)).collect();
+    let position: BTreeMap<usize, usize> =
+        sequence.iter().enumerate().map(|(at, candidate)| (*candidate, at)).collect();
     let mut instances = Vec::new();
     for index in &sequence {
         let candidate = &candidates[*index];
@@ -323,7 +335,8 @@ fn sources(
             report.hinted(*place, what, "remove one of the two");
             continue;
         }
-        let same_label = present.iter().filter(|other| other.0.label() == id.label() && (other.1, other.2) != (*at, output)).count();
+        let same_label =
+            present.iter().filter(|other| other.0.label() == id.label() && (other.1, other.2) != (*at, output)).count();
         let same_instance = present.iter().filter(|other| other.1 == *at && other.2 != *output).count();
         let label = match (same_label, same_instance) {
             (0, _) => id.label(),

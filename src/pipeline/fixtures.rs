@@ -13,8 +13,8 @@ use serde_json::Value;
 use super::{Pipeline, load_text};
 use crate::ground::Problems;
 use crate::stage::{
-    InputPort, OutputPort, Resource, SettingProblem, Stage, StageContext, StageError, StageKind, decode_settings, schema_of,
-    settings_value,
+    InputPort, OutputPort, Resource, SettingProblem, Stage, StageContext, StageError, StageKind, decode_settings,
+    schema_of, settings_value,
 };
 
 /// What settings of a fake kind can say of themselves.
@@ -252,7 +252,8 @@ pub(super) fn load(text: &str) -> Result<Pipeline, Problems> {
 
 /// Loads a text with the fake kinds and `--set` values.
 pub(super) fn load_with(text: &str, set: &[(&str, &str)]) -> Result<Pipeline, Problems> {
-    let set: BTreeMap<String, String> = set.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let set: BTreeMap<String, String> =
+        set.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     load_text(Path::new("p.yaml"), text, &set, KINDS)
 }
 
@@ -278,9 +279,10 @@ pub(super) fn lines(pipeline: &Pipeline) -> Vec<String> {
         format!("{}={}.{}", source.label, pipeline.instances[source.instance].id, source.output)
     };
     let instance = |instance: &super::Instance| {
-        let ports = instance.inputs.iter().map(|(port, sources)| {
-            format!("{port}: {}", sources.iter().map(source).collect::<Vec<_>>().join(", "))
-        });
+        let ports = instance
+            .inputs
+            .iter()
+            .map(|(port, sources)| format!("{port}: {}", sources.iter().map(source).collect::<Vec<_>>().join(", ")));
         let ports = ports.collect::<Vec<_>>().join("; ");
         if ports.is_empty() { instance.id.to_string() } else { format!("{} <- {ports}", instance.id) }
     };

@@ -87,14 +87,17 @@ fn label_of(outputs: &BTreeSet<String>) -> Option<String> {
 pub fn mermaid(pipeline: &Pipeline, detail: Detail) -> String {
     let graph = Graph::of(pipeline, detail);
     let mut text = String::from("flowchart LR\n");
-    let node = |index: usize| format!("n{index}[\"{}<br/><i>{}</i>\"]", graph.nodes[index].title(), graph.nodes[index].kind);
+    let node =
+        |index: usize| format!("n{index}[\"{}<br/><i>{}</i>\"]", graph.nodes[index].title(), graph.nodes[index].kind);
     for (at, (stage, members)) in graph.groups().into_iter().enumerate() {
         if let [one] = members.as_slice() {
             line(&mut text, &format!("  {}", node(*one)));
             continue;
         }
         line(&mut text, &format!("  subgraph g{at}[\"{stage}\"]"));
-        members.iter().for_each(|index| line(&mut text, &format!("    {}", node(*index))));
+        for index in members {
+            line(&mut text, &format!("    {}", node(index)));
+        }
         line(&mut text, "  end");
     }
     for ((from, to), outputs) in &graph.edges {
@@ -109,14 +112,17 @@ pub fn mermaid(pipeline: &Pipeline, detail: Detail) -> String {
 pub fn dot(pipeline: &Pipeline, detail: Detail) -> String {
     let graph = Graph::of(pipeline, detail);
     let mut text = format!("digraph \"{}\" {{\n  rankdir=LR;\n  node [shape=box, style=rounded];\n", pipeline.name);
-    let node = |index: usize| format!("n{index} [label=\"{}\\n{}\"];", graph.nodes[index].title(), graph.nodes[index].kind);
+    let node =
+        |index: usize| format!("n{index} [label=\"{}\\n{}\"];", graph.nodes[index].title(), graph.nodes[index].kind);
     for (at, (stage, members)) in graph.groups().into_iter().enumerate() {
         if let [one] = members.as_slice() {
             line(&mut text, &format!("  {}", node(*one)));
             continue;
         }
         line(&mut text, &format!("  subgraph cluster_{at} {{ label=\"{stage}\";"));
-        members.iter().for_each(|index| line(&mut text, &format!("    {}", node(*index))));
+        for index in members {
+            line(&mut text, &format!("    {}", node(index)));
+        }
         line(&mut text, "  }");
     }
     for ((from, to), outputs) in &graph.edges {

@@ -127,7 +127,9 @@ impl Pipeline {
         let meant = |id: &InstanceId| {
             let shorter = InstanceId { seed: None, ..id.clone() };
             let every = InstanceId { variant: None, ..id.clone() };
-            [id.to_string(), shorter.to_string(), every.to_string(), id.stage.clone()].iter().any(|text| text == selector)
+            [id.to_string(), shorter.to_string(), every.to_string(), id.stage.clone()]
+                .iter()
+                .any(|text| text == selector)
         };
         let found: Vec<usize> = (0..self.instances.len()).filter(|index| meant(&self.instances[*index].id)).collect();
         if !found.is_empty() {

@@ -58,7 +58,10 @@ mod tests {
         };
         assert_eq!(Reference::parse("core"), reference("core", None, Selector::Own));
         assert_eq!(Reference::parse("core.items"), reference("core", Some("items"), Selector::Own));
-        assert_eq!(Reference::parse("core.items@V2.1"), reference("core", Some("items"), Selector::Variant("V2.1".into())));
+        assert_eq!(
+            Reference::parse("core.items@V2.1"),
+            reference("core", Some("items"), Selector::Variant("V2.1".into()))
+        );
         assert_eq!(Reference::parse("core@*"), reference("core", None, Selector::All));
         for text in ["", "core@", "core.", ".items", "1st", "a b", "core@*.items", "none"] {
             assert!(Reference::parse(text).is_err(), "{text}");

@@ -47,7 +47,8 @@ pub fn schema(kinds: &[&'static dyn StageKind]) -> Value {
             "then": then,
         }));
     }
-    let names: Vec<Value> = kinds.iter().map(|kind| json!({ "const": kind.name(), "description": kind.summary() })).collect();
+    let names: Vec<Value> =
+        kinds.iter().map(|kind| json!({ "const": kind.name(), "description": kind.summary() })).collect();
     definitions.insert("stage".to_owned(), stage_schema(&names, &rules));
     let limiter = adopt(schema_of::<LimiterSettings>(), "limiter", &mut definitions);
     let budget = adopt(schema_of::<BudgetSettings>(), "budget", &mut definitions);
@@ -125,7 +126,13 @@ fn refresh_schema() -> Value {
 /// other ports, so that names not listed are left to `refrain check`.
 fn inputs_schema(kind: &'static dyn StageKind) -> Value {
     let ports = example_of(kind).map(|(_, stage)| stage.inputs()).unwrap_or_default();
-    let about = |port: &InputPort| format!("{}{}", if port.required { "required" } else { "optional" }, if port.many { ", takes a list" } else { "" });
+    let about = |port: &InputPort| {
+        format!(
+            "{}{}",
+            if port.required { "required" } else { "optional" },
+            if port.many { ", takes a list" } else { "" }
+        )
+    };
     let named: Map<String, Value> = ports
         .iter()
         .filter(|port| port.name != "*")
@@ -195,7 +202,9 @@ fn allow_references(schema: &mut Value) {
                 allow_references(inner);
                 *inner = with_reference(inner);
             }
-            ("anyOf" | "oneOf" | "allOf" | "prefixItems", Value::Array(several)) => several.iter_mut().for_each(allow_references),
+            ("anyOf" | "oneOf" | "allOf" | "prefixItems", Value::Array(several)) => {
+                several.iter_mut().for_each(allow_references);
+            }
             _ => {}
         }
     }
@@ -210,4 +219,134 @@ fn with_reference(schema: &Value) -> Value {
     }
     whole.insert("anyOf".to_owned(), json!([schema, { "$ref": "#/$defs/reference" }]));
     Value::Object(whole)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixtures::{KINDS, SAMPLE};
+    use super::*;
+
+    fn is(name: &str, value: &Value) -> bool {
+        match name {
+            "null" => value.is_null(),
+            "boolean" => value.is_boolean(),
+            "integer" => value.is_i64() || value.is_u64(),
+            "number" => value.is_number(),
+            "string" => value.is_string(),
+            "array" => value.is_array(),
+            _ => value.is_object(),
+        }
+    }
+
+    /// As much of JSON Schema as the schema uses; the first thing refused.
+    fn refused(root: &Value, schema: &Value, value: &Value) -> Option<String> {
+        let Value::Object(rules) = schema else { return None };
+        let no = |why: &str| Some(format!("{why}: {value} by {schema}"));
+        let fits = |schema: &Value| refused(root, schema, value).is_none();
+        let all = |list: &Value| list.as_array().cloned().unwrap_or_default();
+        for (rule, given) in rules {
+            let bad = match rule.as_str() {
+                "$ref" => {
+                    let target = given.as_str().and_then(|to| root.pointer(to.trim_start_matches('#')));
+                    match target {
+                        Some(target) => refused(root, target, value),
+                        None => no("dangling $ref"),
+                    }
+                }
+                "type" => {
+                    let types = if given.is_array() { all(given) } else { vec![given.clone()] };
+                    if types.iter().filter_map(Value::as_str).any(|name| is(name, value)) { None } else { no("type") }
+                }
+                "const" => {
+                    if given == value {
+                        None
+                    } else {
+                        no("const")
+                    }
+                }
+                "enum" => {
+                    if all(given).contains(value) {
+                        None
+                    } else {
+                        no("enum")
+                    }
+                }
+                "pattern" => {
+                    if value.as_str().is_none_or(|text| text.contains("${")) {
+                        None
+                    } else {
+                        no("pattern")
+                    }
+                }
+                "anyOf" | "oneOf" => {
+                    if all(given).iter().any(fits) {
+                        None
+                    } else {
+                        no(rule)
+                    }
+                }
+                "allOf" => all(given).iter().find_map(|one| refused(root, one, value)),
+                "if" if fits(given) => rules.get("then").and_then(|then| refused(root, then, value)),
+                "required" => {
+                    let lacks =
+                        |key: &Value| value.is_object() && key.as_str().is_some_and(|key| value.get(key).is_none());
+                    if all(given).iter().any(lacks) { no("required") } else { None }
+                }
+                "properties" => {
+                    given.as_object().into_iter().flatten().find_map(|(key, of)| refused(root, of, value.get(key)?))
+                }
+                "additionalProperties" => {
+                    let named = |key: &String| rules.get("properties").is_some_and(|known| known.get(key).is_some());
+                    let others = value.as_object().into_iter().flatten().filter(|(key, _)| !named(key));
+                    if *given == json!(false) {
+                        if others.count() > 0 { no("additionalProperties") } else { None }
+                    } else {
+                        others.into_iter().find_map(|(_, inner)| refused(root, given, inner))
+                    }
+                }
+                "items" => all(value).iter().find_map(|item| refused(root, given, item)),
+                _ => None,
+            };
+            if bad.is_some() {
+                return bad;
+            }
+        }
+        None
+    }
+
+    fn check(text: &str) -> Option<String> {
+        let node = yaml::parse(text, &mut Report::new(Path::new("p.yaml"), text)).unwrap();
+        let schema = schema(KINDS);
+        refused(&schema, &schema, &node.to_value())
+    }
+
+    #[test]
+    fn the_schema_accepts_the_sample_and_refuses_mistakes() {
+        assert_eq!(check(SAMPLE), None);
+        for (right, wrong) in [
+            ("vars:", "varz:"),
+            ("kind: compare", "kind: compaer"),
+            ("min_per_user:", "min_per_usr:"),
+            ("after: 30d", "before: 30d"),
+            ("per_second: 5", "per_secnd: 5"),
+            ("seed: 7", "seed: -1.5"),
+            ("with: { tower:", "with: { layers: deep, tower:"),
+            ("kind: embed", "kind: embed\n    input: {}"),
+        ] {
+            assert!(check(&SAMPLE.replace(right, wrong)).is_some(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn every_kind_explains_its_ports_and_settings() {
+        let schema = schema(KINDS);
+        let rules = schema["$defs"]["stage"]["allOf"].as_array().unwrap();
+        assert_eq!(rules.len(), KINDS.len());
+        let keep = rules.iter().find(|rule| rule["if"]["properties"]["kind"]["const"] == "filter_k_core").unwrap();
+        assert_eq!(keep["then"]["properties"]["inputs"]["properties"]["interactions"]["description"], "required");
+        assert_eq!(
+            keep["then"]["properties"]["with"]["properties"]["min_per_user"]["description"],
+            "Fewest rows per user."
+        );
+    }
 }

@@ -2,6 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::report::{Place, Report};
 use super::yaml::{Content, Entry, Node};
@@ -11,13 +12,55 @@ use crate::stage::{SettingProblem, decode_settings};
 /// Decodes a block of settings such as one limiter; reports its mistakes.
 /// `owner` starts each message: "the limiter `lastfm`".
 pub(super) fn decode<S: DeserializeOwned + JsonSchema>(owner: &str, entry: &Entry, report: &mut Report) -> Option<S> {
-    match decode_settings(&entry.node.to_value()) {
+    match every_mistake(&entry.node.to_value(), decode_settings) {
         Ok(settings) => Some(settings),
         Err(problems) => {
             report_all(owner, problems, Some(entry), entry.place, report);
             None
         }
     }
+}
+
+/// Checks settings until every mistake is known: a decoder stops at the first
+/// value that does not fit, so what has a mistake is left out and the rest is
+/// checked again.
+///
+/// # Errors
+/// The mistakes, without those that only follow from others.
+pub(super) fn every_mistake<T>(
+    with: &Value,
+    check: impl Fn(&Value) -> Result<T, Vec<SettingProblem>>,
+) -> Result<T, Vec<SettingProblem>> {
+    let mut found = match check(with) {
+        Ok(checked) => return Ok(checked),
+        Err(problems) => problems,
+    };
+    let mut rest = with.clone();
+    while let Value::Object(map) = &mut rest {
+        let wrong: Vec<String> =
+            map.keys().filter(|key| found.iter().any(|problem| begins_with(&problem.path, key))).cloned().collect();
+        if wrong.is_empty() {
+            break;
+        }
+        map.retain(|key, _| !wrong.contains(key));
+        for problem in check(&rest).err().unwrap_or_default() {
+            let follows = quoted(&problem.what).iter().any(|word| with.get(word).is_some() && rest.get(word).is_none());
+            if !follows && !found.contains(&problem) {
+                found.push(problem);
+            }
+        }
+    }
+    let meant: Vec<String> = found.iter().filter_map(|problem| problem.hint.clone()).collect();
+    found.retain(|problem| {
+        let missing = problem.what.strip_prefix("the setting `").and_then(|rest| rest.strip_suffix("` is missing"));
+        missing.is_none_or(|name| !meant.contains(&format!("did you mean `{name}`?")))
+    });
+    Err(found)
+}
+
+/// Whether a path starts with that key.
+fn begins_with(path: &str, key: &str) -> bool {
+    path.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
 /// Reports mistakes in the settings below `entry`; without one, at `place`.
@@ -31,7 +74,7 @@ pub(super) fn report_all(
     for problem in problems {
         let at = entry.map_or(place, |entry| place_of(&problem, entry));
         let hint = problem.hint.or_else(|| hint_in(&problem.what));
-        let what = strip_serde_position(&problem.what);
+        let what = in_plain_words(&problem.what);
         report.put(Some(at), format!("{owner}: {what}"), hint);
     }
 }
@@ -59,11 +102,10 @@ fn place_of(problem: &SettingProblem, entry: &Entry) -> Place {
 /// One step down a path: where the key or item is, its value, and the rest.
 /// Keys may themselves hold dots, so the longest that fits is taken.
 fn step<'a, 'p>(node: &'a Node, path: &'p str) -> Option<(Place, &'a Node, &'p str)> {
-    let ends = |rest: &str| rest.is_empty() || rest.starts_with(['.', '[']);
     match &node.content {
         Content::Scalar(_) => None,
         Content::Map(entries) => {
-            let fits = entries.iter().filter(|e| path.strip_prefix(e.key.as_str()).is_some_and(ends));
+            let fits = entries.iter().filter(|entry| begins_with(path, &entry.key));
             let entry = fits.max_by_key(|entry| entry.key.len())?;
             let rest = path.strip_prefix(entry.key.as_str())?;
             Some((entry.place, &entry.node, rest.strip_prefix('.').unwrap_or(rest)))
@@ -93,11 +135,26 @@ fn hint_in(what: &str) -> Option<String> {
     closest(word, known).map(|near| format!("did you mean `{near}`?"))
 }
 
-/// Leaves out the ` at line 1 column 2` of a parser that saw other text.
-fn strip_serde_position(what: &str) -> &str {
-    what.rsplit_once(" at line ").map_or(what, |(before, after)| {
-        if after.chars().all(|c| c.is_ascii_digit() || " column".contains(c)) { before } else { what }
-    })
+/// Says what a decoder expected as people would.
+fn in_plain_words(what: &str) -> String {
+    // Its "variant" is another word than ours.
+    let what =
+        what.strip_prefix("unknown variant ").map_or_else(|| what.to_owned(), |rest| format!("unknown value {rest}"));
+    let Some((before, expected)) = what.rsplit_once(", expected ") else { return what };
+    let expected = match expected {
+        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number, at least 0",
+        "a nonzero u8" | "a nonzero u16" | "a nonzero u32" | "a nonzero u64" | "a nonzero usize" => {
+            "a whole number, at least 1"
+        }
+        "i8" | "i16" | "i32" | "i64" | "isize" => "a whole number",
+        "f32" | "f64" => "a number",
+        "a sequence" => "a list",
+        "a map" => "a mapping",
+        "a string" => "text",
+        "a boolean" => "true or false",
+        other => other,
+    };
+    format!("{before}, expected {expected}")
 }
 
 #[cfg(test)]

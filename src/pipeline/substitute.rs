@@ -10,8 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::report::{Place, Report, suggest};
+use super::report::{Place, Report};
 use super::yaml::{Content, Entry, Node};
+use crate::ground::closest;
 
 /// A part of a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,7 +95,9 @@ pub(super) fn variable_names(node: &Node) -> BTreeSet<String> {
 fn each_piece(node: &Node, visit: &mut impl FnMut(&Piece<'_>, Place)) {
     node.walk(&mut |part| {
         let found = part.text().and_then(|text| pieces(text).ok()).unwrap_or_default();
-        found.iter().for_each(|piece| visit(piece, part.place));
+        for piece in &found {
+            visit(piece, part.place);
+        }
     });
 }
 
@@ -148,7 +151,11 @@ impl Scope<'_> {
 
     fn entry(&self, entry: &Entry, report: &mut Report) -> Option<Entry> {
         if entry.key.contains("${") {
-            report.hinted(entry.place, format!("the key `{}` holds a reference", entry.key), "only values may hold references");
+            report.hinted(
+                entry.place,
+                format!("the key `{}` holds a reference", entry.key),
+                "only values may hold references",
+            );
         }
         Some(Entry { key: entry.key.clone(), place: entry.place, node: self.apply(&entry.node, report)? })
     }
@@ -193,7 +200,11 @@ impl Scope<'_> {
             Piece::Environment(name) => {
                 if !self.environment {
                     let what = format!("`${{env.{name}}}` cannot stand here");
-                    report.hinted(place, what, "`${env.…}` is for the settings under `with:`; elsewhere use `${var.NAME}`");
+                    report.hinted(
+                        place,
+                        what,
+                        "`${env.…}` is for the settings under `with:`; elsewhere use `${var.NAME}`",
+                    );
                     return None;
                 }
                 Some(Node { place, content: Content::Scalar(Value::String(format!("${{env.{name}}}"))) })
@@ -204,8 +215,11 @@ impl Scope<'_> {
     fn variable(&self, name: &str, place: Place, report: &mut Report) -> Option<Node> {
         let Some((default_at, node)) = self.variables.get(name).filter(|(_, node)| !node.is_null()) else {
             let known = self.variables.iter().filter(|(_, (_, node))| !node.is_null()).map(|(name, _)| name.as_str());
-            let near = crate::ground::closest(name, known).map(|near| format!("did you mean `{near}`? Else give"));
-            let hint = format!("{} it with `--set {name}=VALUE`, or a default under `vars:`", near.as_deref().unwrap_or("give"));
+            let near = closest(name, known).map(|near| format!("did you mean `{near}`? Else give"));
+            let hint = format!(
+                "{} it with `--set {name}=VALUE`, or a default under `vars:`",
+                near.as_deref().unwrap_or("give")
+            );
             report.hinted(place, format!("the variable `{name}` has no value"), hint);
             return None;
         };
@@ -218,7 +232,11 @@ impl Scope<'_> {
             Variants::Absent => None,
             Variants::Refused => {
                 let what = format!("`${{variant.{name}}}` cannot stand here");
-                report.hinted(place, what, "a variant's values reach the `inputs:` and `with:` of stages; elsewhere use `${var.NAME}`");
+                report.hinted(
+                    place,
+                    what,
+                    "a variant's values reach the `inputs:` and `with:` of stages; elsewhere use `${var.NAME}`",
+                );
                 None
             }
             Variants::Of(variant, user) => {
@@ -226,8 +244,9 @@ impl Scope<'_> {
                     return Some(entry.node.clone());
                 }
                 let what = format!("the variant `{}` has no value `{name}`, which {user} uses", variant.name);
-                let keys = variant.values.iter().map(|entry| entry.key.as_str());
-                report.hinted(variant.place, what, suggest(name, "values it has", keys));
+                let near = closest(name, variant.values.iter().map(|entry| entry.key.as_str()));
+                let near = near.map(|near| format!("did you mean `{near}`?"));
+                report.hinted(variant.place, what, near.unwrap_or_else(|| format!("add `{name}: VALUE` to it")));
                 None
             }
         }
@@ -241,7 +260,10 @@ mod tests {
     #[test]
     fn texts_are_taken_apart_and_escapes_undone() {
         let text = |t: &str| Piece::Text(t.to_owned());
-        assert_eq!(pieces("a ${var.x}-${env.K}"), Ok(vec![text("a "), Piece::Variable("x"), text("-"), Piece::Environment("K")]));
+        assert_eq!(
+            pieces("a ${var.x}-${env.K}"),
+            Ok(vec![text("a "), Piece::Variable("x"), text("-"), Piece::Environment("K")])
+        );
         assert_eq!(pieces("$${var.x} $$${y}"), Ok(vec![text("${var.x} $${y}")]));
         assert_eq!(pieces(""), Ok(vec![text("")]));
         assert_eq!(pieces("5 $ and {x}"), Ok(vec![text("5 $ and {x}")]));

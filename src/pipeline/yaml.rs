@@ -48,7 +48,9 @@ impl Node {
         match &self.content {
             Content::Scalar(value) => value.clone(),
             Content::List(items) => Value::Array(items.iter().map(Self::to_value).collect()),
-            Content::Map(entries) => Value::Object(entries.iter().map(|e| (e.key.clone(), e.node.to_value())).collect()),
+            Content::Map(entries) => {
+                Value::Object(entries.iter().map(|e| (e.key.clone(), e.node.to_value())).collect())
+            }
         }
     }
 
@@ -192,12 +194,20 @@ impl Builder {
         let place = place_of(span.start.line(), span.start.col());
         match event {
             Event::DocumentStart(_) if self.root.is_some() => {
-                report.hinted(place, "a second document starts here", "a pipeline file holds one document: remove the `---`");
+                report.hinted(
+                    place,
+                    "a second document starts here",
+                    "a pipeline file holds one document: remove the `---`",
+                );
                 Err(Stop)
             }
             Event::Scalar(text, style, anchor, tag) => self.scalar(&text, style, anchor, tag.as_deref(), place, report),
-            Event::SequenceStart(anchor, tag) => self.open(Content::List(Vec::new()), anchor, tag.as_deref(), place, report),
-            Event::MappingStart(anchor, tag) => self.open(Content::Map(Vec::new()), anchor, tag.as_deref(), place, report),
+            Event::SequenceStart(anchor, tag) => {
+                self.open(Content::List(Vec::new()), anchor, tag.as_deref(), place, report)
+            }
+            Event::MappingStart(anchor, tag) => {
+                self.open(Content::Map(Vec::new()), anchor, tag.as_deref(), place, report)
+            }
             Event::SequenceEnd | Event::MappingEnd => {
                 let Some(frame) = self.frames.pop() else { return Ok(()) };
                 let node = Node { place: frame.place, content: frame.content };
@@ -205,7 +215,11 @@ impl Builder {
             }
             Event::Alias(anchor) => {
                 let Some(anchored) = self.anchors.get(&anchor) else {
-                    report.hinted(place, "this alias stands for a key, or for a value that contains it", "write the value out");
+                    report.hinted(
+                        place,
+                        "this alias stands for a key, or for a value that contains it",
+                        "write the value out",
+                    );
                     return Err(Stop);
                 };
                 self.nodes += anchored.nodes;
@@ -217,12 +231,25 @@ impl Builder {
         }
     }
 
-    fn open(&mut self, content: Content, anchor: usize, tag: Option<&Tag>, place: Place, report: &mut Report) -> Result<(), Stop> {
-        if let Some(tag) = tag.filter(|tag| !(tag.is_yaml_core_schema() && matches!(tag.suffix.as_str(), "map" | "seq"))) {
+    fn open(
+        &mut self,
+        content: Content,
+        anchor: usize,
+        tag: Option<&Tag>,
+        place: Place,
+        report: &mut Report,
+    ) -> Result<(), Stop> {
+        if let Some(tag) =
+            tag.filter(|tag| !(tag.is_yaml_core_schema() && matches!(tag.suffix.as_str(), "map" | "seq")))
+        {
             refuse_tag(tag, place, report);
         }
         if self.frames.last().is_some_and(|frame| matches!(frame.content, Content::Map(_)) && frame.key.is_none()) {
-            report.hinted(place, "a key must be text, not a list or a mapping", "a text that starts with `{` or `[` needs quotes");
+            report.hinted(
+                place,
+                "a key must be text, not a list or a mapping",
+                "a text that starts with `{` or `[` needs quotes",
+            );
             return Err(Stop);
         }
         self.frames.push(Frame { anchor, place, content, key: None, depth: 1 });
@@ -288,13 +315,13 @@ impl Builder {
         frame.depth = frame.depth.max(depth + 1);
         match &mut frame.content {
             Content::List(items) => items.push(node),
-            Content::Map(entries) => match frame.key.take() {
-                Some((key, place)) => add_entry(entries, Entry { key, place, node }, report),
-                None => {
+            Content::Map(entries) => {
+                let Some((key, place)) = frame.key.take() else {
                     report.hinted(node.place, "an alias cannot be a key", "write the key out");
                     return Err(Stop);
-                }
-            },
+                };
+                add_entry(entries, Entry { key, place, node }, report);
+            }
             Content::Scalar(_) => {}
         }
         Ok(())
@@ -311,7 +338,10 @@ fn add_entry(entries: &mut Vec<Entry>, entry: Entry, report: &mut Report) {
         Some(first) => report.hinted(
             entry.place,
             format!("the key `{}` is given twice in the same mapping", entry.key),
-            format!("it was first given in line {}, column {}: keep one of the two", first.place.line, first.place.column),
+            format!(
+                "it was first given in line {}, column {}: keep one of the two",
+                first.place.line, first.place.column
+            ),
         ),
     }
 }
@@ -356,7 +386,9 @@ fn resolve_tagged(tag: &Tag, text: &str) -> Option<Result<Value, String>> {
         ("null", Value::Null) => Value::Null,
         ("bool", Value::Bool(is)) => Value::Bool(is),
         ("int", Value::Number(number)) if !number.is_f64() => Value::Number(number),
-        ("float", Value::Number(number)) => number.as_f64().and_then(Number::from_f64).map_or(Value::Null, Value::Number),
+        ("float", Value::Number(number)) => {
+            number.as_f64().and_then(Number::from_f64).map_or(Value::Null, Value::Number)
+        }
         ("null" | "bool" | "int" | "float", _) => return Some(Err(format!("`{text}` is not a {}", tag.suffix))),
         _ => return None,
     };
@@ -369,7 +401,8 @@ pub(super) fn resolve(text: &str) -> Result<Value, String> {
         "" | "~" | "null" | "Null" | "NULL" => return Ok(Value::Null),
         "true" | "True" | "TRUE" => return Ok(Value::Bool(true)),
         "false" | "False" | "FALSE" => return Ok(Value::Bool(false)),
-        ".nan" | ".NaN" | ".NAN" | ".inf" | ".Inf" | ".INF" | "+.inf" | "+.Inf" | "+.INF" | "-.inf" | "-.Inf" | "-.INF" => {
+        ".nan" | ".NaN" | ".NAN" | ".inf" | ".Inf" | ".INF" | "+.inf" | "+.Inf" | "+.INF" | "-.inf" | "-.Inf"
+        | "-.INF" => {
             return Err(format!("`{text}` is not a number that can be used here"));
         }
         _ => {}
@@ -409,4 +442,77 @@ fn is_float(text: &str) -> bool {
     });
     let some = !whole.is_empty() || !fraction.is_empty();
     some && digits(whole) && digits(fraction) && exponent
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn value(text: &str) -> Value {
+        let mut report = Report::new(Path::new("p.yaml"), text);
+        let node = parse(text, &mut report);
+        report.finish(node).unwrap().to_value()
+    }
+
+    #[test]
+    fn scalars_are_typed_by_the_core_schema() {
+        let text = "[~, null, true, False, no, on, 12, -3, 0x1F, 0o17, 1.5, -.5, 2., 1e3, 'x', '5', 1_000, 12:30, \"\\n\", !!str 7]";
+        let expected = json!([
+            null, null, true, false, "no", "on", 12, -3, 31, 15, 1.5, -0.5, 2.0, 1000.0, "x", "5", "1_000", "12:30",
+            "\n", "7"
+        ]);
+        assert_eq!(value(text), expected);
+        assert!(resolve("99999999999999999999999").is_err());
+        assert!(resolve("-.inf").is_err());
+    }
+
+    #[test]
+    fn keys_and_values_know_their_places() {
+        let text = "a:\n  - {b: é, ccc: x}\n  -\nd:\n";
+        let root = parse(text, &mut Report::new(Path::new("p.yaml"), text)).unwrap();
+        let Content::List(items) = &root.entry("a").unwrap().node.content else { panic!("a list") };
+        let place = |line, column| Place { line, column };
+        let ccc = items[0].entry("ccc").unwrap();
+        assert_eq!((ccc.place, ccc.node.place), (place(2, 12), place(2, 17)));
+        assert_eq!(root.entry("d").unwrap().node.place, place(4, 1));
+    }
+
+    #[test]
+    fn command_line_values_are_scalars_or_lists() {
+        let given = |text: &str| parse_value(text, Place::default()).to_value();
+        assert_eq!(given("5"), json!(5));
+        assert_eq!(given("[1, a]"), json!([1, "a"]));
+        assert_eq!(given("'5'"), json!("5"));
+        assert_eq!(given("a: b"), json!("a: b"));
+        assert_eq!(given("[1"), json!("[1"));
+    }
+
+    fn any_value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            "[ -~é]{0,12}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 40, 5, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
+                prop::collection::btree_map("[a-z]{1,6}", inner, 0..5)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_serde_yaml_writes_is_read_back(written in any_value()) {
+            let text = serde_yaml::to_string(&written).unwrap();
+            prop_assert_eq!(value(&text), written, "{}", text);
+        }
+    }
 }

@@ -183,7 +183,7 @@ fn without_preamble(text: &str) -> &str {
         .iter()
         .find_map(|word| opening.strip_prefix(word))
         .unwrap_or(&opening);
-    let announces = ["here is ", "here's ", "here\u{2019}s ", "here are ", "below is ", "this is "]
+    let announces = ["here is ", "here's ", "here\u{2019}s ", "here are ", "below is "]
         .iter()
         .any(|word| opening.starts_with(word));
     let about = ["summary", "song", "words", "lyrics", "description"].iter().any(|word| opening.contains(word));
@@ -293,6 +293,7 @@ mod tests {
             ("<think>hm</think>\n\nA song of loss.", "A song of loss."),
             ("\"Yesterday\" is a song about \"loss\"", "\"Yesterday\" is a song about \"loss\""),
             ("Loss: a song of grief.", "Loss: a song of grief."),
+            ("This is a song about loss: it grieves.", "This is a song about loss: it grieves."),
             ("Here is where it ends: the song fades.", "Here is where it ends: the song fades."),
         ];
         for (given, expected) in cases {

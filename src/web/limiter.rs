@@ -216,7 +216,7 @@ impl State {
     /// Takes a request of about `tokens`, or says how long it is held up and by what.
     fn take(&mut self, now: Duration, tokens: f64) -> Option<(Duration, &'static str)> {
         if now < self.paused_until {
-            return Some((self.paused_until - now, "the provider asked for a pause"));
+            return Some((self.paused_until.saturating_sub(now), "the provider asked for a pause"));
         }
         if let Some(wait) = self.day_requests.as_mut().and_then(|window| window.held_up(now, 1.0)) {
             return Some((wait, "`per_day` is reached"));
@@ -306,10 +306,10 @@ mod tests {
     use super::*;
     use crate::web::timer::ManualTimer;
 
-    fn limiter(settings: LimiterSettings) -> (Arc<ManualTimer>, Limiter) {
+    fn limiter_of(settings: &LimiterSettings) -> (Arc<ManualTimer>, Limiter) {
         let timer = Arc::new(ManualTimer::default());
         let shared: Arc<dyn Timer> = Arc::<ManualTimer>::clone(&timer);
-        (timer, Limiter::new("test", &settings, true, shared, Duration::from_mins(15)).expect("good settings"))
+        (timer, Limiter::new("test", settings, true, shared, Duration::from_mins(15)).expect("good settings"))
     }
 
     async fn take(limiter: &Limiter, times: usize, tokens: u64) {
@@ -320,7 +320,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_rate_is_spread_evenly() {
-        let (timer, limiter) = limiter(LimiterSettings { per_second: Some(5.0), ..LimiterSettings::default() });
+        let (timer, limiter) = limiter_of(&LimiterSettings { per_second: Some(5.0), ..LimiterSettings::default() });
         take(&limiter, 11, 0).await;
         assert_eq!(timer.now(), Duration::from_secs(2), "11 requests, 10 gaps of 200 ms");
     }
@@ -328,7 +328,7 @@ mod tests {
     #[tokio::test]
     async fn all_limits_hold_at_the_same_time() {
         let settings = LimiterSettings { per_second: Some(5.0), per_minute: Some(30.0), ..LimiterSettings::default() };
-        let (timer, limiter) = limiter(settings);
+        let (timer, limiter) = limiter_of(&settings);
         take(&limiter, 33, 0).await;
         assert_eq!(timer.now(), Duration::from_mins(1), "3 at once, then one every 2 s");
     }
@@ -336,7 +336,7 @@ mod tests {
     #[tokio::test]
     async fn tokens_are_guessed_and_then_corrected() {
         let (timer, limiter) =
-            limiter(LimiterSettings { tokens_per_minute: Some(6000.0), ..LimiterSettings::default() });
+            limiter_of(&LimiterSettings { tokens_per_minute: Some(6000.0), ..LimiterSettings::default() });
         take(&limiter, 2, 3000).await;
         assert_eq!(timer.now(), Duration::ZERO);
         limiter.settle(3000, 1000);
@@ -351,7 +351,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_pause_holds_for_everyone_and_a_long_one_ends_the_run() {
-        let (timer, limiter) = limiter(LimiterSettings::default());
+        let (timer, limiter) = limiter_of(&LimiterSettings::default());
         limiter.pause(Duration::from_secs(7));
         limiter.pause(Duration::from_secs(3));
         take(&limiter, 1, 0).await;
@@ -367,7 +367,7 @@ mod tests {
     #[tokio::test]
     async fn headers_are_listened_to() {
         let (timer, limiter) =
-            limiter(LimiterSettings { tokens_per_minute: Some(6000.0), ..LimiterSettings::default() });
+            limiter_of(&LimiterSettings { tokens_per_minute: Some(6000.0), ..LimiterSettings::default() });
         let mut pace = Pace::default();
         pace.tokens.left = Some(0.0);
         pace.requests.left = Some(0.0);
@@ -379,7 +379,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_day_has_a_ceiling() {
-        let (timer, limiter) = limiter(LimiterSettings { per_day: Some(2.0), ..LimiterSettings::default() });
+        let (timer, limiter) = limiter_of(&LimiterSettings { per_day: Some(2.0), ..LimiterSettings::default() });
         take(&limiter, 2, 0).await;
         assert!(matches!(limiter.acquire(0).await, Err(WebError::TooLong { .. })));
         timer.advance(DAY);
@@ -388,7 +388,7 @@ mod tests {
 
     #[tokio::test]
     async fn slots_bound_what_is_in_flight() {
-        let (_, limiter) = limiter(LimiterSettings { concurrency: Some(2), ..LimiterSettings::default() });
+        let (_, limiter) = limiter_of(&LimiterSettings { concurrency: Some(2), ..LimiterSettings::default() });
         let first = limiter.acquire(0).await.expect("a slot");
         let _second = limiter.acquire(0).await.expect("a slot");
         assert!(futures::FutureExt::now_or_never(limiter.acquire(0)).is_none(), "no third slot");

@@ -22,9 +22,9 @@ pub struct Timeouts {
 }
 
 impl Default for Timeouts {
-    /// 10 s, 60 s and 180 s: chat servers think before they begin to answer.
+    /// 10 s, 1 min and 3 min: chat servers think before they begin to answer.
     fn default() -> Self {
-        Self { connect: Duration::from_secs(10), idle: Duration::from_secs(60), whole: Duration::from_secs(180) }
+        Self { connect: Duration::from_secs(10), idle: Duration::from_mins(1), whole: Duration::from_mins(3) }
     }
 }
 

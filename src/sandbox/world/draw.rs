@@ -33,6 +33,13 @@ pub(super) fn pick<T: Copy + Default>(rng: &mut ChaCha8Rng, items: &[T]) -> T {
     if items.is_empty() { T::default() } else { items[rng.random_range(0..items.len())] }
 }
 
+/// Puts a list in a random order.
+pub(super) fn shuffle<T>(rng: &mut ChaCha8Rng, items: &mut [T]) {
+    for place in (1..items.len()).rev() {
+        items.swap(place, rng.random_range(0..=place));
+    }
+}
+
 /// Whether something of probability `share` happens.
 pub(super) fn happens(rng: &mut ChaCha8Rng, share: f64) -> bool {
     rng.random::<f64>() < share

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
 
-use super::draw::{Wheel, happens, normal, pick};
+use super::draw::{Wheel, happens, normal, pick, shuffle};
 use super::songs::Song;
 use super::vocabulary::{genres, names, themes};
 use crate::ground::Seed;
@@ -87,12 +88,12 @@ pub(super) fn make(seed: &Seed, count: usize, loved_per_user: usize, songs: &[So
         }))
     };
     let wheels = Wheels {
-        popular: (0..themes().len()).map(|theme| weigh(theme, true)).collect(),
-        any: (0..themes().len()).map(|theme| weigh(theme, false)).collect(),
+        popular: (0..themes().len()).into_par_iter().map(|theme| weigh(theme, true)).collect(),
+        any: (0..themes().len()).into_par_iter().map(|theme| weigh(theme, false)).collect(),
         outside: Wheel::new((0..outside).map(|place| 1.0 / (place as f64 + 5.0))),
         outside_count: outside,
     };
-    let people = names.into_iter().zip(friends).enumerate();
+    let people = names.into_par_iter().zip(friends).enumerate();
     people
         .map(|(place, (name, friends))| {
             let mut rng = seed.purpose("listener").purpose(&place.to_string()).rng();
@@ -129,7 +130,7 @@ fn person(rng: &mut ChaCha8Rng, name: String, friends: Vec<usize>) -> Listener {
         registered: rng.random_range(BEGINNING - 200_000_000..BEGINNING),
         plays: rng.random_range(500..90_000),
         private: !first && happens(rng, 0.005),
-        themes: favourites.into_iter().zip([0.58, 0.32, 0.1]).collect(),
+        themes: favourites.into_iter().zip([0.62, 0.32, 0.06]).collect(),
         genres: (0..liked).map(|_| rng.random_range(0..genres().len())).collect(),
         loved: Vec::new(),
     }
@@ -167,6 +168,8 @@ fn love(rng: &mut ChaCha8Rng, listener: &Listener, wanted: usize, songs: &[Song]
         };
         tracks.extend(drawn.filter(|track| taken.insert(*track)));
     }
+    // The order of the draws is none: the last to be drawn fit the taste least.
+    shuffle(rng, &mut tracks);
     let start = rng.random_range(BEGINNING..END - 100_000_000);
     let length = rng.random_range(50_000_000..END - start);
     let mut times = BTreeSet::new();

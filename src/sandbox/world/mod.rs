@@ -218,7 +218,7 @@ mod tests {
         crate::ground::files::write_atomically(&path, text.as_bytes()).unwrap();
         let settings = SandboxSettings { users: 20, catalog: Some(path), ..SandboxSettings::default() };
         let world = World::generate(&settings).unwrap();
-        assert_eq!((world.songs().len(), world.search("artist 3", "title 3").len()), (50, 2));
+        assert_eq!((world.songs().len(), world.search("artist 3", "title 3").len()), (50, 3));
         let part = World::generate(&SandboxSettings { songs: Some(20), ..settings }).unwrap();
         assert!(
             part.songs().len() == 20 && part.songs().iter().all(|song| world.song(&song.artist, &song.title).is_some())

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
 
-use super::draw::{Wheel, happens, pick};
+use super::draw::{Wheel, happens, pick, shuffle};
 use super::lyrics::{self, with_articles};
 use super::vocabulary::{genres, names, theme_counts, themes};
 use crate::ground::Seed;
@@ -58,7 +59,7 @@ pub enum LyricsAvailability {
 /// Makes one song for each name.
 pub(super) fn over_catalog(seed: &Seed, catalog: Vec<(String, String)>) -> Vec<Song> {
     let popularities = popularities(seed, catalog.len());
-    let named = catalog.into_iter().zip(popularities);
+    let named = catalog.into_par_iter().zip(popularities);
     named
         .map(|((artist, title), popularity)| {
             let mut rng = seed.purpose("song").purpose(&artist).purpose(&title).rng();
@@ -132,9 +133,7 @@ fn rescale(mixture: &mut [(usize, f32)]) {
 fn popularities(seed: &Seed, count: usize) -> Vec<f64> {
     let mut ranks: Vec<usize> = (0..count).collect();
     let mut rng = seed.purpose("popularity").rng();
-    for place in (1..count).rev() {
-        ranks.swap(place, rng.random_range(0..=place));
-    }
+    shuffle(&mut rng, &mut ranks);
     let head = count as f64 / 15.0 + 1.0;
     ranks.into_iter().map(|rank| (head / (rank as f64 + head)).powf(1.1)).collect()
 }

@@ -19,11 +19,11 @@ use super::vocabulary::{genres, theme_counts, themes, words};
 /// Telling words that a prompt must have before it counts as holding lyrics.
 const WORDS_OF_LYRICS: u32 = 7;
 /// How often reading the lyrics gets the main theme right.
-const READ: f64 = 0.84;
+const READ: f64 = 0.8;
 /// How often knowing the song's name is knowing its main theme.
-const HEARD: f64 = 0.36;
+const HEARD: f64 = 0.62;
 /// How often it is believing in another one.
-const MISHEARD: f64 = 0.24;
+const MISHEARD: f64 = 0.14;
 
 const BLUR: &[&str] = &[
     "The verses build gradually toward a memorable chorus that gathers the central idea.",
@@ -33,24 +33,24 @@ const BLUR: &[&str] = &[
     "The narrator moves between vulnerability and determination as the music unfolds.",
     "Contrasting images give the words a layered, cinematic quality.",
     "The tone shifts subtly in the bridge before resolving.",
-    "It balances intimacy with a broader, universal message.",
-    "The closing lines leave the outcome deliberately open.",
+    "It balances the personal with a broader, universal message.",
+    "The closing lines do not say how it ends.",
     "Emotion is conveyed through simple, repeated phrases.",
 ];
 const SOUND: &[&str] = &[
     "It showcases the artist's signature sound, with memorable melodies and heartfelt vocals.",
     "The track blends catchy hooks with an expressive performance.",
     "Its production and delivery have made it a favourite among fans.",
-    "The arrangement supports a confident and emotional vocal.",
+    "The arrangement supports an expressive and emotional vocal.",
     "The song captures universal feelings that many listeners can relate to.",
-    "Its atmosphere rewards repeated listening.",
+    "Its details reward those who come back to it.",
 ];
 const VAGUE: &[&str] = &[
     "human emotions and personal experience",
     "life, love and everything in between",
     "the ups and downs of everyday life",
     "feelings that are hard to put into words",
-    "inner conflict and self-discovery",
+    "inner conflict and personal growth",
 ];
 const PREAMBLES: &[&str] = &["Here is a summary:", "Here is a summary of the song:", "Sure! Here's a summary:"];
 const REFUSAL: &str = "I'm sorry, but I can't help with summarizing that song.";
@@ -91,7 +91,7 @@ fn of_lyrics(rng: &mut ChaCha8Rng, counts: &[u32], short: bool) -> Vec<String> {
     let second = ranked.get(1).copied().filter(|theme| counts[*theme] * 5 >= counts[ranked[0]]);
     let read = happens(rng, READ);
     let main = if read { ranked[0] } else { second.unwrap_or_else(|| rng.random_range(0..counts.len())) };
-    let other = second.filter(|theme| *theme != main && happens(rng, 0.6));
+    let other = second.filter(|theme| *theme != main && happens(rng, 0.5));
     let (subject, image) = (pick(rng, &themes()[main].subjects), pick(rng, &themes()[main].images));
     let mood = pick(rng, &themes()[main].moods);
     let mut sentences = vec![match (rng.random_range(0..4), other) {
@@ -131,12 +131,16 @@ fn of_name(rng: &mut ChaCha8Rng, song: Option<&Song>, short: bool) -> Vec<String
     };
     let genre = song.and_then(|song| genres().get(song.genre)).map_or("popular", |genre| genre.name);
     let subject = pick(rng, theme.map_or(VAGUE, |theme| themes()[theme].subjects.as_slice()));
-    let name = song
-        .map_or_else(|| "This song".to_owned(), |song| format!("\u{201c}{}\u{201d} by {}", song.title, song.artist));
-    let mut sentences = vec![match rng.random_range(0..3) {
-        0 => format!("{name} is a {genre} song about {subject}."),
-        1 => format!("{name} is a {genre} track that touches on {subject}."),
-        _ => format!("A {genre} song, {name} explores {subject}."),
+    // Short answers spare the name more often than not: the reader knows it.
+    let named = song.filter(|_| !short || happens(rng, 0.35));
+    let name =
+        named.map_or_else(|| "This".to_owned(), |song| format!("\u{201c}{}\u{201d} by {}", song.title, song.artist));
+    let image = theme.map_or("", |theme| pick(rng, &themes()[theme].images));
+    let mut sentences = vec![match (rng.random_range(0..3), theme) {
+        (0, Some(_)) => format!("{name} is a {genre} song about {subject}, with hints of {image}."),
+        (1, Some(_)) => format!("{name} is a {genre} track that touches on {subject} and {image}."),
+        (2, _) if named.is_some() => format!("A {genre} song, {name} explores {subject}."),
+        _ => format!("{name} is a {genre} song about {subject}."),
     }];
     if !short && let Some(theme) = theme {
         let image = pick(rng, &themes()[theme].images);
@@ -228,7 +232,7 @@ mod tests {
             assert_eq!(text, answer(&world, &prompt));
         }
         assert!(by_lyrics * 10 > sung.len() * 6, "{by_lyrics} of {}", sung.len());
-        assert!((20..55).contains(&(by_name * 100 / sung.len())), "{by_name} of {}", sung.len());
+        assert!((45..75).contains(&(by_name * 100 / sung.len())), "{by_name} of {}", sung.len());
         assert!(genre * 10 > sung.len() * 9, "{genre} of {}", sung.len());
     }
 }

@@ -86,7 +86,7 @@ fn only_what_is_young_enough_is_taken_and_the_newest_wins() {
     folder.clock.advance(Duration::from_mins(1));
     let key = ContentHash::of(b"a");
     assert!(memo.find(key, Some(Duration::from_secs(59))).is_none());
-    assert!(memo.find(key, Some(Duration::from_secs(60))).is_some());
+    assert!(memo.find(key, Some(Duration::from_mins(1))).is_some());
     folder.put(&memo, "a");
     drop(memo);
     assert!(folder.memo().find(key, Some(Duration::from_secs(1))).is_some());
