@@ -36,7 +36,7 @@ impl Places {
 
 /// No place had the files.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("could not get the weights of {model}:{}", attempts.iter().map(|a| format!("\n  {a}")).collect::<String>())]
+#[error("could not get the weights of {model}:\n  {}", attempts.join("\n  "))]
 pub struct FetchError {
     /// The model's name.
     pub model: &'static str,

@@ -5,6 +5,7 @@
 //! and no mask, and a text's vector does not depend on its neighbours.
 
 use burn::tensor::module::attention;
+use burn::tensor::ops::AttentionModuleOptions;
 use burn::tensor::{Int, Tensor, TensorData};
 use safetensors::{Dtype, SafeTensors};
 
@@ -114,7 +115,7 @@ impl<B: Kernels> Layer<B> {
             let columns = all.clone().slice([0..texts * length, index * WIDTH..(index + 1) * WIDTH]);
             columns.reshape([texts, length, HEADS, WIDTH / HEADS]).swap_dims(1, 2)
         };
-        let heads = attention(part(0), part(1), part(2), None, None, Default::default());
+        let heads = attention(part(0), part(1), part(2), None, None, AttentionModuleOptions::default());
         let joined = heads.swap_dims(1, 2).reshape([texts * length, WIDTH]);
         let attended = joined.matmul(self.attended.weight.clone());
         let x = B::add_and_normalise(attended, &self.attended.bias, x, &self.attended_norm);
@@ -128,7 +129,9 @@ impl<B: Kernels> Layer<B> {
 fn to_unit_length(vector: &mut [f32]) {
     let length = vector.iter().map(|&value| f64::from(value) * f64::from(value)).sum::<f64>().sqrt();
     let scale = 1.0 / length.max(1e-12);
-    vector.iter_mut().for_each(|value| *value = (f64::from(*value) * scale) as f32);
+    for value in vector {
+        *value = (f64::from(*value) * scale) as f32;
+    }
 }
 
 /// Reads named tensors and checks that they are as this model has them.
@@ -198,7 +201,8 @@ mod tests {
 
     #[test]
     fn a_file_that_is_not_of_this_model_is_refused() {
-        let refuse = |bytes: &[u8]| Bert::<CpuBackend>::read(bytes, &Default::default()).unwrap_err().to_string();
+        let refuse =
+            |bytes: &[u8]| Bert::<CpuBackend>::read(bytes, &burn::backend::flex::FlexDevice).unwrap_err().to_string();
         assert!(refuse(b"not safetensors").contains("it is not a safetensors file"));
         let values = 1.0_f32.to_le_bytes();
         let view = safetensors::tensor::TensorView::new(Dtype::F32, vec![1], &values).unwrap();

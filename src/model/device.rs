@@ -109,7 +109,7 @@ impl DeviceChoice {
 }
 
 /// How long the probe may take: it compiles one kernel.
-const PROBE_LIMIT: Duration = Duration::from_secs(120);
+const PROBE_LIMIT: Duration = Duration::from_mins(2);
 
 /// Whether CUDA works, or why not.
 ///

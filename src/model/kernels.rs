@@ -141,8 +141,9 @@ fn gelu_of(x: f32) -> f32 {
 /// once. `z P(z^2) / Q(z^2)` on `[-4, 4]`, beyond which it is ±1; the
 /// coefficients are a least-squares fit of our own.
 fn error_function(z: f32) -> f32 {
-    const P: [f32; 6] = [1.974_828_5e-6, 2.880_424e-4, 4.003_675e-3, 5.346_756_6e-2, 0.196_249_62, 1.128_379];
-    const Q: [f32; 6] = [3.748_09e-5, 1.216_367_7e-3, 1.544_447_9e-2, 0.116_476_69, 0.507_252_86, 1.0];
+    const P: [f32; 6] =
+        [1.974_828_5e-6, 2.880_424e-4, 4.003_675e-3, 5.346_756_6e-2, 0.196_249_62, std::f32::consts::FRAC_2_SQRT_PI];
+    const Q: [f32; 6] = [3.748_09e-5, 1.216_367_7e-3, 1.544_447_9e-2, 0.116_476_69, 0.507_252_9, 1.0];
     let z = z.clamp(-4.0, 4.0);
     let square = z * z;
     let at = |coefficients: [f32; 6]| coefficients.iter().fold(0.0, |sum, coefficient| sum * square + coefficient);

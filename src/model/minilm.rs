@@ -6,6 +6,8 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use burn::backend::cuda::CudaDevice;
+use burn::backend::flex::FlexDevice;
 use rayon::prelude::*;
 use tokenizers::{Tokenizer, TruncationDirection, TruncationParams, TruncationStrategy};
 
@@ -88,8 +90,8 @@ impl MiniLm {
         tokenizer.with_padding(None).with_truncation(Some(truncation)).map_err(refused)?;
         let weights = files.file("model.safetensors");
         let encoder = match selection.device {
-            Device::Cpu => Encoder::Cpu(Box::new(Bert::read(weights, &Default::default())?)),
-            Device::Cuda => Encoder::Cuda(Box::new(Bert::read(weights, &Default::default())?)),
+            Device::Cpu => Encoder::Cpu(Box::new(Bert::read(weights, &FlexDevice)?)),
+            Device::Cuda => Encoder::Cuda(Box::new(Bert::read(weights, &CudaDevice::default())?)),
         };
         Ok(Self { tokenizer, encoder, selection })
     }
@@ -117,7 +119,9 @@ impl MiniLm {
     ) -> Result<TextVectors, ModelError> {
         let (distinct, of_text) = distinct(texts);
         let mut times = vec![0; distinct.len()];
-        of_text.iter().for_each(|&index| times[index] += 1);
+        for &index in &of_text {
+            times[index] += 1;
+        }
         let ids = distinct.par_iter().map(|text| self.tokens(text)).collect::<Result<Vec<_>, _>>()?;
         let budget = match self.encoder {
             Encoder::Cpu(_) => CPU_BATCH_TOKENS,

@@ -6,7 +6,7 @@ use std::time::Duration;
 /// The connection must stand after this time.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest silence while the answer arrives.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Why a file could not be downloaded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
