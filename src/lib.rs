@@ -6,6 +6,7 @@
 
 pub mod ground;
 pub mod kinds;
+pub mod metrics;
 pub mod model;
 pub mod sandbox;
 pub mod stage;

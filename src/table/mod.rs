@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Float32Array, Float64Array, Int64Array, ListArray, RecordBatch, StringArray};
+use arrow::array::{
+    Array, ArrayRef, AsArray, Float32Array, Float64Array, Int64Array, ListArray, RecordBatch, StringArray,
+};
 use arrow::compute::{cast, concat_batches};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
@@ -81,10 +83,8 @@ impl Table {
     /// # Errors
     /// [`TableError::Arrow`] if the lengths differ.
     pub fn of_columns<N: Into<String>>(columns: impl IntoIterator<Item = (N, ArrayRef)>) -> Result<Self, TableError> {
-        let (fields, arrays): (Vec<_>, Vec<_>) = columns
-            .into_iter()
-            .map(|(name, array)| (Field::new(name, array.data_type().clone(), true), array))
-            .unzip();
+        let (fields, arrays): (Vec<_>, Vec<_>) =
+            columns.into_iter().map(|(name, array)| (Field::new(name, array.data_type().clone(), true), array)).unzip();
         let schema = Arc::new(Schema::new(fields));
         let batch = RecordBatch::try_new(Arc::clone(&schema), arrays)
             .map_err(|source| TableError::Arrow { action: "assemble", source })?;
@@ -140,7 +140,8 @@ impl Table {
     pub fn single_batch(&self) -> Result<RecordBatch, TableError> {
         match self.batches.as_slice() {
             [one] => Ok(one.clone()),
-            many => concat_batches(&self.schema, many).map_err(|source| TableError::Arrow { action: "join the parts of", source }),
+            many => concat_batches(&self.schema, many)
+                .map_err(|source| TableError::Arrow { action: "join the parts of", source }),
         }
     }
 
@@ -197,7 +198,8 @@ impl Table {
 
     fn cast_to(&self, name: &str, to: &DataType, expected: &'static str) -> Result<ArrayRef, TableError> {
         let column = self.column(name)?;
-        let wrong = || TableError::WrongType { column: name.to_owned(), actual: column.data_type().to_string(), expected };
+        let wrong =
+            || TableError::WrongType { column: name.to_owned(), actual: column.data_type().to_string(), expected };
         let cast_column = cast(&column, to).map_err(|_| wrong())?;
         if cast_column.null_count() == column.null_count() { Ok(cast_column) } else { Err(wrong()) }
     }
