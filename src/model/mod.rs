@@ -21,6 +21,11 @@ pub use weights::{MINILM, ModelFile, ModelFiles, ModelSource};
 
 use crate::ground::Environment;
 
+pub mod interactions;
+pub mod model_table;
+pub mod ranking;
+pub mod two_tower;
+
 /// Weights on this machine and the device to compute on.
 #[derive(Debug, Clone)]
 pub struct Models {
