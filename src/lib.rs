@@ -4,10 +4,17 @@
 //! The modules stand in layers (see `ARCHITECTURE.md`); each may use only what
 //! stands below it, and `tests/it/layers.rs` keeps it so.
 
+pub mod cli;
+pub mod engine;
 pub mod ground;
 pub mod kinds;
+pub mod metrics;
 pub mod model;
+pub mod pipeline;
 pub mod sandbox;
 pub mod stage;
+pub mod store;
 pub mod table;
+pub mod text;
 pub mod web;
+pub mod weights;

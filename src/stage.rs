@@ -448,7 +448,9 @@ pub fn decode_settings<S: DeserializeOwned + JsonSchema>(with: &Value) -> Result
     for name in schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str) {
         if !rest.contains_key(name) {
             let about = known.and_then(|k| k[name].get("description")).and_then(Value::as_str).unwrap_or_default();
-            problems.push(SettingProblem::new("", format!("the setting `{name}` is missing")).hint(format!("{name}: {about}")));
+            problems.push(
+                SettingProblem::new("", format!("the setting `{name}` is missing")).hint(format!("{name}: {about}")),
+            );
         }
     }
     let missing = problems.iter().any(|p| p.path.is_empty());

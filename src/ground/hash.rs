@@ -163,7 +163,10 @@ mod tests {
 
     #[test]
     fn the_order_of_keys_does_not_matter_and_the_order_of_items_does() {
-        assert_eq!(hash_json(&json!({"a": 1, "b": {"c": 2, "d": 3}})), hash_json(&json!({"b": {"d": 3, "c": 2}, "a": 1})));
+        assert_eq!(
+            hash_json(&json!({"a": 1, "b": {"c": 2, "d": 3}})),
+            hash_json(&json!({"b": {"d": 3, "c": 2}, "a": 1}))
+        );
         assert_ne!(hash_json(&json!([1, 2])), hash_json(&json!([2, 1])));
     }
 }

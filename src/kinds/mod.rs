@@ -1,9 +1,46 @@
 //! What stages can do: one file per kind, and the registry.
 
+mod countries;
+mod crawl_loved_tracks;
+mod crawl_lyrics;
+mod crawl_top_tags;
+mod crawl_users;
+mod embed;
+mod filter_k_core;
+#[cfg(test)]
+mod hetrec_tests;
+#[cfg(test)]
+mod lab;
+mod match_tracks;
+mod prompt;
+mod read_table;
+#[cfg(test)]
+mod registry_tests;
+mod rows;
+mod split_leave_last_out;
+mod sql;
+mod summarize;
+#[cfg(test)]
+mod testing;
+mod truncate_words;
+
 use crate::stage::StageKind;
 
 /// Every kind, by name.
-pub const KINDS: &[&dyn StageKind] = &[];
+pub const KINDS: &[&dyn StageKind] = &[
+    &crawl_loved_tracks::CrawlLovedTracks,
+    &crawl_lyrics::CrawlLyrics,
+    &crawl_top_tags::CrawlTopTags,
+    &crawl_users::CrawlUsers,
+    &embed::Embed,
+    &filter_k_core::FilterKCore,
+    &match_tracks::MatchTracks,
+    &read_table::ReadTable,
+    &split_leave_last_out::SplitLeaveLastOut,
+    &sql::Sql,
+    &summarize::Summarize,
+    &truncate_words::TruncateWords,
+];
 
 /// The kind of that name.
 #[must_use]

@@ -1,6 +1,80 @@
 //! Everything on Burn: the sentence encoder, the two-tower recommender, the
-//! choice of device, and the weights on this machine.
+//! choice of device, and the weights on this machine. Knows nothing of stages
+//! and of the network.
+
+mod bert;
+mod device;
+mod error;
+#[cfg(test)]
+mod golden;
+mod kernels;
+mod minilm;
+mod weights;
+
+use std::path::PathBuf;
+
+pub use bert::WIDTH as MINILM_WIDTH;
+pub use device::{CpuBackend, CudaBackend, Device, DeviceChoice, DeviceError, Selection};
+pub use error::ModelError;
+pub use minilm::{MiniLm, TextVectors};
+pub use weights::{MINILM, ModelFile, ModelFiles, ModelSource};
+
+use crate::ground::Environment;
+
+pub mod interactions;
+pub mod model_table;
+pub mod ranking;
+pub mod two_tower;
 
 /// Weights on this machine and the device to compute on.
-#[derive(Debug, Clone, Default)]
-pub struct Models {}
+#[derive(Debug, Clone)]
+pub struct Models {
+    /// Where weights are kept: `<folder>/<model's name>/model.safetensors`.
+    pub folder: PathBuf,
+    /// A folder with the files of MiniLM that is used instead, if given.
+    pub minilm: Option<PathBuf>,
+    /// What the user asked for.
+    pub device: DeviceChoice,
+}
+
+impl Models {
+    /// The folders that the environment names: `REFRAIN_MODELS`, else `refrain/models`
+    /// in the user's cache folder (`XDG_CACHE_HOME`, else `~/.cache`), and
+    /// `REFRAIN_MODEL_MINILM`; any device.
+    #[must_use]
+    pub fn of_environment(environment: &Environment) -> Self {
+        let path = |name| environment.var(name).map(PathBuf::from);
+        let cache = || path("XDG_CACHE_HOME").or_else(|| Some(path("HOME")?.join(".cache")));
+        let folder = path("REFRAIN_MODELS")
+            .unwrap_or_else(|| cache().unwrap_or_else(std::env::temp_dir).join("refrain").join("models"));
+        Self { folder, minilm: path("REFRAIN_MODEL_MINILM"), device: DeviceChoice::Auto }
+    }
+
+    /// The device to compute on, and one line that says why it is this one.
+    ///
+    /// # Errors
+    /// [`DeviceError`] if the GPU was insisted on and does not work.
+    pub fn device(&self) -> Result<Selection, DeviceError> {
+        self.device.select()
+    }
+}
+
+impl Default for Models {
+    fn default() -> Self {
+        Self::of_environment(&Environment::of_process())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_come_from_the_environment() {
+        let folder =
+            |pairs: &[(&str, &str)]| Models::of_environment(&Environment::from_pairs(pairs.iter().copied())).folder;
+        assert_eq!(folder(&[("HOME", "/h")]), PathBuf::from("/h/.cache/refrain/models"));
+        assert_eq!(folder(&[("HOME", "/h"), ("XDG_CACHE_HOME", "/c")]), PathBuf::from("/c/refrain/models"));
+        assert_eq!(folder(&[("HOME", "/h"), ("REFRAIN_MODELS", "/m")]), PathBuf::from("/m"));
+    }
+}

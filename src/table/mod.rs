@@ -1,11 +1,29 @@
 //! Tables in memory: Arrow record batches with one schema, and typed access to
 //! their columns by name. Files and Polars are the submodules' part.
 
+mod column_hash;
+mod delimited;
+mod interactions;
+mod normal;
+mod parquet;
+mod polars;
+mod stable;
+
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Float32Array, Float64Array, Int64Array, ListArray, RecordBatch, StringArray};
+use arrow::array::{
+    Array, ArrayRef, AsArray, Float32Array, Float64Array, Int64Array, ListArray, RecordBatch, StringArray,
+};
 use arrow::compute::{cast, concat_batches};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+
+pub use self::column_hash::{ColumnFacts, TableHasher, column_hashes};
+pub use self::delimited::{BadRow, ColumnType, Delimited, Layout, read_delimited};
+pub use self::interactions::{Interaction, Interactions, distinct_ids};
+pub use self::normal::{normal_type, normalise, type_name};
+pub use self::parquet::{ParquetWriter, describe_parquet, read_parquet, write_parquet};
+pub use self::polars::{from_polars, lazy, polars_error, scan, to_polars};
+pub use self::stable::keep_order;
 
 /// What can go wrong with a table.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +54,14 @@ pub enum TableError {
         /// How many.
         nulls: usize,
     },
+    /// Tables that are to be one have different columns.
+    #[error("the columns are `{other}`, but those of the first part were `{first}`")]
+    OtherColumns {
+        /// The columns of the first table.
+        first: String,
+        /// Those of the table that does not fit.
+        other: String,
+    },
     /// Arrow refused.
     #[error("could not {action} the table")]
     Arrow {
@@ -52,8 +78,11 @@ pub enum TableError {
         action: &'static str,
         /// Parquet's reason.
         #[source]
-        source: parquet::errors::ParquetError,
+        source: ::parquet::errors::ParquetError,
     },
+    /// Whoever takes the table does not take this one.
+    #[error("{0}")]
+    Refused(String),
     /// Polars refused.
     #[error("{0}")]
     Polars(String),
@@ -81,10 +110,8 @@ impl Table {
     /// # Errors
     /// [`TableError::Arrow`] if the lengths differ.
     pub fn of_columns<N: Into<String>>(columns: impl IntoIterator<Item = (N, ArrayRef)>) -> Result<Self, TableError> {
-        let (fields, arrays): (Vec<_>, Vec<_>) = columns
-            .into_iter()
-            .map(|(name, array)| (Field::new(name, array.data_type().clone(), true), array))
-            .unzip();
+        let (fields, arrays): (Vec<_>, Vec<_>) =
+            columns.into_iter().map(|(name, array)| (Field::new(name, array.data_type().clone(), true), array)).unzip();
         let schema = Arc::new(Schema::new(fields));
         let batch = RecordBatch::try_new(Arc::clone(&schema), arrays)
             .map_err(|source| TableError::Arrow { action: "assemble", source })?;
@@ -140,7 +167,8 @@ impl Table {
     pub fn single_batch(&self) -> Result<RecordBatch, TableError> {
         match self.batches.as_slice() {
             [one] => Ok(one.clone()),
-            many => concat_batches(&self.schema, many).map_err(|source| TableError::Arrow { action: "join the parts of", source }),
+            many => concat_batches(&self.schema, many)
+                .map_err(|source| TableError::Arrow { action: "join the parts of", source }),
         }
     }
 
@@ -197,7 +225,8 @@ impl Table {
 
     fn cast_to(&self, name: &str, to: &DataType, expected: &'static str) -> Result<ArrayRef, TableError> {
         let column = self.column(name)?;
-        let wrong = || TableError::WrongType { column: name.to_owned(), actual: column.data_type().to_string(), expected };
+        let wrong =
+            || TableError::WrongType { column: name.to_owned(), actual: column.data_type().to_string(), expected };
         let cast_column = cast(&column, to).map_err(|_| wrong())?;
         if cast_column.null_count() == column.null_count() { Ok(cast_column) } else { Err(wrong()) }
     }
@@ -212,26 +241,4 @@ pub fn complete<A: Array>(name: &str, array: A) -> Result<A, TableError> {
         0 => Ok(array),
         nulls => Err(TableError::Nulls { column: name.to_owned(), nulls }),
     }
-}
-
-/// Reads a Parquet file, or only some of its columns, in the order asked for.
-///
-/// # Errors
-/// [`TableError`] if it cannot be read or a column is missing.
-pub fn read_parquet(path: &std::path::Path, columns: Option<&[String]>) -> Result<Table, TableError> {
-    use parquet::arrow::ProjectionMask;
-    use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-
-    let refused = |source| TableError::Parquet { action: "read", source };
-    let file = std::fs::File::open(path).map_err(crate::ground::files::FileError::with("read", path))?;
-    let mut builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(refused)?;
-    if let Some(columns) = columns {
-        let mask = ProjectionMask::columns(builder.parquet_schema(), columns.iter().map(String::as_str));
-        builder = builder.with_projection(mask);
-    }
-    let reader = builder.with_batch_size(65_536).build().map_err(refused)?;
-    let schema = arrow::array::RecordBatchReader::schema(&reader);
-    let batches = reader.collect::<Result<_, _>>().map_err(|source| TableError::Arrow { action: "read", source })?;
-    let table = Table::new(schema, batches);
-    columns.map_or(Ok(table.clone()), |columns| table.select(columns))
 }

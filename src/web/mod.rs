@@ -1,31 +1,35 @@
 //! The only HTTP client: limiters, retries, the memo of answers, and the
 //! providers' parsers. Knows nothing of stages.
 
+mod budget;
+mod call;
+pub mod chat;
+mod client;
+pub mod deezer;
+mod download;
+mod endpoints;
+mod error;
+mod fetch;
+pub mod lastfm;
+mod limiter;
 mod limits;
+pub mod lyrics;
+mod memo;
+mod pace;
+mod settings;
+mod timer;
+mod tolerant;
+mod transport;
 
-use std::time::Duration;
-
+pub use call::{Answer, Call, Metering, Price, Secret, Usage, Verdict};
+pub use client::{Client, Session};
+pub use download::{DownloadError, download};
+pub use endpoints::{Endpoint, Endpoints};
+pub use error::{CallError, RowFailure, WebError};
+pub use limiter::default_limiter;
 pub use limits::{BudgetSettings, LimiterSettings};
+pub use settings::{ClientSettings, Patience, Timeouts};
+pub use timer::{ManualTimer, SystemTimer, Timer};
 
-/// Placeholder until the client lands.
-#[derive(Debug, thiserror::Error)]
-pub enum WebError {
-    /// No network in this session.
-    #[error("this session has no network")]
-    Closed,
-}
-
-/// One stage's access to the network.
-#[derive(Clone, Debug, Default)]
-pub struct Session {
-    /// The oldest answer that may be taken from the memo.
-    pub max_age: Option<Duration>,
-}
-
-impl Session {
-    /// A session that refuses every request: for tests.
-    #[must_use]
-    pub fn closed() -> Self {
-        Self::default()
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,9 @@
-fn main(){}
+//! The integration tests, in one binary: most of them run the real `refrain`
+//! in a folder of their own and look at what comes back.
+
+mod cache;
+mod commands;
+mod interrupt;
+mod lab;
+mod layers;
+mod messages;

@@ -1,0 +1,323 @@
+//! What may be typed: commands, options and their help. Nothing is read or
+//! opened here.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+const AFTER_HELP: &str = "\
+FILE is a pipeline. Without one it is pipeline.yaml in the current folder, else pipelines/demo.yaml.
+STAGE is a stage's name; stage@VARIANT and stage@VARIANT#SEED name one of its instances.
+
+Exit codes: 0 done, 1 a stage failed, 2 the file or the arguments are wrong, 130 interrupted.";
+
+/// Runs data pipelines written in YAML, and refrains from doing again what has been done
+#[derive(Debug, Parser)]
+#[command(name = "refrain", version, about, after_help = AFTER_HELP, disable_help_subcommand = true, max_term_width = 100)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    pub(super) global: Global,
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, Args)]
+pub(super) struct Global {
+    /// Where artifacts are kept
+    #[arg(long, global = true, value_name = "DIR", env = "REFRAIN_ARTIFACTS", default_value = "artifacts")]
+    pub(super) artifacts: PathBuf,
+    /// When to use colour and the live view; `NO_COLOR` is respected
+    #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t = When::Auto)]
+    pub(super) color: When,
+}
+
+/// When to use colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum When {
+    /// On a terminal
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+/// Where models compute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Device {
+    /// A GPU where there is one
+    Auto,
+    /// The processor
+    Cpu,
+    /// The first CUDA GPU
+    Cuda,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Run what is not done yet
+    Run(RunArguments),
+    /// Say what a run would do, and why
+    Plan(PlanArguments),
+    /// Say why a stage would run, or why not
+    Why(StageArguments),
+    /// Say what the store holds of each stage
+    Status(StatusArguments),
+    /// Print the pipeline's graph
+    Graph(GraphArguments),
+    /// Show an artifact: its columns, how many rows, the first of them
+    Show(ShowArguments),
+    /// Print the path of an artifact: for `pl.read_parquet`
+    Path(PathArguments),
+    /// Check a pipeline file; nothing is run
+    Check(CheckArguments),
+    /// List what stages can do, or describe one kind in full
+    Kinds(KindsArguments),
+    /// Print the JSON Schema of pipeline files: for editors
+    Schema,
+    /// Serve a synthetic world: Last.fm, lyrics, search and chat on the loopback
+    Sandbox(SandboxArguments),
+    /// Weights of models on this machine
+    #[command(subcommand)]
+    Model(ModelCommand),
+}
+
+/// What decides how a pipeline file is read.
+#[derive(Debug, Clone, Default, Args)]
+pub(super) struct Reading {
+    /// Give a `${var.NAME}` of the pipeline another value
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = parse_setting)]
+    pub(super) set: Vec<(String, String)>,
+    /// Let a sandbox stand in for every API: one started for this run, or the one at URL
+    #[arg(long, value_name = "URL", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    pub(super) sandbox: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RunArguments {
+    /// The pipeline
+    #[arg(value_name = "FILE")]
+    pub(super) file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) reading: Reading,
+    /// Stages to run at the same time; as many as there are processors if not given
+    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) jobs: Option<u32>,
+    /// Run only what this stage needs; may be repeated
+    #[arg(long, short, value_name = "STAGE[@VARIANT]")]
+    pub(super) target: Vec<String>,
+    /// Run this stage though it is done; may be repeated
+    #[arg(long, short, value_name = "STAGE")]
+    pub(super) force: Vec<String>,
+    /// After a failure, go on with what does not depend on it
+    #[arg(long, short)]
+    pub(super) keep_going: bool,
+    /// Send no request: answers come from the memo or not at all
+    #[arg(long)]
+    pub(super) offline: bool,
+    /// Print events on stdout, one JSON object per line; the last is `finished`
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Where models compute
+    #[arg(long, value_enum, default_value_t = Device::Auto)]
+    pub(super) device: Device,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PlanArguments {
+    /// The pipeline
+    #[arg(value_name = "FILE")]
+    pub(super) file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) reading: Reading,
+    /// Plan only what this stage needs; may be repeated
+    #[arg(long, short, value_name = "STAGE[@VARIANT]")]
+    pub(super) target: Vec<String>,
+    /// Plan as if this stage had to run; may be repeated
+    #[arg(long, short, value_name = "STAGE")]
+    pub(super) force: Vec<String>,
+    /// One line per instance, none collapsed
+    #[arg(long)]
+    pub(super) all: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct StageArguments {
+    /// The pipeline, if not the default one, then the stage
+    #[arg(value_name = "[FILE] STAGE[@VARIANT]", required = true, num_args = 1..=2)]
+    pub(super) words: Vec<OsString>,
+    #[command(flatten)]
+    pub(super) reading: Reading,
+    /// Print JSON, with both fingerprints
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct StatusArguments {
+    /// The pipeline
+    #[arg(value_name = "FILE")]
+    pub(super) file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) reading: Reading,
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// A notation for graphs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum GraphFormat {
+    /// Mermaid, which Markdown viewers draw
+    Mermaid,
+    /// DOT, which Graphviz draws
+    Dot,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct GraphArguments {
+    /// The pipeline
+    #[arg(value_name = "FILE")]
+    pub(super) file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) reading: Reading,
+    /// The notation
+    #[arg(long, value_enum, default_value_t = GraphFormat::Mermaid)]
+    pub(super) format: GraphFormat,
+    /// Draw every instance, not only every stage
+    #[arg(long)]
+    pub(super) all: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ShowArguments {
+    /// The pipeline, if not the default one, then the stage
+    #[arg(value_name = "[FILE] STAGE[.OUTPUT][@VARIANT]", required = true, num_args = 1..=2)]
+    pub(super) words: Vec<OsString>,
+    #[command(flatten)]
+    pub(super) reading: Reading,
+    /// How many rows to show
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 10)]
+    pub(super) rows: usize,
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PathArguments {
+    /// The pipeline, if not the default one, then the stage; no stage with --json for all
+    #[arg(value_name = "[FILE] STAGE[.OUTPUT][@VARIANT]", num_args = 0..=2)]
+    pub(super) words: Vec<OsString>,
+    #[command(flatten)]
+    pub(super) reading: Reading,
+    /// Print a JSON object of paths: of all stages if none is named
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CheckArguments {
+    /// The pipeline
+    #[arg(value_name = "FILE")]
+    pub(super) file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) reading: Reading,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct KindsArguments {
+    /// The kind to describe in full
+    #[arg(value_name = "NAME")]
+    pub(super) name: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SandboxArguments {
+    /// The loopback port; 0 lets the system choose
+    #[arg(long, default_value_t = 0)]
+    pub(super) port: u16,
+    /// The world's seed
+    #[arg(long, default_value_t = 0)]
+    pub(super) seed: u64,
+    /// How many listeners there are
+    #[arg(long, value_name = "N")]
+    pub(super) users: Option<usize>,
+    /// How many songs there are
+    #[arg(long, value_name = "N")]
+    pub(super) songs: Option<usize>,
+    /// Make the world over the songs of this CSV file
+    #[arg(long, value_name = "CSV")]
+    pub(super) catalog: Option<PathBuf>,
+    /// Share of requests that fail as real servers fail, 0 to 1
+    #[arg(long, value_name = "SHARE")]
+    pub(super) faults: Option<f64>,
+    /// Requests per second that each server allows before it answers 429
+    #[arg(long, value_name = "N")]
+    pub(super) per_second: Option<f64>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ModelCommand {
+    /// Make the weights of the text encoder available on this machine
+    Fetch(FetchArguments),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct FetchArguments {
+    /// The model
+    #[arg(value_name = "MODEL", default_value = "sentence-transformers/all-MiniLM-L6-v2")]
+    pub(super) model: String,
+    /// Where models are kept, if not in the usual place
+    #[arg(long, value_name = "DIR")]
+    pub(super) to: Option<PathBuf>,
+}
+
+fn parse_setting(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("it must be NAME=VALUE".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definitions_hold_together() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn options_are_read() {
+        let line = "refrain run p.yaml --set A=b=c --set D= --sandbox --target x@V1 --jobs 2 --artifacts there";
+        let arguments = Arguments::try_parse_from(line.split(' ')).unwrap();
+        let Command::Run(run) = arguments.command else { panic!("not run") };
+        assert_eq!(run.reading.set, [("A".into(), "b=c".into()), ("D".into(), String::new())]);
+        assert_eq!(run.reading.sandbox.as_deref(), Some(""));
+        assert_eq!((run.jobs, run.target.as_slice()), (Some(2), ["x@V1".to_owned()].as_slice()));
+        assert_eq!(arguments.global.artifacts, PathBuf::from("there"));
+        assert!(Arguments::try_parse_from(["refrain", "run", "--set", "nothing"]).is_err());
+        assert!(Arguments::try_parse_from(["refrain", "run", "--jobs", "0"]).is_err());
+    }
+
+    #[test]
+    fn a_running_sandbox_is_named_by_its_address() {
+        let arguments =
+            Arguments::try_parse_from(["refrain", "plan", "--sandbox=http://127.0.0.1:9", "p.yaml"]).unwrap();
+        let Command::Plan(plan) = arguments.command else { panic!("not plan") };
+        assert_eq!(plan.reading.sandbox.as_deref(), Some("http://127.0.0.1:9"));
+        assert_eq!(plan.file, Some(PathBuf::from("p.yaml")));
+    }
+}

@@ -1,0 +1,257 @@
+//! Turns the events of a run into lines for people. Only text: where the lines
+//! go, and the bars beside them, are the observers' part.
+
+use super::errors::describe_failure;
+use super::terminal::{Style, count, duration};
+use crate::engine::{Event, Outcome};
+use std::fmt::Write as _;
+
+/// Tells a run line by line. Neighbouring lines that say the same of several
+/// instances of a stage become one: `= train@V1, V2.1  cached`.
+#[derive(Debug)]
+pub(super) struct Narrator {
+    style: Style,
+    times: bool,
+    pending: Option<Group>,
+}
+
+#[derive(Debug)]
+struct Group {
+    mark: String,
+    stage: String,
+    labels: Vec<String>,
+    text: String,
+}
+
+impl Narrator {
+    /// A narrator that tells times, or leaves them out so that equal runs give
+    /// equal texts.
+    pub(super) fn new(style: Style, times: bool) -> Self {
+        Self { style, times, pending: None }
+    }
+
+    /// The lines that this event makes ready.
+    pub(super) fn tell(&mut self, event: &Event) -> Vec<String> {
+        let style = self.style;
+        match event {
+            Event::RunStarted { pipeline, stages, fresh, sandbox, .. } => {
+                vec![opening(pipeline, *stages, *fresh, sandbox.as_deref(), style)]
+            }
+            Event::StageStarted { stage, kind, reasons } => {
+                let why = reasons.first().map_or(kind.as_str(), String::as_str);
+                self.line(format!("{} {stage}  {}", style.cyan(">"), style.dim(why)))
+            }
+            Event::StageWarning { stage, text, remembered } => {
+                let when = if *remembered { " (when it was made)" } else { "" };
+                self.line(style.yellow(&format!("! {stage}{when}: {text}")))
+            }
+            Event::Warning { text } => self.line(style.yellow(&format!("! {text}"))),
+            Event::StageFinished { stage, outcome, rows, seconds, requests, .. } if outcome.has_run() => {
+                self.line(self.finished(stage, *outcome, *rows, *seconds, *requests))
+            }
+            Event::StageFinished { stage, outcome, .. } => {
+                self.group(&style.green("="), stage, how_cached(*outcome).to_owned())
+            }
+            Event::StageFailed { stage, error, causes, hint, .. } => {
+                let why = describe_failure(error, causes, hint.as_deref(), style);
+                self.line(format!("{} {stage}  failed\n{}", style.red("✗"), indented(&why)))
+            }
+            Event::StageSkipped { stage, because } => {
+                self.group(&style.yellow("-"), stage, format!("skipped: {because}"))
+            }
+            Event::Finished { ran, cached, failed, skipped, requests, seconds, .. } => {
+                self.line(self.closing([*ran, *cached, *failed, *skipped], *requests, *seconds))
+            }
+            Event::StageProgress { .. } | Event::StageNote { .. } => Vec::new(),
+        }
+    }
+
+    fn finished(&self, stage: &str, outcome: Outcome, rows: u64, seconds: f64, requests: u64) -> String {
+        let mut line = format!("{} {stage}  {}", self.style.green("✓"), count(rows, "row"));
+        if outcome == Outcome::Unchanged {
+            line.push_str(", as before");
+        }
+        if requests > 0 {
+            write!(line, "  {}", count(requests, "request")).ok();
+        }
+        if self.times {
+            write!(line, "  {}", self.style.dim(&duration(seconds))).ok();
+        }
+        line
+    }
+
+    fn closing(&self, counts: [usize; 4], requests: u64, seconds: f64) -> String {
+        let [ran, cached, failed, skipped] = counts;
+        let failed_text = format!("{failed} failed");
+        let failed_text = if failed > 0 { self.style.red(&failed_text) } else { failed_text };
+        let mut line = format!("{ran} ran, {cached} cached, {failed_text}");
+        if skipped > 0 {
+            write!(line, ", {skipped} skipped").ok();
+        }
+        if self.times {
+            write!(line, " in {}", duration(seconds)).ok();
+        }
+        if requests > 0 {
+            write!(line, ", {}", count(requests, "request")).ok();
+        }
+        line
+    }
+
+    /// What is waiting, then this line.
+    fn line(&mut self, line: String) -> Vec<String> {
+        self.flush().into_iter().chain([line]).collect()
+    }
+
+    /// Adds an instance to the line that is waiting, or starts a new one.
+    fn group(&mut self, mark: &str, instance: &str, text: String) -> Vec<String> {
+        let (stage, label) = split(instance);
+        if let Some(group) = &mut self.pending
+            && group.stage == stage
+            && group.text == text
+            && !label.is_empty()
+        {
+            group.labels.push(label.to_owned());
+            return Vec::new();
+        }
+        let ready = self.flush().into_iter().collect();
+        let labels = if label.is_empty() { Vec::new() } else { vec![label.to_owned()] };
+        self.pending = Some(Group { mark: mark.to_owned(), stage: stage.to_owned(), labels, text });
+        ready
+    }
+
+    /// The line that is waiting for more of its kind.
+    fn flush(&mut self) -> Option<String> {
+        self.pending.take().map(|group| {
+            let Group { mark, stage, labels, text } = group;
+            format!("{mark} {stage}{}  {}", join_labels(&labels), self.style.dim(&text))
+        })
+    }
+}
+
+fn opening(pipeline: &str, stages: usize, fresh: usize, sandbox: Option<&str>, style: Style) -> String {
+    let mut line = format!("{}: {}, {fresh} up to date", style.bold(pipeline), count(stages as u64, "stage"));
+    if sandbox.is_some() {
+        line.push_str(&style.yellow(" (a sandbox stands in for the APIs: all data is synthetic)"));
+    }
+    line
+}
+
+fn how_cached(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::CutOff => "cached: what it reads came out as before",
+        Outcome::Restored => "restored: the same was done before",
+        Outcome::Adopted => "another run made it meanwhile",
+        Outcome::Cached | Outcome::Ran | Outcome::Unchanged => "cached",
+    }
+}
+
+/// `train@V1#2` as `train` and `@V1#2`.
+pub(super) fn split(instance: &str) -> (&str, &str) {
+    instance.split_at(instance.find(['@', '#']).unwrap_or(instance.len()))
+}
+
+/// `@V1` and `@V2.1` as `@V1, V2.1`.
+pub(super) fn join_labels(labels: &[String]) -> String {
+    let mut joined = String::new();
+    for (i, label) in labels.iter().enumerate() {
+        if i == 0 {
+            joined.push_str(label);
+        } else {
+            joined.push_str(", ");
+            joined.push_str(label.trim_start_matches('@'));
+        }
+    }
+    joined
+}
+
+fn indented(text: &str) -> String {
+    text.lines().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn finished(stage: &str, outcome: Outcome) -> Event {
+        Event::StageFinished { stage: stage.into(), outcome, rows: 1200, seconds: 3.21, requests: 0, synthetic: false }
+    }
+
+    fn tell(times: bool, events: &[Event]) -> Vec<String> {
+        let mut narrator = Narrator::new(Style::new(false), times);
+        events.iter().flat_map(|event| narrator.tell(event)).collect()
+    }
+
+    fn end() -> Event {
+        Event::Finished { stages: 5, ran: 1, cached: 4, failed: 0, skipped: 0, requests: 1234, seconds: 41.2 }
+    }
+
+    #[test]
+    fn instances_of_a_stage_share_a_line() {
+        let lines = tell(
+            false,
+            &[
+                finished("core", Outcome::Cached),
+                finished("train@V1", Outcome::Cached),
+                finished("train@V2.1", Outcome::Cached),
+                finished("train@V3", Outcome::Restored),
+                finished("vectors@V4", Outcome::Ran),
+                end(),
+            ],
+        );
+        assert_eq!(
+            lines,
+            [
+                "= core  cached",
+                "= train@V1, V2.1  cached",
+                "= train@V3  restored: the same was done before",
+                "✓ vectors@V4  1,200 rows",
+                "1 ran, 4 cached, 0 failed, 1,234 requests",
+            ]
+        );
+    }
+
+    #[test]
+    fn times_are_told_only_where_they_are_wanted() {
+        let lines = tell(true, &[finished("core", Outcome::Unchanged), end()]);
+        assert_eq!(
+            lines,
+            ["✓ core  1,200 rows, as before  3.2 s", "1 ran, 4 cached, 0 failed in 41.2 s, 1,234 requests"]
+        );
+    }
+
+    #[test]
+    fn failures_are_told_in_full_and_what_they_stop_in_one_line() {
+        let failed = Event::StageFailed {
+            stage: "crawl".into(),
+            error: "could not ask lastfm".into(),
+            causes: vec!["refused".into()],
+            hint: Some("check the key".into()),
+            seconds: 1.0,
+            requests: 3,
+        };
+        let skipped = |stage: &str| Event::StageSkipped { stage: stage.into(), because: "`crawl` failed".into() };
+        let end = Event::Finished { stages: 3, ran: 0, cached: 0, failed: 1, skipped: 2, requests: 3, seconds: 1.0 };
+        let lines = tell(false, &[failed, skipped("train@A"), skipped("train@B"), end]);
+        assert_eq!(
+            lines,
+            [
+                "✗ crawl  failed\n  error: could not ask lastfm\n    caused by: refused\n    hint: check the key",
+                "- train@A, B  skipped: `crawl` failed",
+                "0 ran, 0 cached, 1 failed, 2 skipped, 3 requests",
+            ]
+        );
+    }
+
+    #[test]
+    fn synthetic_data_is_said_to_be_so() {
+        let start = Event::RunStarted {
+            run: "r".into(),
+            pipeline: "demo".into(),
+            stages: 3,
+            fresh: 1,
+            sandbox: Some("sandbox:ab".into()),
+        };
+        let line = "demo: 3 stages, 1 up to date (a sandbox stands in for the APIs: all data is synthetic)";
+        assert_eq!(tell(false, &[start]), [line]);
+    }
+}

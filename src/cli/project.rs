@@ -1,0 +1,116 @@
+//! What most commands start with: the pipeline, checked, and the store.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::arguments::{Global, Reading};
+use super::errors::{Exit, Mistake, describe_problems};
+use super::terminal::{Style, say};
+use super::words::{Words, pipeline_file};
+use crate::engine::{EngineError, PlanOptions, SandboxChoice};
+use crate::kinds::KINDS;
+use crate::pipeline::{Pipeline, load};
+use crate::store::Store;
+
+/// A checked pipeline and the store that its results are in.
+pub(super) struct Project {
+    pub(super) pipeline: Pipeline,
+    pub(super) store: Store,
+}
+
+/// Reads and checks a pipeline. Its mistakes are printed here, since there may
+/// be many; then there is only an exit code to return.
+///
+/// # Errors
+/// If no file is named and there is no default.
+pub(super) fn read(
+    global: &Global,
+    file: Option<PathBuf>,
+    reading: &Reading,
+) -> anyhow::Result<Result<Pipeline, Exit>> {
+    let file = pipeline_file(file)?;
+    let variables: BTreeMap<String, String> = reading.set.iter().cloned().collect();
+    match load(&file, &variables, KINDS) {
+        Ok(pipeline) => Ok(Ok(pipeline)),
+        Err(problems) => {
+            say(&describe_problems(&problems, &name_of(&file), Style::of_stderr(global.color)));
+            Ok(Err(Exit::Wrong))
+        }
+    }
+}
+
+/// Reads and checks a pipeline and opens the store.
+///
+/// # Errors
+/// If no file is named and there is no default, or the store cannot be opened.
+pub(super) fn open(global: &Global, file: Option<PathBuf>, reading: &Reading) -> anyhow::Result<Result<Project, Exit>> {
+    let pipeline = match read(global, file, reading)? {
+        Ok(pipeline) => pipeline,
+        Err(exit) => return Ok(Err(exit)),
+    };
+    let store = Store::open(&global.artifacts).map_err(|error| {
+        Mistake::new(format!("could not open the store in `{}`", global.artifacts.display()))
+            .hint("choose another folder with --artifacts or REFRAIN_ARTIFACTS")
+            .because(error)
+    })?;
+    Ok(Ok(Project { pipeline, store }))
+}
+
+/// As [`open`], for commands whose words are `[FILE] STAGE`; also gives the
+/// stage, if one is named.
+///
+/// # Errors
+/// As [`open`], and if the words do not fit.
+pub(super) fn open_words(
+    global: &Global,
+    words: &[std::ffi::OsString],
+    reading: &Reading,
+) -> anyhow::Result<Result<(Project, Option<String>), Exit>> {
+    let words = Words::of(words)?;
+    Ok(open(global, words.file, reading)?.map(|project| (project, words.stage)))
+}
+
+/// The stage that a command needs.
+///
+/// # Errors
+/// [`Mistake`] if none is named.
+pub(super) fn required_stage(stage: Option<String>) -> Result<String, Mistake> {
+    stage.ok_or_else(|| Mistake::new("no stage is named").hint("`refrain status` lists the stages"))
+}
+
+/// The plan's options for what the user typed.
+pub(super) fn plan_options(reading: &Reading, targets: &[String], force: &[String]) -> PlanOptions {
+    PlanOptions {
+        targets: targets.to_vec(),
+        force: force.to_vec(),
+        sandbox: reading.sandbox.as_deref().map(sandbox_choice),
+        ..PlanOptions::default()
+    }
+}
+
+fn sandbox_choice(url: &str) -> SandboxChoice {
+    if url.is_empty() { SandboxChoice::InProcess(None) } else { SandboxChoice::At(url.to_owned()) }
+}
+
+/// An engine's refusal, with its hint.
+pub(super) fn refused(error: EngineError) -> anyhow::Error {
+    let hint = error.hint();
+    let message = error.to_string();
+    let mistake = Mistake::new(message).because(error);
+    match hint {
+        Some(hint) => mistake.hint(hint).into(),
+        None => mistake.into(),
+    }
+}
+
+/// Prints what the plan and the store found that the user should know.
+pub(super) fn say_warnings(of_plan: &[String], store: &Store, style: Style) {
+    for warning in of_plan.iter().chain(&store.take_warnings()) {
+        say(&style.yellow(&format!("! {warning}")));
+    }
+}
+
+/// A file's name without its folders.
+pub(super) fn name_of(file: &Path) -> String {
+    file.file_name().map_or_else(|| file.display().to_string(), |name| name.to_string_lossy().into_owned())
+}

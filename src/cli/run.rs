@@ -1,0 +1,118 @@
+//! `refrain run`: runs a pipeline, shows it to the user, and prints the small
+//! tables at its ends.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::io::IsTerminal;
+use std::sync::Arc;
+
+use super::arguments::{Device, Global, RunArguments, When};
+use super::cells;
+use super::errors::Exit;
+use super::interrupt;
+use super::observers::{JsonLines, LiveView, PlainLines};
+use super::project::{self, Project};
+use super::terminal::{Style, data, say};
+use crate::engine::{self, End, Observer, RunOptions, Summary};
+use crate::ground::Environment;
+use crate::model::{DeviceChoice, Models};
+use crate::pipeline::Pipeline;
+
+/// A final table has at most so many rows.
+const SMALL: u64 = 30;
+
+/// What every command says that shows numbers made from a sandbox.
+pub(super) const SYNTHETIC: &str = "synthetic data: numbers from a sandbox world say nothing about real listeners";
+
+/// Runs a pipeline.
+///
+/// # Errors
+/// If nothing could be started; a stage that fails is an exit code.
+pub(super) fn run(global: &Global, arguments: &RunArguments) -> anyhow::Result<Exit> {
+    let project = match project::open(global, arguments.file.clone(), &arguments.reading)? {
+        Ok(project) => project,
+        Err(exit) => return Ok(exit),
+    };
+    let style = Style::of_stderr(global.color);
+    let environment = Environment::of_process();
+    let options = RunOptions {
+        plan: project::plan_options(&arguments.reading, &arguments.target, &arguments.force),
+        jobs: arguments.jobs.unwrap_or(0) as usize,
+        keep_going: arguments.keep_going,
+        offline: arguments.offline,
+        models: Arc::new(Models { device: device(arguments.device), ..Models::of_environment(&environment) }),
+        environment,
+        ..RunOptions::default()
+    };
+    let (observer, speak) = watcher(global, arguments, style);
+    interrupt::watch(options.cancel.clone(), speak)?;
+    let summary = engine::run(&project.pipeline, &project.store, &options, observer).map_err(project::refused)?;
+    project::say_warnings(&[], &project.store, style);
+    if summary.cancelled && !summary.is_complete() {
+        say(&interrupt::farewell(std::env::args_os().skip(1)));
+        return Ok(Exit::Interrupted);
+    }
+    if !arguments.json {
+        print_ends(&project, &summary, Style::of_stdout(global.color))?;
+    }
+    Ok(if summary.is_complete() { Exit::Done } else { Exit::Failed })
+}
+
+/// Says one line to the user, wherever the run is shown.
+pub(super) type Speak = Arc<dyn Fn(&str) + Send + Sync>;
+
+fn watcher(global: &Global, arguments: &RunArguments, style: Style) -> (Arc<dyn Observer>, Speak) {
+    if arguments.json {
+        return (Arc::new(JsonLines::default()), Arc::new(say));
+    }
+    if std::io::stderr().is_terminal() && global.color != When::Never && !terminal_is_dumb() {
+        let view = Arc::new(LiveView::new(style));
+        let speaker = Arc::clone(&view);
+        return (view, Arc::new(move |line: &str| speaker.say(line)));
+    }
+    (Arc::new(PlainLines::new(style)), Arc::new(say))
+}
+
+fn terminal_is_dumb() -> bool {
+    std::env::var_os("TERM").is_some_and(|value| value == "dumb")
+}
+
+fn device(device: Device) -> DeviceChoice {
+    match device {
+        Device::Auto => DeviceChoice::Auto,
+        Device::Cpu => DeviceChoice::Cpu,
+        Device::Cuda => DeviceChoice::Cuda,
+    }
+}
+
+/// Prints the results that nothing else in this run reads, where they are
+/// small: they are what the run was for.
+fn print_ends(project: &Project, summary: &Summary, style: Style) -> anyhow::Result<()> {
+    let ends = ends(&project.pipeline, summary);
+    for result in &summary.results {
+        let is_small_end = ends.contains(&result.stage) && matches!(result.end, End::Done(_)) && result.rows <= SMALL;
+        if !is_small_end {
+            continue;
+        }
+        let resolved = engine::resolve(&project.pipeline, &project.store, &result.stage).map_err(project::refused)?;
+        let table = cells::first_rows(&resolved.path, SMALL as usize)?;
+        let mut text = format!("\n{}\n{}", style.bold(&result.stage), cells::grid(&table, false)?.text(2, 40));
+        if result.synthetic {
+            write!(text, "\n  {}", style.yellow(SYNTHETIC)).ok();
+        }
+        data(&text)?;
+    }
+    Ok(())
+}
+
+/// The instances of a run that no other of it reads, as they display.
+fn ends(pipeline: &Pipeline, summary: &Summary) -> BTreeSet<String> {
+    let mut ends: BTreeSet<String> = summary.results.iter().map(|result| result.stage.clone()).collect();
+    let wanted = ends.clone();
+    for instance in pipeline.instances.iter().filter(|instance| wanted.contains(&instance.id.to_string())) {
+        for source in instance.inputs.values().flatten() {
+            ends.remove(&pipeline.instances[source.instance].id.to_string());
+        }
+    }
+    ends
+}

@@ -1,0 +1,92 @@
+//! `refrain sandbox`: serves a synthetic world until it is told to stop; and
+//! `refrain model fetch`: gets a model's weights before a run needs them.
+
+use anyhow::Context;
+
+use super::arguments::{FetchArguments, SandboxArguments};
+use super::errors::{Exit, Mistake};
+use super::interrupt::Signals;
+use super::run::SYNTHETIC;
+use super::terminal::{count, data, say};
+use crate::ground::Environment;
+use crate::model::{MINILM, Models};
+use crate::sandbox::{Sandbox, SandboxError, SandboxSettings};
+use crate::weights;
+
+/// Serves a world; the first line on stdout is its URL.
+///
+/// # Errors
+/// If the world cannot be made or the port cannot be had.
+pub(super) fn sandbox(arguments: &SandboxArguments) -> anyhow::Result<Exit> {
+    let settings = settings(arguments);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("could not start the threads of the sandbox")?;
+    runtime.block_on(async {
+        let mut signals = Signals::listen().context("could not listen for Ctrl-C")?;
+        let server = Sandbox::start(&settings, arguments.port).await.map_err(refused)?;
+        let url = server.url();
+        data(&url)?;
+        say(&format!("a world of {}, made from seed {}", count(settings.users as u64, "listener"), settings.seed));
+        say(&format!("use it with `refrain run FILE --sandbox={url}`; stop it with Ctrl-C"));
+        say(SYNTHETIC);
+        signals.next().await;
+        server.stop().await;
+        Ok(Exit::Done)
+    })
+}
+
+fn settings(arguments: &SandboxArguments) -> SandboxSettings {
+    let usual = SandboxSettings::default();
+    SandboxSettings {
+        seed: arguments.seed,
+        users: arguments.users.unwrap_or(usual.users),
+        songs: arguments.songs.or(usual.songs),
+        catalog: arguments.catalog.clone().or(usual.catalog),
+        artist_column: usual.artist_column,
+        title_column: usual.title_column,
+        loved_per_user: usual.loved_per_user,
+        faults: arguments.faults.unwrap_or(usual.faults),
+        per_second: arguments.per_second.or(usual.per_second),
+    }
+}
+
+fn refused(error: SandboxError) -> Mistake {
+    let hint = error.hint();
+    let mistake = Mistake::new(error.to_string()).because(error);
+    match hint {
+        Some(hint) => mistake.hint(hint),
+        None => mistake,
+    }
+}
+
+/// Gets the weights of the text encoder, unless they are on this machine
+/// already, and prints the folder that they are in.
+///
+/// # Errors
+/// If the model is not known or no place has its weights.
+pub(super) fn fetch(arguments: &FetchArguments) -> anyhow::Result<Exit> {
+    if arguments.model != MINILM.name {
+        let mistake = Mistake::new(format!("`{}` is not a model that can be fetched", arguments.model));
+        return Err(mistake.hint(format!("there is `{}`", MINILM.name)).into());
+    }
+    let environment = Environment::of_process();
+    let mut models = Models::of_environment(&environment);
+    if let Some(folder) = &arguments.to {
+        models.folder.clone_from(folder);
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("could not start the threads for the network")?;
+    let fetched = runtime.block_on(weights::minilm(&models, &environment, &say));
+    fetched.map_err(|error| {
+        let hint = error.hint.clone();
+        Mistake::new(error.to_string()).hint(hint)
+    })?;
+    let installed = MINILM.folder(&models.folder);
+    let folder = models.minilm.as_ref().filter(|_| !installed.exists()).unwrap_or(&installed);
+    data(&folder.display().to_string())?;
+    Ok(Exit::Done)
+}

@@ -1,0 +1,129 @@
+//! `refrain show` and `refrain path`: artifacts for people and for programs.
+
+use serde_json::{Map, Value, json};
+use std::fmt::Write as _;
+
+use super::arguments::{Global, PathArguments, ShowArguments};
+use super::cells;
+use super::errors::{Exit, Mistake};
+use super::grid::{Align, Grid};
+use super::project::{self, Project};
+use super::terminal::{Style, bytes, count, data, say};
+use crate::engine::{self, EngineError, Resolved};
+
+/// Shows an artifact.
+///
+/// # Errors
+/// If the stage is not in the pipeline, or has not been made, or cannot be read.
+pub(super) fn show(global: &Global, arguments: &ShowArguments) -> anyhow::Result<Exit> {
+    let (project, stage) = match project::open_words(global, &arguments.words, &arguments.reading)? {
+        Ok(opened) => opened,
+        Err(exit) => return Ok(exit),
+    };
+    let stage = project::required_stage(stage)?;
+    let resolved = resolve(&project, &stage)?;
+    let table = cells::first_rows(&resolved.path, arguments.rows)?;
+    if arguments.json {
+        data(&serde_json::to_string_pretty(&as_json(&resolved, &cells::rows_as_json(&table)?))?)?;
+        return Ok(Exit::Done);
+    }
+    let style = Style::of_stdout(global.color);
+    let mut text = heading(&stage, &resolved, style);
+    if table.rows() > 0 {
+        write!(text, "\n\n{}", cells::grid(&table, true)?.text(2, 60)).ok();
+    }
+    let hidden = resolved.artifact.rows.saturating_sub(table.rows() as u64);
+    if hidden > 0 && table.rows() > 0 {
+        write!(text, "\n  … {} more", super::terminal::thousands(hidden)).ok();
+    }
+    data(&text)?;
+    let aside = Style::of_stderr(global.color);
+    if resolved.sandbox.is_some() {
+        say(&aside.yellow(super::run::SYNTHETIC));
+    }
+    for warning in &resolved.manifest.warnings {
+        say(&aside.yellow(&format!("! {warning}")));
+    }
+    Ok(Exit::Done)
+}
+
+/// Prints the path of an artifact, and nothing else, on stdout.
+///
+/// # Errors
+/// As [`show`].
+pub(super) fn path(global: &Global, arguments: &PathArguments) -> anyhow::Result<Exit> {
+    let (project, stage) = match project::open_words(global, &arguments.words, &arguments.reading)? {
+        Ok(opened) => opened,
+        Err(exit) => return Ok(exit),
+    };
+    match (stage, arguments.json) {
+        (Some(stage), false) => data(&resolve(&project, &stage)?.path.display().to_string())?,
+        (Some(stage), true) => {
+            let path = resolve(&project, &stage)?.path;
+            data(&serde_json::to_string_pretty(&json!({ stage: path }))?)?;
+        }
+        (None, true) => data(&serde_json::to_string_pretty(&all_paths(&project)?)?)?,
+        (None, false) => {
+            return Err(Mistake::new("no stage is named").hint("name one, or print all paths with --json").into());
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn resolve(project: &Project, reference: &str) -> anyhow::Result<Resolved> {
+    engine::resolve(&project.pipeline, &project.store, reference).map_err(project::refused)
+}
+
+/// The paths of all outputs that have been made: `stage@VARIANT` for the main
+/// one, `stage.output@VARIANT` for the others.
+fn all_paths(project: &Project) -> anyhow::Result<Value> {
+    let mut paths = Map::new();
+    for instance in &project.pipeline.instances {
+        for (i, output) in instance.stage.outputs().iter().enumerate() {
+            let mut id = instance.id.clone();
+            if i > 0 {
+                id.stage = format!("{}.{}", id.stage, output.name);
+            }
+            let name = id.to_string();
+            match engine::resolve(&project.pipeline, &project.store, &name) {
+                Ok(resolved) => {
+                    paths.insert(name, json!(resolved.path));
+                }
+                Err(EngineError::NotMade { .. }) => {}
+                Err(error) => return Err(project::refused(error)),
+            }
+        }
+    }
+    Ok(Value::Object(paths))
+}
+
+fn heading(reference: &str, resolved: &Resolved, style: Style) -> String {
+    let facts = format!(
+        "{}, {}, {}",
+        count(resolved.artifact.rows, "row"),
+        count(resolved.artifact.columns.len() as u64, "column"),
+        bytes(resolved.artifact.bytes)
+    );
+    let mut schema = Grid::new([("column", Align::Left), ("type", Align::Left)]);
+    for column in &resolved.artifact.columns {
+        schema.row([column.name.as_str(), column.data_type.as_str()]);
+    }
+    let head = format!("{}  {facts}", style.bold(reference));
+    format!("{head}\n{}\n\n{}", style.dim(&resolved.path.display().to_string()), schema.text(2, 60))
+}
+
+fn as_json(resolved: &Resolved, rows: &[Value]) -> Value {
+    let columns = resolved.artifact.columns.iter().map(|column| json!({"name": column.name, "type": column.data_type}));
+    json!({
+        "stage": resolved.id.to_string(),
+        "output": resolved.output,
+        "path": resolved.path,
+        "rows": resolved.artifact.rows,
+        "bytes": resolved.artifact.bytes,
+        "columns": columns.collect::<Vec<_>>(),
+        "synthetic": resolved.sandbox.is_some(),
+        "sandbox": resolved.sandbox,
+        "warnings": resolved.manifest.warnings,
+        "first_rows": rows,
+    })
+}

@@ -1,0 +1,138 @@
+//! `refrain status`: what the store holds of each stage.
+
+use serde_json::{Value, json};
+
+use super::arguments::{Global, StatusArguments};
+use super::errors::Exit;
+use super::grid::{Align, Grid};
+use super::project::{self, Project};
+use super::terminal::{Style, bytes, data, duration, say, thousands};
+use crate::engine::{self, Planned, State};
+use crate::ground::{Clock, SystemClock};
+use crate::store::Manifest;
+
+/// Prints one line per instance.
+///
+/// # Errors
+/// If the plan cannot be made.
+pub(super) fn status(global: &Global, arguments: &StatusArguments) -> anyhow::Result<Exit> {
+    let project = match project::open(global, arguments.file.clone(), &arguments.reading)? {
+        Ok(project) => project,
+        Err(exit) => return Ok(exit),
+    };
+    let options = project::plan_options(&arguments.reading, &[], &[]);
+    let plan = engine::plan(&project.pipeline, &project.store, &options).map_err(project::refused)?;
+    let now = SystemClock.now_millis();
+    let mut grid = Grid::new([
+        ("stage", Align::Left),
+        ("state", Align::Left),
+        ("rows", Align::Right),
+        ("size", Align::Right),
+        ("made", Align::Right),
+        ("took", Align::Right),
+        ("requests", Align::Right),
+        ("warnings", Align::Right),
+    ]);
+    let mut records = Vec::new();
+    for planned in &plan.stages {
+        let manifest = last_manifest(&project, planned)?;
+        grid.row(cells(&project, planned, manifest.as_ref(), now));
+        records.push(record(planned, manifest.as_ref()));
+    }
+    project::say_warnings(&plan.warnings, &project.store, Style::of_stderr(global.color));
+    if arguments.json {
+        data(&serde_json::to_string_pretty(&Value::Array(records))?)?;
+        return Ok(Exit::Done);
+    }
+    data(&grid.text(0, 60))?;
+    if plan.stages.iter().any(|planned| planned.synthetic) {
+        say(&Style::of_stderr(global.color).yellow(super::run::SYNTHETIC));
+    }
+    Ok(Exit::Done)
+}
+
+/// What the instance's current result is, else its last one.
+fn last_manifest(project: &Project, planned: &Planned) -> anyhow::Result<Option<Manifest>> {
+    if let State::Fresh { manifest, .. } = &planned.state {
+        return Ok(Some(manifest.as_ref().clone()));
+    }
+    match project.store.last(&project.pipeline.name, &planned.id.to_string()) {
+        Some(last) => Ok(project.store.manifest(&last.key)?),
+        None => Ok(None),
+    }
+}
+
+fn state(state: &State) -> &'static str {
+    match state {
+        State::Fresh { .. } => "fresh",
+        State::Stale { .. } => "stale",
+        State::Undecided { .. } => "undecided",
+        State::Blocked { .. } => "blocked",
+    }
+}
+
+/// The rows of the main output, which is the first that the stage declares.
+fn main_rows(project: &Project, planned: &Planned, manifest: &Manifest) -> u64 {
+    let outputs = project.pipeline.instances.get(planned.index).map(|instance| instance.stage.outputs());
+    let main = outputs.and_then(|outputs| outputs.first().map(|port| port.name));
+    main.and_then(|name| manifest.outputs.get(name)).map_or(0, |artifact| artifact.rows)
+}
+
+fn cells(project: &Project, planned: &Planned, manifest: Option<&Manifest>, now: u64) -> Vec<String> {
+    let mut cells = vec![planned.id.to_string(), state(&planned.state).to_owned()];
+    if let Some(manifest) = manifest {
+        let size = manifest.outputs.values().map(|artifact| artifact.bytes).sum();
+        cells.extend([
+            thousands(main_rows(project, planned, manifest)),
+            bytes(size),
+            format!("{} ago", age(manifest.made_at_millis, now)),
+            duration(manifest.seconds),
+            thousands(manifest.requests),
+            manifest.warnings.len().to_string(),
+        ]);
+    }
+    cells
+}
+
+fn record(planned: &Planned, manifest: Option<&Manifest>) -> Value {
+    json!({
+        "stage": planned.id.to_string(),
+        "kind": planned.kind,
+        "state": state(&planned.state),
+        "synthetic": planned.synthetic,
+        "last": manifest.map(|manifest| json!({
+            "key": manifest.key,
+            "outputs": manifest.outputs.iter().map(|(name, artifact)| (name.clone(), json!({
+                "hash": artifact.hash,
+                "rows": artifact.rows,
+                "bytes": artifact.bytes,
+            }))).collect::<serde_json::Map<_, _>>(),
+            "made_at_millis": manifest.made_at_millis,
+            "seconds": manifest.seconds,
+            "requests": manifest.requests,
+            "warnings": manifest.warnings,
+        })),
+    })
+}
+
+/// How long ago that was: `12 s`, `3 min`, `5 h`, `4 days`.
+pub(super) fn age(at_millis: u64, now_millis: u64) -> String {
+    match now_millis.saturating_sub(at_millis) / 1000 {
+        seconds @ 0..120 => format!("{seconds} s"),
+        seconds @ 120..7200 => format!("{} min", seconds / 60),
+        seconds @ 7200..172_800 => format!("{} h", seconds / 3600),
+        seconds => format!("{} days", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_are_told_in_one_unit() {
+        let ages = [3, 180, 7200, 172_800].map(|seconds| age(1000, 1000 + seconds * 1000));
+        assert_eq!(ages, ["3 s", "3 min", "2 h", "2 days"]);
+        assert_eq!(age(5, 1), "0 s");
+    }
+}

@@ -1,0 +1,120 @@
+//! Why the engine could not even start, or could not go on.
+
+use super::options::Failure;
+use crate::store::StoreError;
+
+/// Why a plan or a run was refused as a whole. A stage that fails is not one of
+/// these: it is an event and a line of the summary.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The store refused.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A reference (`--target`, `--force`, `show`, `path`, `why`) names nothing.
+    #[error("there is no {what} `{reference}` in this pipeline")]
+    NoSuchReference {
+        /// `stage`, `variant` or `output`.
+        what: &'static str,
+        /// The reference as given.
+        reference: String,
+        /// What was probably meant, or what there is.
+        hint: String,
+    },
+    /// A reference means several instances where one is needed.
+    #[error("`{reference}` is {} stages: {}", candidates.len(), candidates.join(", "))]
+    Ambiguous {
+        /// The reference as given.
+        reference: String,
+        /// The instances it could mean.
+        candidates: Vec<String>,
+    },
+    /// The result that a reference means is not in the store.
+    #[error("`{reference}` has not been made yet")]
+    NotMade {
+        /// The reference as given.
+        reference: String,
+    },
+    /// Environment variables are missing; nothing has run.
+    #[error("{} missing: {}", if variables.len() == 1 { "an environment variable is" } else { "environment variables are" },
+        variables.iter().map(|v| v.name.as_str()).collect::<Vec<_>>().join(", "))]
+    MissingVariables {
+        /// The variables.
+        variables: Vec<MissingVariable>,
+    },
+    /// Stages cannot run as they stand; nothing has run.
+    #[error("{} cannot run as it stands; nothing has run", blocked.iter().map(|(stage, _)| format!("`{stage}`")).collect::<Vec<_>>().join(", "))]
+    Blocked {
+        /// The instances and why.
+        blocked: Vec<(String, Failure)>,
+    },
+    /// The sandbox could not be started or reached.
+    #[error("could not {action} the sandbox")]
+    Sandbox {
+        /// What was attempted.
+        action: &'static str,
+        /// What to do.
+        hint: Option<String>,
+        /// The reason.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The threads to run on could not be made.
+    #[error("could not start the threads to run on")]
+    Runtime(#[source] std::io::Error),
+}
+
+/// A variable that is missing, who needs it, and where to get a value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MissingVariable {
+    /// The variable's name.
+    pub name: String,
+    /// The stages that need it.
+    pub stages: Vec<String>,
+    /// Where a user gets a value.
+    pub obtain: String,
+}
+
+impl EngineError {
+    /// Whether the user's file or arguments are the cause (exit code 2).
+    #[must_use]
+    pub fn is_users(&self) -> bool {
+        !matches!(self, Self::Store(_) | Self::Sandbox { .. } | Self::Runtime(_))
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoSuchReference { hint, .. } => Some(hint.clone()),
+            Self::Ambiguous { candidates, .. } => {
+                candidates.first().map(|first| format!("name one of them, such as `{first}`"))
+            }
+            Self::NotMade { reference } => Some(format!("make it with `refrain run --target {reference}`")),
+            Self::MissingVariables { variables } => Some(variables_hint(variables)),
+            Self::Blocked { blocked } => Some(
+                blocked
+                    .iter()
+                    .map(|(stage, failure)| {
+                        let chain = std::iter::once(&failure.error).chain(&failure.causes);
+                        let chain = chain.map(String::as_str).collect::<Vec<_>>().join(": ");
+                        let hint = failure.hint.as_deref().map(|hint| format!(" ({hint})")).unwrap_or_default();
+                        format!("{stage}: {chain}{hint}")
+                    })
+                    .collect::<Vec<_>>()
+                    .join("\n"),
+            ),
+            Self::Sandbox { hint, .. } => hint.clone(),
+            Self::Store(_) | Self::Runtime(_) => None,
+        }
+    }
+}
+
+fn variables_hint(variables: &[MissingVariable]) -> String {
+    let lines = variables.iter().map(|variable| {
+        let stages = variable.stages.iter().map(|stage| format!("`{stage}`")).collect::<Vec<_>>().join(", ");
+        format!("{} is needed by {stages}; {}", variable.name, variable.obtain)
+    });
+    let mut text = lines.collect::<Vec<_>>().join("\n");
+    text.push_str("\nor add `--sandbox` to run against a synthetic world without any account");
+    text
+}

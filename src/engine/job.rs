@@ -1,0 +1,232 @@
+//! One stage's work, on a thread of its own: take the key's lock, adopt what
+//! another run made meanwhile or run the stage, and publish its result.
+//!
+//! The order is what makes a kill at any moment harmless: artifacts first, then
+//! the manifest that names them, then the record of the instance's last run,
+//! and only then the lock is given back.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+
+use super::event::Outcome;
+use super::network::Network;
+use super::options::{Failure, RunOptions};
+use super::outputs::Outputs;
+use super::planner::{Work, damage, is_api};
+use super::reporter::StageReporter;
+use crate::ground::Seed;
+use crate::pipeline::{Instance, Refresh};
+use crate::stage::{Progress, StageContext, StageError};
+use crate::store::{self, Artifact, KeyLock, LastRun, Manifest, Store, StoreError};
+use crate::web::Session;
+
+/// How often a key that another run holds is tried again.
+const LOCK_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Everything that one stage's work needs.
+pub(super) struct Job {
+    pub(super) pipeline: String,
+    pub(super) instance: Instance,
+    pub(super) work: Box<Work>,
+    pub(super) store: Store,
+    pub(super) options: RunOptions,
+    pub(super) cancel: CancellationToken,
+    pub(super) network: Arc<Network>,
+    pub(super) reporter: Arc<StageReporter>,
+}
+
+/// How the work ended.
+pub(super) enum Ended {
+    /// The result is there.
+    Done(Arc<Manifest>, Outcome),
+    /// It was told to stop.
+    Stopped,
+    /// It failed.
+    Failed(Failure),
+}
+
+/// How the work ended, and what it took.
+pub(super) struct Report {
+    pub(super) ended: Ended,
+    pub(super) requests: u64,
+    pub(super) seconds: f64,
+}
+
+impl Job {
+    /// Does the work. Never panics: a panic is a failure of the stage.
+    pub(super) fn run(self, handle: &Handle) -> Report {
+        let started = Instant::now();
+        let mut session = Session::closed();
+        let kind = self.instance.kind.name();
+        let ended = catch_unwind(AssertUnwindSafe(|| self.attempt(handle, &mut session, started)));
+        let ended = match ended {
+            Ok(Ok(ended)) => ended,
+            Ok(Err(_)) if self.cancel.is_cancelled() => Ended::Stopped,
+            Ok(Err(failure)) => Ended::Failed(failure),
+            Err(payload) => Ended::Failed(panicked(kind, payload.as_ref())),
+        };
+        self.reporter.finish();
+        Report { ended, requests: session.requests(), seconds: started.elapsed().as_secs_f64() }
+    }
+
+    fn attempt(&self, handle: &Handle, session: &mut Session, started: Instant) -> Result<Ended, Failure> {
+        let Some(_lock) = self.lock(handle)? else { return Ok(Ended::Stopped) };
+        if let Some(manifest) = self.adoptable().map_err(|error| in_store(&error))? {
+            let manifest = Arc::new(manifest);
+            self.remember(&manifest).map_err(|error| in_store(&error))?;
+            return Ok(Ended::Done(manifest, Outcome::Adopted));
+        }
+        if is_api(&self.instance) {
+            let max_age = match self.instance.refresh {
+                Refresh::Once => None,
+                Refresh::Always => Some(Duration::ZERO),
+                Refresh::After(age) => Some(age),
+            };
+            *session = handle.block_on(self.network.session(max_age, self.cancel.clone()))?;
+        }
+        let ports = self.instance.stage.outputs().iter().map(|port| port.name).collect();
+        let outputs = Outputs::new(&self.store, ports);
+        let context = self.context(&outputs, session.clone());
+        handle.block_on(self.instance.stage.run(&context)).map_err(|error| of_stage(&error))?;
+        let artifacts = outputs.finish().map_err(|error| Failure::of(&error, None))?;
+        self.publish(artifacts, session.requests(), started).map_err(|error| in_store(&error))
+    }
+
+    /// The key's lock, once no other run holds it; none if told to stop.
+    fn lock(&self, handle: &Handle) -> Result<Option<KeyLock>, Failure> {
+        let mut waiting = false;
+        loop {
+            if self.cancel.is_cancelled() {
+                return Ok(None);
+            }
+            if let Some(lock) = self.store.try_lock(&self.work.key).map_err(|error| in_store(&error))? {
+                return Ok(Some(lock));
+            }
+            if !waiting {
+                waiting = true;
+                self.reporter.note("waiting for another run that is making the same");
+            }
+            handle.block_on(async {
+                tokio::select! {
+                    () = self.cancel.cancelled() => {}
+                    () = tokio::time::sleep(LOCK_INTERVAL) => {}
+                }
+            });
+        }
+    }
+
+    /// What another run has made of the same key since this one looked.
+    fn adoptable(&self) -> Result<Option<Manifest>, StoreError> {
+        let manifest = self.store.manifest(&self.work.key)?;
+        Ok(manifest.filter(|manifest| {
+            self.work.refused != Some(manifest.made_at_millis)
+                && damage(&self.store, self.instance.stage.as_ref(), manifest).is_empty()
+        }))
+    }
+
+    fn context(&self, outputs: &Outputs, web: Session) -> StageContext {
+        // A stage that says it draws no random numbers is given the same seed
+        // everywhere, so that its result cannot depend on one by mistake.
+        let seed = if self.instance.stage.is_seeded() {
+            Seed::of_stage(self.instance.seed, &self.instance.id.stage)
+        } else {
+            Seed::of_stage(0, "")
+        };
+        StageContext {
+            inputs: self.work.assembled.inputs.clone(),
+            outputs: Mutex::new(Box::new(outputs.clone())),
+            seed,
+            cancel: self.cancel.clone(),
+            progress: Arc::clone(&self.reporter) as Arc<dyn Progress>,
+            web,
+            models: Arc::clone(&self.options.models),
+            environment: self.options.environment.clone(),
+        }
+    }
+
+    fn publish(
+        &self,
+        outputs: BTreeMap<String, Artifact>,
+        requests: u64,
+        started: Instant,
+    ) -> Result<Ended, StoreError> {
+        let manifest = Manifest {
+            format: store::FORMAT,
+            key: self.work.key,
+            instance: self.instance.id.to_string(),
+            pipeline: self.pipeline.clone(),
+            kind: self.instance.kind.name().to_owned(),
+            fingerprint: self.work.assembled.fingerprint.to_value(),
+            outputs,
+            warnings: self.reporter.warnings(),
+            made_at_millis: self.options.plan.clock.now_millis(),
+            seconds: started.elapsed().as_secs_f64(),
+            requests,
+        };
+        let unchanged = self.work.before.as_ref().is_some_and(|before| same_columns(before, &manifest));
+        self.store.publish(&manifest)?;
+        self.remember(&manifest)?;
+        Ok(Ended::Done(Arc::new(manifest), if unchanged { Outcome::Unchanged } else { Outcome::Ran }))
+    }
+
+    fn remember(&self, manifest: &Manifest) -> Result<(), StoreError> {
+        let at = self.options.plan.clock.now_millis();
+        remember(&self.store, &self.pipeline, &self.instance, manifest, at)
+    }
+}
+
+/// Records that an instance's result is the one of this manifest.
+pub(super) fn remember(
+    store: &Store,
+    pipeline: &str,
+    instance: &Instance,
+    manifest: &Manifest,
+    at_millis: u64,
+) -> Result<(), StoreError> {
+    let last = LastRun { key: manifest.key, fingerprint: manifest.fingerprint.clone(), at_millis };
+    store.set_last(pipeline, &instance.id.to_string(), &last)
+}
+
+/// Whether two results have the same outputs with the same columns.
+fn same_columns(one: &Manifest, other: &Manifest) -> bool {
+    one.outputs.len() == other.outputs.len()
+        && one.outputs.iter().zip(&other.outputs).all(|((a, x), (b, y))| a == b && x.columns == y.columns)
+}
+
+impl Failure {
+    /// An error and the chain of its causes.
+    pub(super) fn of(error: &(dyn std::error::Error + 'static), hint: Option<String>) -> Self {
+        let causes = std::iter::successors(error.source(), |cause| cause.source()).map(ToString::to_string).collect();
+        Self { error: error.to_string(), causes, hint }
+    }
+}
+
+/// A failure of the store, as the stage's.
+pub(super) fn in_store(error: &StoreError) -> Failure {
+    Failure::of(error, Some("check the space and the permissions of the artifacts folder".to_owned()))
+}
+
+fn of_stage(error: &StageError) -> Failure {
+    let hint = match error {
+        StageError::Failed { hint, .. } => hint.clone(),
+        StageError::Web(error) => error.hint(),
+        StageError::Variable(missing) => Some(format!("set {} in the environment, or add `--sandbox`", missing.name)),
+        StageError::Cancelled | StageError::Table(_) => None,
+    };
+    Failure::of(error, hint)
+}
+
+fn panicked(kind: &str, payload: &(dyn std::any::Any + Send)) -> Failure {
+    let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned());
+    Failure {
+        error: format!("the kind `{kind}` panicked; this is a bug"),
+        causes: vec![text],
+        hint: Some("please report it with the pipeline file; what other stages made is kept".to_owned()),
+    }
+}

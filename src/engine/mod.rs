@@ -1,0 +1,35 @@
+//! The engine: which stages must run, why, in what order, and running them.
+//! It knows no kind by name, and nothing of terminals.
+//!
+//! [`plan`] compares fingerprints with the store; [`run`] does what the plan
+//! leaves to do and tells an [`Observer`] what happens; [`why`] explains one
+//! instance; [`resolve`] finds what an instance made. All are synchronous;
+//! [`run`] makes its own runtime, so it must be called outside of one.
+
+mod error;
+mod event;
+mod facade;
+mod fingerprint;
+mod job;
+mod network;
+mod options;
+mod outputs;
+mod plan;
+mod planner;
+mod preflight;
+mod reason;
+mod reference;
+mod reporter;
+mod scheduler;
+mod shell;
+#[cfg(test)]
+mod tests;
+mod world;
+
+pub use error::{EngineError, MissingVariable};
+pub use event::{Event, NoObserver, Observer, Outcome};
+pub use facade::{Resolved, plan, resolve, run, why};
+pub use fingerprint::{FORMAT, Fingerprint, InputPrint, SeedPrint};
+pub use options::{End, Failure, PlanOptions, RunOptions, SandboxChoice, StageResult, Summary};
+pub use plan::{Plan, Planned, State, Why};
+pub use reason::Reason;

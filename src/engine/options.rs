@@ -1,0 +1,157 @@
+//! What a caller may ask of a plan and a run, and what it gets back.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+use super::event::Outcome;
+use crate::ground::{Clock, Environment, SystemClock};
+use crate::model::Models;
+use crate::sandbox::SandboxSettings;
+
+/// What a plan is made for.
+#[derive(Debug, Clone)]
+pub struct PlanOptions {
+    /// The instances that are wanted, with all they need: `stage` (all its
+    /// variants) or `stage@VARIANT`. Empty: all.
+    pub targets: Vec<String>,
+    /// The instances that must run even if they are up to date, written as
+    /// targets are. What is below them runs only if their results change.
+    pub force: Vec<String>,
+    /// The sandbox to use instead of the real services; the pipeline's own
+    /// `sandbox:` block if not given.
+    pub sandbox: Option<SandboxChoice>,
+    /// Tells the age of results.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Default for PlanOptions {
+    fn default() -> Self {
+        Self { targets: Vec::new(), force: Vec::new(), sandbox: None, clock: Arc::new(SystemClock) }
+    }
+}
+
+/// Which sandbox stands in for the real services.
+#[derive(Debug, Clone, PartialEq)]
+pub enum SandboxChoice {
+    /// One started for the run. The world is the given one, else the
+    /// pipeline's `sandbox:` block, else one over the first catalog (CSV file)
+    /// that the pipeline reads.
+    InProcess(Option<SandboxSettings>),
+    /// One that runs already at this base URL.
+    At(String),
+}
+
+/// How a run is done.
+#[derive(Debug, Clone)]
+pub struct RunOptions {
+    /// What to plan.
+    pub plan: PlanOptions,
+    /// Processor slots for stages; 0 means all processors.
+    pub jobs: usize,
+    /// Go on after a failure with all that does not need what failed.
+    pub keep_going: bool,
+    /// Use the memo only; a stage that needs a request fails.
+    pub offline: bool,
+    /// Values of `${env.…}`.
+    pub environment: Environment,
+    /// Cancelled by the caller (`Ctrl-C`): running stages are told to stop and
+    /// waited for.
+    pub cancel: CancellationToken,
+    /// Weights and device.
+    pub models: Arc<Models>,
+}
+
+impl Default for RunOptions {
+    fn default() -> Self {
+        Self {
+            plan: PlanOptions::default(),
+            jobs: 0,
+            keep_going: false,
+            offline: false,
+            environment: Environment::default(),
+            cancel: CancellationToken::new(),
+            models: Arc::new(Models::default()),
+        }
+    }
+}
+
+/// What a run came to. Written to `summary.json`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Summary {
+    /// The run's name: its folder below `runs-v1`.
+    pub run: String,
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// How many instances it was about.
+    pub stages: usize,
+    /// How many did their work.
+    pub ran: usize,
+    /// How many had their result already.
+    pub cached: usize,
+    /// How many failed.
+    pub failed: usize,
+    /// How many were not tried.
+    pub skipped: usize,
+    /// Requests sent.
+    pub requests: u64,
+    /// Time, in seconds.
+    pub seconds: f64,
+    /// Whether the caller stopped it. What was finished stays, and every
+    /// answer fetched is kept: the same command goes on from there.
+    pub cancelled: bool,
+    /// The identity of the sandbox world, if some result came from one: such
+    /// results are synthetic, and whoever shows them must say so.
+    pub sandbox: Option<String>,
+    /// One line per instance, in the pipeline's order.
+    pub results: Vec<StageResult>,
+}
+
+impl Summary {
+    /// Whether every wanted instance has its result.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.failed == 0 && self.skipped == 0
+    }
+}
+
+/// What became of one instance.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct StageResult {
+    /// The instance.
+    pub stage: String,
+    /// How it ended.
+    pub end: End,
+    /// Rows of its main output; 0 without one.
+    pub rows: u64,
+    /// Time spent in this run, in seconds.
+    pub seconds: f64,
+    /// Requests sent in this run.
+    pub requests: u64,
+    /// Whether it, or something above it, is made from a sandbox's answers.
+    pub synthetic: bool,
+}
+
+/// How an instance ended.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum End {
+    /// Its result is there.
+    Done(Outcome),
+    /// It failed.
+    Failed(Failure),
+    /// It was not tried, for this reason.
+    Skipped(String),
+}
+
+/// Why a stage failed, as it is shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Failure {
+    /// What was attempted, on what.
+    pub error: String,
+    /// The causes, outermost first.
+    pub causes: Vec<String>,
+    /// What to do.
+    pub hint: Option<String>,
+}

@@ -1,0 +1,134 @@
+//! What a run would do, as a value: for each instance whether it is up to date,
+//! and if not, why. Making it is `planner`'s part.
+
+use std::sync::Arc;
+
+use serde::{Serialize, Serializer};
+
+use super::options::Failure;
+use super::reason::Reason;
+use crate::ground::{ContentHash, InstanceId};
+use crate::store::Manifest;
+
+/// What a run would do now.
+#[derive(Debug, Clone, Serialize)]
+pub struct Plan {
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// The identity of the sandbox world that would answer, if one would.
+    pub sandbox: Option<String>,
+    /// The wanted instances, in the pipeline's topological order.
+    pub stages: Vec<Planned>,
+    /// What was noticed in the store while looking, such as damage that was set aside.
+    pub warnings: Vec<String>,
+}
+
+impl Plan {
+    /// How many instances are up to date.
+    #[must_use]
+    pub fn fresh(&self) -> usize {
+        self.stages.iter().filter(|stage| matches!(stage.state, State::Fresh { .. })).count()
+    }
+
+    /// How many must run.
+    #[must_use]
+    pub fn stale(&self) -> usize {
+        self.stages.iter().filter(|stage| matches!(stage.state, State::Stale { .. })).count()
+    }
+
+    /// How many wait for what others give.
+    #[must_use]
+    pub fn undecided(&self) -> usize {
+        self.stages.iter().filter(|stage| matches!(stage.state, State::Undecided { .. })).count()
+    }
+}
+
+/// One instance in a plan.
+#[derive(Debug, Clone, Serialize)]
+pub struct Planned {
+    /// Its place in `Pipeline::instances`.
+    #[serde(skip)]
+    pub index: usize,
+    /// Which instance it is.
+    #[serde(rename = "stage", serialize_with = "displayed")]
+    pub id: InstanceId,
+    /// Its kind.
+    pub kind: &'static str,
+    /// Whether it must run.
+    #[serde(flatten)]
+    pub state: State,
+    /// Whether it, or something above it, is made from a sandbox's answers.
+    pub synthetic: bool,
+    /// How long it took when it ran last, in seconds, if that is known.
+    pub last_seconds: Option<f64>,
+}
+
+fn displayed<S: Serializer>(id: &InstanceId, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(id)
+}
+
+/// Whether an instance must run.
+#[derive(Debug, Clone, Serialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum State {
+    /// Its result is there.
+    Fresh {
+        /// The result's name.
+        key: ContentHash,
+        /// Whether it is not the result this instance had last: settings were
+        /// switched back, or another instance has done the same.
+        restored: bool,
+        /// What there is: artifacts by output, warnings, when it was made.
+        #[serde(skip)]
+        manifest: Arc<Manifest>,
+    },
+    /// It must run.
+    Stale {
+        /// The name its result will have.
+        key: ContentHash,
+        /// Why, most telling first; at least one.
+        reasons: Vec<Reason>,
+    },
+    /// Not known before the instances above it have run.
+    Undecided {
+        /// The instances it waits for, as they display.
+        waiting_for: Vec<String>,
+        /// What is known to have changed already; if nothing is, it may turn
+        /// out to be up to date.
+        reasons: Vec<Reason>,
+    },
+    /// It cannot run: a file cannot be read, an input lacks a column.
+    Blocked {
+        /// Why, and what to do.
+        #[serde(flatten)]
+        failure: Failure,
+    },
+}
+
+impl State {
+    /// The reasons to run that are known, in a user's words.
+    #[must_use]
+    pub fn reasons(&self) -> &[Reason] {
+        match self {
+            Self::Stale { reasons, .. } | Self::Undecided { reasons, .. } => reasons,
+            Self::Fresh { .. } | Self::Blocked { .. } => &[],
+        }
+    }
+}
+
+/// Why one instance would or would not run: the answer to `refrain why`.
+#[derive(Debug, Clone, Serialize)]
+pub struct Why {
+    /// The instance and its state.
+    #[serde(flatten)]
+    pub planned: Planned,
+    /// Everything that differs between what its last result was made from and
+    /// what it would be made from now.
+    pub changes: Vec<Reason>,
+    /// When its last result was made, in milliseconds since 1970-01-01 UTC.
+    pub made_at_millis: Option<u64>,
+    /// The fingerprint of its last result.
+    pub before: Option<serde_json::Value>,
+    /// The fingerprint now; inputs that are not known yet are left out.
+    pub now: Option<serde_json::Value>,
+}

@@ -1,0 +1,254 @@
+//! What may start when: plain synchronous functions over a small state, with no
+//! threads and no clock. Doing the work is the shell's part.
+//!
+//! The order is stated: of all tasks that may start, the one with the smallest
+//! index starts first (tasks are given in topological order, ties in the order
+//! of the file). A task that does not fit into what is free lets later ones pass.
+
+use std::collections::BTreeSet;
+
+use crate::stage::Resource;
+
+/// Network stages that are at work at the same time; they take no processor slot.
+const API_SLOTS: usize = 16;
+
+/// One unit of work.
+#[derive(Debug, Clone)]
+pub(super) struct Task {
+    /// The tasks that must be done before; all of smaller index.
+    pub(super) needs: BTreeSet<usize>,
+    /// What it occupies while it runs.
+    pub(super) resource: Resource,
+}
+
+/// Where a task stands. `Waiting -> Ready -> Running -> Done | Failed`, or
+/// `Skipped` from `Waiting` or `Ready`, or `Ready -> Done` without running.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Status {
+    /// Something it needs is not done.
+    Waiting,
+    /// All it needs is done.
+    Ready,
+    /// It was started.
+    Running,
+    /// Its result is there.
+    Done,
+    /// It was tried and failed.
+    Failed,
+    /// It will not be tried.
+    Skipped(Because),
+}
+
+/// Why a task will not be tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Because {
+    /// A task above it failed: this one.
+    Failed(usize),
+    /// The run stops: this task failed elsewhere.
+    StoppedAfter(usize),
+    /// The run was stopped from outside.
+    Stopped,
+}
+
+/// How much may be occupied at the same time.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Capacity {
+    /// Processor slots, at least 1.
+    pub(super) slots: usize,
+    /// Whether there is a GPU: without one, GPU tasks take all processor slots.
+    pub(super) gpu: bool,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Load {
+    slots: usize,
+    gpus: usize,
+    apis: usize,
+}
+
+/// The state of a run.
+#[derive(Debug)]
+pub(super) struct Scheduler {
+    tasks: Vec<Task>,
+    below: Vec<Vec<usize>>,
+    status: Vec<Status>,
+    capacity: Capacity,
+    occupied: Load,
+    keep_going: bool,
+    stopped: Option<Because>,
+}
+
+impl Scheduler {
+    /// A run over tasks in topological order.
+    ///
+    /// # Panics
+    /// If a task needs one that does not stand before it: this is a bug.
+    pub(super) fn new(tasks: Vec<Task>, capacity: Capacity, keep_going: bool) -> Self {
+        let mut below = vec![Vec::new(); tasks.len()];
+        for (index, task) in tasks.iter().enumerate() {
+            for &above in &task.needs {
+                assert!(above < index, "task {index} needs task {above}, which is not before it: this is a bug");
+                below[above].push(index);
+            }
+        }
+        let status = tasks.iter().map(|t| if t.needs.is_empty() { Status::Ready } else { Status::Waiting }).collect();
+        let capacity = Capacity { slots: capacity.slots.max(1), ..capacity };
+        Self { tasks, below, status, capacity, occupied: Load::default(), keep_going, stopped: None }
+    }
+
+    /// Where each task stands.
+    pub(super) fn status(&self) -> &[Status] {
+        &self.status
+    }
+
+    /// The first ready task that fits into what is free; it is running from now on.
+    pub(super) fn start(&mut self) -> Option<usize> {
+        let fits = |&index: &usize| self.status[index] == Status::Ready && self.fits(self.load(index));
+        let index = (0..self.tasks.len()).find(fits)?;
+        self.status[index] = Status::Running;
+        self.occupy(index);
+        Some(index)
+    }
+
+    /// A ready or running task has its result. Gives the tasks that have become
+    /// ready, in order.
+    ///
+    /// # Panics
+    /// If it was neither ready nor running: this is a bug.
+    pub(super) fn done(&mut self, index: usize) -> Vec<usize> {
+        match self.status[index] {
+            Status::Running => self.release(index),
+            Status::Ready => {}
+            other => panic!("task {index} is done though it was {other:?}: this is a bug"),
+        }
+        self.status[index] = Status::Done;
+        self.wake(self.below[index].clone())
+    }
+
+    /// A ready or running task failed. Gives the tasks that will not be tried
+    /// for it: those below it, and all others not started unless the run keeps going.
+    ///
+    /// # Panics
+    /// If it was neither ready nor running: this is a bug.
+    pub(super) fn failed(&mut self, index: usize) -> Vec<(usize, Because)> {
+        match self.status[index] {
+            Status::Running => self.release(index),
+            Status::Ready => {}
+            other => panic!("task {index} failed though it was {other:?}: this is a bug"),
+        }
+        self.status[index] = Status::Failed;
+        let mut skipped = Vec::new();
+        let mut lost = self.below[index].clone();
+        while let Some(below) = lost.pop() {
+            if self.skip(below, Because::Failed(index), &mut skipped) {
+                lost.extend_from_slice(&self.below[below]);
+            }
+        }
+        if !self.keep_going {
+            self.halt(Because::StoppedAfter(index), &mut skipped);
+        }
+        skipped.sort_unstable_by_key(|(task, _)| *task);
+        skipped
+    }
+
+    /// Starts nothing more. Gives the tasks that will not be tried for it.
+    pub(super) fn stop(&mut self) -> Vec<(usize, Because)> {
+        let mut skipped = Vec::new();
+        self.halt(Because::Stopped, &mut skipped);
+        skipped
+    }
+
+    /// A running task was stopped before its end: it counts as not tried.
+    ///
+    /// # Panics
+    /// If it was not running: this is a bug.
+    pub(super) fn stopped(&mut self, index: usize) {
+        assert_eq!(self.status[index], Status::Running, "task {index} was not running: this is a bug");
+        self.release(index);
+        self.status[index] = Status::Skipped(self.stopped.unwrap_or(Because::Stopped));
+    }
+
+    /// A ready task turns out to do what another ready or running one does: it
+    /// waits for it.
+    ///
+    /// # Panics
+    /// If the states are others: this is a bug.
+    pub(super) fn wait_for(&mut self, index: usize, other: usize) {
+        let fits = self.status[index] == Status::Ready && matches!(self.status[other], Status::Ready | Status::Running);
+        assert!(fits && index != other, "{index} cannot wait for {other}: this is a bug");
+        self.status[index] = Status::Waiting;
+        self.tasks[index].needs.insert(other);
+        self.below[other].push(index);
+    }
+
+    /// Whether nothing runs and nothing can start.
+    pub(super) fn is_finished(&self) -> bool {
+        !self.status.iter().any(|s| matches!(s, Status::Waiting | Status::Ready | Status::Running))
+    }
+
+    fn wake(&mut self, candidates: Vec<usize>) -> Vec<usize> {
+        let mut ready: Vec<usize> = candidates
+            .into_iter()
+            .filter(|&index| {
+                self.status[index] == Status::Waiting
+                    && self.tasks[index].needs.iter().all(|&above| self.status[above] == Status::Done)
+            })
+            .collect();
+        ready.sort_unstable();
+        for &index in &ready {
+            self.status[index] = Status::Ready;
+        }
+        ready
+    }
+
+    fn halt(&mut self, because: Because, skipped: &mut Vec<(usize, Because)>) {
+        self.stopped.get_or_insert(because);
+        for index in 0..self.tasks.len() {
+            self.skip(index, because, skipped);
+        }
+    }
+
+    fn skip(&mut self, index: usize, because: Because, skipped: &mut Vec<(usize, Because)>) -> bool {
+        let untried = matches!(self.status[index], Status::Waiting | Status::Ready);
+        if untried {
+            self.status[index] = Status::Skipped(because);
+            skipped.push((index, because));
+        }
+        untried
+    }
+
+    fn load(&self, index: usize) -> Load {
+        let slots = self.capacity.slots;
+        match &self.tasks[index].resource {
+            Resource::Cpu(0) => Load { slots, ..Load::default() },
+            Resource::Cpu(n) => Load { slots: (*n).min(slots), ..Load::default() },
+            Resource::Gpu if self.capacity.gpu => Load { gpus: 1, ..Load::default() },
+            Resource::Gpu => Load { slots, ..Load::default() },
+            Resource::Api(_) => Load { apis: 1, ..Load::default() },
+        }
+    }
+
+    fn fits(&self, load: Load) -> bool {
+        self.occupied.slots + load.slots <= self.capacity.slots
+            && self.occupied.gpus + load.gpus <= usize::from(self.capacity.gpu)
+            && self.occupied.apis + load.apis <= API_SLOTS
+    }
+
+    fn occupy(&mut self, index: usize) {
+        let load = self.load(index);
+        self.occupied.slots += load.slots;
+        self.occupied.gpus += load.gpus;
+        self.occupied.apis += load.apis;
+    }
+
+    fn release(&mut self, index: usize) {
+        let load = self.load(index);
+        self.occupied.slots -= load.slots;
+        self.occupied.gpus -= load.gpus;
+        self.occupied.apis -= load.apis;
+    }
+}
+
+#[cfg(test)]
+#[path = "scheduler_tests.rs"]
+mod tests;

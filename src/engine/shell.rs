@@ -1,0 +1,326 @@
+//! Runs a plan: settles what is up to date, starts what the scheduler allows,
+//! and takes in what comes back. All decisions are made on one thread; only
+//! the stages' work is on others.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio_util::sync::CancellationToken;
+
+use super::event::{Event, Outcome};
+use super::job::{Ended, Job, Report, in_store, remember};
+use super::network::Network;
+use super::options::{End, Failure, RunOptions, StageResult};
+use super::plan::{Plan, State};
+use super::planner::{Look, Planner, Work, sources};
+use super::reporter::{Reporter, StageReporter};
+use super::scheduler::{Because, Capacity, Scheduler, Status, Task};
+use crate::ground::ContentHash;
+use crate::pipeline::Instance;
+use crate::store::Manifest;
+
+/// A run in progress. A *task* is a wanted instance, by its place in the plan.
+pub(super) struct Shell<'a> {
+    planner: &'a Planner<'a>,
+    options: &'a RunOptions,
+    reporter: Arc<Reporter>,
+    network: Arc<Network>,
+    scheduler: Scheduler,
+    /// By instance.
+    results: Vec<Option<Arc<Manifest>>>,
+    /// By instance.
+    synthetic: Vec<bool>,
+    /// What the plan found for each task; taken when the task is decided.
+    looks: Vec<Option<Look>>,
+    /// Which tasks the plan left undecided.
+    undecided: Vec<bool>,
+    /// Work that is decided and waits to be started.
+    works: BTreeMap<usize, Box<Work>>,
+    /// The task that does, or will do, the work of a key.
+    in_work: BTreeMap<ContentHash, usize>,
+    /// Tasks whose work another task does, and that task.
+    twins: BTreeMap<usize, usize>,
+    ends: Vec<Option<StageResult>>,
+    cancel: CancellationToken,
+    stopping: bool,
+}
+
+/// What is to be done with a task whose inputs are all there.
+enum Decision {
+    Done(Arc<Manifest>, Outcome),
+    Work(Box<Work>),
+    Failed(Failure),
+}
+
+impl<'a> Shell<'a> {
+    /// A run of a plan.
+    pub(super) fn new(
+        planner: &'a Planner<'a>,
+        options: &'a RunOptions,
+        plan: &Plan,
+        looks: Vec<Option<Look>>,
+        reporter: Arc<Reporter>,
+        capacity: Capacity,
+    ) -> Self {
+        let pipeline = planner.pipeline;
+        let places: BTreeMap<usize, usize> = planner.wanted.iter().enumerate().map(|(task, &i)| (i, task)).collect();
+        let task = |&index: &usize| {
+            let instance = &pipeline.instances[index];
+            let needs = sources(instance).filter_map(|source| places.get(&source).copied()).collect();
+            Task { needs, resource: instance.stage.resource() }
+        };
+        let tasks: Vec<Task> = planner.wanted.iter().map(task).collect();
+        let network = Network::new(pipeline, planner.store, options, planner.world.clone());
+        Self {
+            planner,
+            options,
+            reporter,
+            network,
+            results: vec![None; pipeline.instances.len()],
+            synthetic: planner.synthetic(),
+            looks,
+            undecided: plan.stages.iter().map(|stage| matches!(stage.state, State::Undecided { .. })).collect(),
+            works: BTreeMap::new(),
+            in_work: BTreeMap::new(),
+            twins: BTreeMap::new(),
+            ends: vec![None; tasks.len()],
+            scheduler: Scheduler::new(tasks, capacity, options.keep_going),
+            cancel: options.cancel.child_token(),
+            stopping: false,
+        }
+    }
+
+    /// Settles everything that is up to date. Whether something is left to do.
+    pub(super) fn settle_first(&mut self) -> bool {
+        let ready = self.scheduler.status().iter().enumerate().filter(|(_, status)| **status == Status::Ready);
+        let ready = ready.map(|(task, _)| task).collect();
+        self.settle(ready);
+        !self.scheduler.is_finished()
+    }
+
+    /// Does everything that is left to do.
+    pub(super) async fn drive(&mut self, handle: &Handle) {
+        let (sender, mut receiver) = unbounded_channel();
+        loop {
+            if self.options.cancel.is_cancelled() && !self.stopping {
+                self.stopping = true;
+                let skipped = self.scheduler.stop();
+                self.skip(&skipped);
+            }
+            while let Some(task) = self.scheduler.start() {
+                self.launch(task, handle, &sender);
+            }
+            if self.scheduler.is_finished() {
+                break;
+            }
+            // Cancellation is looked at first: a stage that was told to stop
+            // comes back only after the scheduler has been told as well.
+            tokio::select! {
+                biased;
+                () = self.options.cancel.cancelled(), if !self.stopping => {}
+                Some((task, report)) = receiver.recv() => self.take(task, report),
+            }
+        }
+        for text in self.network.close() {
+            self.reporter.tell(&Event::Warning { text });
+        }
+    }
+
+    /// What became of each task.
+    pub(super) fn finish(self) -> Vec<StageResult> {
+        self.tell_store_warnings();
+        self.ends.into_iter().flatten().collect()
+    }
+
+    fn instance(&self, task: usize) -> &'a Instance {
+        &self.planner.pipeline.instances[self.planner.wanted[task]]
+    }
+
+    fn name(&self, task: usize) -> String {
+        self.instance(task).id.to_string()
+    }
+
+    /// Decides tasks that have become ready, and those that become so by it.
+    fn settle(&mut self, ready: Vec<usize>) {
+        let mut queue = VecDeque::from(ready);
+        while let Some(task) = queue.pop_front() {
+            if self.scheduler.status()[task] != Status::Ready {
+                continue;
+            }
+            match self.decide(task) {
+                Decision::Done(manifest, outcome) => {
+                    let report = Report { ended: Ended::Done(manifest, outcome), requests: 0, seconds: 0.0 };
+                    queue.extend(self.conclude(task, report));
+                }
+                Decision::Failed(failure) => {
+                    let report = Report { ended: Ended::Failed(failure), requests: 0, seconds: 0.0 };
+                    queue.extend(self.conclude(task, report));
+                }
+                Decision::Work(work) => {
+                    if let Some(&other) = self.in_work.get(&work.key) {
+                        self.scheduler.wait_for(task, other);
+                        self.twins.insert(task, other);
+                    } else {
+                        self.in_work.insert(work.key, task);
+                        self.works.insert(task, work);
+                    }
+                }
+            }
+        }
+        self.tell_store_warnings();
+    }
+
+    fn decide(&mut self, task: usize) -> Decision {
+        let index = self.planner.wanted[task];
+        if let Some(&twin) = self.twins.get(&task)
+            && let Some(manifest) = self.results[self.planner.wanted[twin]].clone()
+        {
+            return self.restored(task, manifest, Outcome::Restored);
+        }
+        let look = match self.looks[task].take() {
+            Some(look) => Ok(look),
+            None => self.planner.look(index, &self.results),
+        };
+        match look {
+            Ok(Look::Fresh { manifest, restored: true, .. }) => self.restored(task, manifest, Outcome::Restored),
+            Ok(Look::Fresh { manifest, .. }) => {
+                Decision::Done(manifest, if self.undecided[task] { Outcome::CutOff } else { Outcome::Cached })
+            }
+            Ok(Look::Stale(work)) => Decision::Work(work),
+            Ok(Look::Blocked(failure)) => Decision::Failed(failure),
+            Err(error) => Decision::Failed(Failure::of(&error, error.hint())),
+        }
+    }
+
+    /// A result that the instance did not have last: it has it from now on.
+    fn restored(&self, task: usize, manifest: Arc<Manifest>, outcome: Outcome) -> Decision {
+        let (store, pipeline) = (self.planner.store, &self.planner.pipeline.name);
+        match remember(store, pipeline, self.instance(task), &manifest, self.options.plan.clock.now_millis()) {
+            Ok(()) => Decision::Done(manifest, outcome),
+            Err(error) => Decision::Failed(in_store(&error)),
+        }
+    }
+
+    fn launch(&mut self, task: usize, handle: &Handle, sender: &UnboundedSender<(usize, Report)>) {
+        let Some(work) = self.works.remove(&task) else { return };
+        let instance = self.instance(task).clone();
+        self.reporter.tell(&Event::StageStarted {
+            stage: instance.id.to_string(),
+            kind: instance.kind.name().to_owned(),
+            reasons: work.reasons.iter().map(ToString::to_string).collect(),
+        });
+        let job = Job {
+            pipeline: self.planner.pipeline.name.clone(),
+            reporter: Arc::new(StageReporter::new(instance.id.to_string(), Arc::clone(&self.reporter))),
+            instance,
+            work,
+            store: self.planner.store.clone(),
+            options: self.options.clone(),
+            cancel: self.cancel.clone(),
+            network: Arc::clone(&self.network),
+        };
+        let (sender, inner) = (sender.clone(), handle.clone());
+        // The receiver outlives every job: the loop ends when none is running.
+        drop(handle.spawn_blocking(move || sender.send((task, job.run(&inner))).ok()));
+    }
+
+    fn take(&mut self, task: usize, report: Report) {
+        let ready = self.conclude(task, report);
+        self.settle(ready);
+    }
+
+    /// Records how a task ended. Gives the tasks that have become ready by it.
+    fn conclude(&mut self, task: usize, report: Report) -> Vec<usize> {
+        self.in_work.retain(|_, worker| *worker != task);
+        let Report { ended, requests, seconds } = report;
+        let mut result = StageResult {
+            stage: self.name(task),
+            end: End::Skipped("the run was stopped".to_owned()),
+            rows: 0,
+            seconds,
+            requests,
+            synthetic: self.synthetic[self.planner.wanted[task]],
+        };
+        match ended {
+            Ended::Done(manifest, outcome) => {
+                result.end = End::Done(outcome);
+                result.rows = main_rows(self.instance(task), &manifest);
+                self.tell_done(&result, outcome, &manifest);
+                self.results[self.planner.wanted[task]] = Some(manifest);
+                self.ends[task] = Some(result);
+                self.scheduler.done(task)
+            }
+            Ended::Failed(failure) => {
+                let Failure { error, causes, hint } = failure.clone();
+                self.reporter.tell(&Event::StageFailed {
+                    stage: result.stage.clone(),
+                    error,
+                    causes,
+                    hint,
+                    seconds,
+                    requests,
+                });
+                result.end = End::Failed(failure);
+                self.ends[task] = Some(result);
+                let skipped = self.scheduler.failed(task);
+                self.skip(&skipped);
+                Vec::new()
+            }
+            Ended::Stopped => {
+                let because = "the run was stopped".to_owned();
+                self.reporter.tell(&Event::StageSkipped { stage: result.stage.clone(), because });
+                self.ends[task] = Some(result);
+                self.scheduler.stopped(task);
+                Vec::new()
+            }
+        }
+    }
+
+    fn tell_done(&self, result: &StageResult, outcome: Outcome, manifest: &Manifest) {
+        if !outcome.has_run() {
+            for text in &manifest.warnings {
+                let (stage, text) = (result.stage.clone(), text.clone());
+                self.reporter.tell(&Event::StageWarning { stage, text, remembered: true });
+            }
+        }
+        self.reporter.tell(&Event::StageFinished {
+            stage: result.stage.clone(),
+            outcome,
+            rows: result.rows,
+            seconds: result.seconds,
+            requests: result.requests,
+            synthetic: result.synthetic,
+        });
+    }
+
+    fn skip(&mut self, skipped: &[(usize, Because)]) {
+        for &(task, because) in skipped {
+            self.works.remove(&task);
+            self.in_work.retain(|_, worker| *worker != task);
+            let because = match because {
+                Because::Failed(cause) => format!("`{}` failed", self.name(cause)),
+                Because::StoppedAfter(cause) => format!("the run stopped after `{}` failed", self.name(cause)),
+                Because::Stopped => "the run was stopped".to_owned(),
+            };
+            let stage = self.name(task);
+            self.reporter.tell(&Event::StageSkipped { stage: stage.clone(), because: because.clone() });
+            let synthetic = self.synthetic[self.planner.wanted[task]];
+            self.ends[task] =
+                Some(StageResult { stage, end: End::Skipped(because), rows: 0, seconds: 0.0, requests: 0, synthetic });
+        }
+    }
+
+    fn tell_store_warnings(&self) {
+        for text in self.planner.store.take_warnings() {
+            self.reporter.tell(&Event::Warning { text });
+        }
+    }
+}
+
+/// The rows of an instance's main output.
+fn main_rows(instance: &Instance, manifest: &Manifest) -> u64 {
+    let main = instance.stage.outputs().into_iter().next();
+    main.and_then(|port| manifest.outputs.get(port.name)).map_or(0, |artifact| artifact.rows)
+}

@@ -1,0 +1,6 @@
+//! The engine as a whole, over toy kinds and stores in temporary folders.
+
+mod cache;
+mod lab;
+mod laws;
+mod running;

@@ -1,0 +1,282 @@
+//! `crawl_lyrics`: the words of each track, from lyrics.ovh and LRCLIB.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arrow::array::{Array, ArrayRef, BooleanArray, StringArray};
+use async_trait::async_trait;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::rows;
+use crate::stage::{
+    InputPort, OutputPort, Resource, SettingProblem, Stage, StageContext, StageError, StageKind, decode_settings,
+    schema_of, settings_value,
+};
+use crate::table::Table;
+use crate::web::lyrics::{Lyrics, LyricsProvider};
+use crate::web::{CallError, WebError};
+
+/// The kind.
+pub(super) struct CrawlLyrics;
+
+/// Settings as written in YAML.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Settings {
+    /// Who is asked, in this order, until one has the words: `lyricsovh` and `lrclib` if not given.
+    #[serde(default = "default_providers")]
+    providers: Vec<LyricsProvider>,
+    /// The limiter to wait for; each provider's own (`lyricsovh`, `lrclib`) if not given.
+    #[serde(default, skip_serializing)]
+    limiter: Option<String>,
+    /// The share of tracks, 0 to 1, that may fail to be fetched; 0.1 if not given.
+    #[serde(default = "rows::default_max_failed_rows", skip_serializing)]
+    max_failed_rows: f64,
+}
+
+fn default_providers() -> Vec<LyricsProvider> {
+    vec![LyricsProvider::LyricsOvh, LyricsProvider::Lrclib]
+}
+
+impl StageKind for CrawlLyrics {
+    fn name(&self) -> &'static str {
+        "crawl_lyrics"
+    }
+
+    fn version(&self) -> u32 {
+        1
+    }
+
+    fn summary(&self) -> &'static str {
+        "Fetch the lyrics of each track from lyrics.ovh and LRCLIB"
+    }
+
+    fn documentation(&self) -> &'static str {
+        "Reads `tracks` (item_id, artist, title). Asks the `providers` about each distinct artist and title, one after the \
+         other, until one has the words or knows that there are none.\n\n\
+         Writes `lyrics` (item_id, text, source, instrumental, status), one row for each row of `tracks`, in the same \
+         order. `source` is the provider that knew. `status` is `ok`, `instrumental`, `not_found` (no provider knows it), \
+         `skipped: no artist or title` or `failed: …` (a provider could not be asked, and no other knew); all but `ok` have \
+         no text. A provider that is down is given up, with a warning, as long as another is left."
+    }
+
+    fn example(&self) -> &'static str {
+        "inputs: { tracks: matched.items }\nwith: { providers: [lyricsovh, lrclib] }"
+    }
+
+    fn settings_schema(&self) -> Value {
+        schema_of::<Settings>()
+    }
+
+    fn parse(&self, with: &Value) -> Result<Arc<dyn Stage>, Vec<SettingProblem>> {
+        let settings: Settings = decode_settings(with)?;
+        let mut problems = Vec::new();
+        rows::check_share("max_failed_rows", settings.max_failed_rows, &mut problems);
+        if settings.providers.is_empty() {
+            let problem = SettingProblem::new("providers", "`providers` is empty");
+            problems.push(problem.hint("name at least one of lyricsovh and lrclib"));
+        }
+        Ok(Arc::new(Crawl { settings: rows::checked(settings, problems)? }))
+    }
+}
+
+#[derive(Debug)]
+struct Crawl {
+    settings: Settings,
+}
+
+/// What there is of one track.
+#[derive(Debug)]
+struct Found {
+    text: Option<String>,
+    source: Option<LyricsProvider>,
+    status: String,
+}
+
+impl Found {
+    fn nothing(status: String) -> Self {
+        Self { text: None, source: None, status }
+    }
+}
+
+/// The providers that have been given up, and why.
+type Down = Mutex<BTreeMap<LyricsProvider, WebError>>;
+
+const INSTRUMENTAL: &str = "instrumental";
+
+#[async_trait]
+impl Stage for Crawl {
+    fn settings(&self) -> Value {
+        settings_value(&self.settings)
+    }
+
+    fn inputs(&self) -> Vec<InputPort> {
+        vec![InputPort::new("tracks", ["item_id", "artist", "title"])]
+    }
+
+    fn outputs(&self) -> Vec<OutputPort> {
+        let columns =
+            [("item_id", "str"), ("text", "str"), ("source", "str"), ("instrumental", "bool"), ("status", "str")];
+        vec![OutputPort::new("lyrics", &columns)]
+    }
+
+    fn resource(&self) -> Resource {
+        Resource::Api(self.settings.providers.first().map_or("lyrics", |first| self.limiter(*first)).to_owned())
+    }
+
+    async fn run(&self, context: &StageContext) -> Result<(), StageError> {
+        let (ids, songs) = rows::songs(&context.table("tracks")?)?;
+        context.progress.total(ids.len() as u64);
+        let at_once = |provider: &LyricsProvider| context.web.concurrency(self.limiter(*provider), provider.name());
+        let width = self.settings.providers.iter().map(at_once).sum::<usize>() * 2;
+        let down = Down::default();
+        let (down_ref, keys) = (&down, &songs.keys);
+        let ask = |place: usize| async move {
+            match &keys[place] {
+                Some((artist, title)) => self.fetch(context, down_ref, artist, title).await,
+                None => Ok(Found::nothing(rows::NO_NAME.to_owned())),
+            }
+        };
+        let found = rows::ask_each(context, &songs.rows, width, ask).await?;
+        for (provider, error) in down.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            context.progress.warn(&format!("{} was given up: {error}", provider.name()));
+        }
+        let of_row: Vec<&Found> = songs.of_row.iter().map(|place| &found[*place]).collect();
+        let statuses = of_row.iter().map(|row| row.status.as_str());
+        rows::check_failures(context, "tracks", statuses, self.settings.max_failed_rows)?;
+        context.write("lyrics", &table(ids, &of_row)?)
+    }
+}
+
+impl Crawl {
+    fn limiter(&self, provider: LyricsProvider) -> &str {
+        self.settings.limiter.as_deref().unwrap_or(provider.name())
+    }
+
+    async fn fetch(&self, context: &StageContext, down: &Down, artist: &str, title: &str) -> Result<Found, StageError> {
+        let mut failure = None;
+        for &provider in &self.settings.providers {
+            let call = provider.call(artist, title).limiter(self.limiter(provider));
+            let answer = match context.web.ask(&call).await {
+                Ok(answer) => answer,
+                Err(error) => {
+                    failure = Some(self.give_up(down, provider, error)?);
+                    continue;
+                }
+            };
+            let (text, status) = match provider.parse(&answer) {
+                Lyrics::Text(text) => (Some(text), rows::OK),
+                Lyrics::Instrumental => (None, INSTRUMENTAL),
+                Lyrics::NotFound => continue,
+                Lyrics::Unreadable(what) => {
+                    failure = Some(rows::failed(&format!("{}: {what}", provider.name())));
+                    continue;
+                }
+            };
+            return Ok(Found { text, source: Some(provider), status: status.to_owned() });
+        }
+        Ok(Found::nothing(failure.unwrap_or_else(|| rows::NOT_FOUND.to_owned())))
+    }
+
+    /// The status of a row that a provider did not answer. A provider that is
+    /// down ends the stage only if it is the last.
+    fn give_up(&self, down: &Down, provider: LyricsProvider, error: CallError) -> Result<String, StageError> {
+        let CallError::Whole(error @ (WebError::Stopped { .. } | WebError::TooLong { .. })) = error else {
+            return rows::row_status(error);
+        };
+        let mut down = down.lock().unwrap_or_else(PoisonError::into_inner);
+        down.insert(provider, error.clone());
+        if self.settings.providers.iter().all(|provider| down.contains_key(provider)) {
+            return Err(error.into());
+        }
+        Ok(rows::failed(&format!("{} is down", provider.name())))
+    }
+}
+
+fn table(ids: StringArray, found: &[&Found]) -> Result<Table, StageError> {
+    let ids: ArrayRef = Arc::new(ids);
+    let texts: ArrayRef = Arc::new(found.iter().map(|row| row.text.as_deref()).collect::<StringArray>());
+    let sources: ArrayRef =
+        Arc::new(found.iter().map(|row| row.source.map(LyricsProvider::name)).collect::<StringArray>());
+    // Whether it is instrumental is known only where a provider knew the track.
+    let known = |row: &&Found| row.source.map(|_| row.status == INSTRUMENTAL);
+    let instrumental: ArrayRef = Arc::new(found.iter().map(known).collect::<BooleanArray>());
+    let states: ArrayRef = Arc::new(found.iter().map(|row| Some(&row.status)).collect::<StringArray>());
+    let columns =
+        [("item_id", ids), ("text", texts), ("source", sources), ("instrumental", instrumental), ("status", states)];
+    Ok(Table::of_columns(columns)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::lab::{Lab, cells, param, strings};
+    use super::*;
+    use serde_json::json;
+
+    /// lyrics.ovh knows `both` and `ovh`; LRCLIB knows `both`, `lrc` and `quiet`.
+    fn world(target: &str) -> (u16, String) {
+        let title =
+            target.split_once("/v1/A/").map_or_else(|| param(target, "track_name"), |(_, title)| title.to_owned());
+        let unknown = (404, r#"{"error":"No lyrics found"}"#.to_owned());
+        match (target.starts_with("/lyricsovh/"), title.as_str()) {
+            (true, "both" | "ovh") => (200, r#"{"lyrics":"la ovh\r\nla"}"#.to_owned()),
+            (true, "quiet") => (200, r#"{"lyrics":""}"#.to_owned()),
+            (true, "trouble" | "torn") => (500, String::new()),
+            (false, "both" | "lrc" | "torn") => (200, r#"{"plainLyrics":"la lrc","instrumental":false}"#.to_owned()),
+            (false, "quiet") => (200, r#"{"plainLyrics":null,"instrumental":true}"#.to_owned()),
+            _ => unknown,
+        }
+    }
+
+    fn tracks(titles: &[&str]) -> Vec<(&'static str, Table)> {
+        let columns =
+            [("item_id", strings(titles)), ("artist", strings(&vec!["A"; titles.len()])), ("title", strings(titles))];
+        vec![("tracks", Table::of_columns(columns).expect("a table"))]
+    }
+
+    #[tokio::test]
+    async fn the_first_that_knows_a_track_gives_its_words() {
+        let lab = Lab::new(world).await;
+        let titles = ["both", "ovh", "lrc", "quiet", "nobody", "both"];
+        let tables = lab.run(&CrawlLyrics, json!({}), tracks(&titles)).await.expect("lyrics");
+        let expected = [
+            "both|la ovh\nla|lyricsovh|false|ok",
+            "ovh|la ovh\nla|lyricsovh|false|ok",
+            "lrc|la lrc|lrclib|false|ok",
+            "quiet||lrclib|true|instrumental",
+            "nobody||||not_found",
+            "both|la ovh\nla|lyricsovh|false|ok",
+        ];
+        assert_eq!(cells(&tables["lyrics"]), expected);
+        assert_eq!(lab.asked(), 5 + 3);
+        let turned = json!({"providers": ["lrclib", "lyricsovh"]});
+        let tables = lab.run(&CrawlLyrics, turned, tracks(&["both"])).await.expect("lyrics");
+        assert_eq!(cells(&tables["lyrics"]), ["both|la lrc|lrclib|false|ok"]);
+    }
+
+    #[tokio::test]
+    async fn a_failed_provider_is_no_proof_that_there_are_no_words() {
+        let lab = Lab::new(world).await;
+        let tables =
+            lab.run(&CrawlLyrics, json!({"max_failed_rows": 1}), tracks(&["trouble", "torn"])).await.expect("lyrics");
+        let rows = cells(&tables["lyrics"]);
+        assert_eq!(rows, ["trouble||||failed: HTTP 500 (6 attempts)", "torn|la lrc|lrclib|false|ok"]);
+    }
+
+    #[tokio::test]
+    async fn a_provider_that_is_down_is_given_up_while_another_is_left() {
+        let down = |target: &str| if target.starts_with("/lyricsovh/") { (503, String::new()) } else { world(target) };
+        let lab = Lab::new(down).await;
+        let titles: Vec<String> =
+            (0..40).map(|n| if n % 2 == 0 { "lrc".to_owned() } else { format!("unknown{n}") }).collect();
+        let titles: Vec<&str> = titles.iter().map(String::as_str).collect();
+        let tables = lab.run(&CrawlLyrics, json!({"max_failed_rows": 1}), tracks(&titles)).await.expect("lyrics");
+        let rows = cells(&tables["lyrics"]);
+        assert_eq!(rows[0], "lrc|la lrc|lrclib|false|ok");
+        assert!(rows[39].starts_with("unknown39||||failed: "), "{}", rows[39]);
+        let warnings = lab.warnings();
+        assert!(warnings[0].starts_with("lyricsovh was given up: "), "{warnings:?}");
+    }
+}

@@ -1,0 +1,128 @@
+//! For the tests of kinds that ask APIs: a server on the loopback that answers
+//! by a function, and a stage run on tables in memory against it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use arrow::array::{Array, ArrayRef, AsArray, StringArray};
+use arrow::compute::cast;
+use arrow::datatypes::DataType;
+use axum::Router;
+use axum::extract::Request;
+use axum::http::StatusCode;
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use crate::stage::{Input, MemorySink, OutputSink, Progress, StageContext, StageError, StageKind};
+use crate::table::{Table, TableError};
+use crate::web::{Client, ClientSettings, Endpoints, ManualTimer};
+
+/// A server, and a client that knows no other.
+pub(super) struct Lab {
+    url: String,
+    asked: Arc<Mutex<usize>>,
+    warnings: Arc<Warnings>,
+}
+
+#[derive(Debug, Default)]
+struct Warnings(Mutex<Vec<String>>);
+
+impl Progress for Warnings {
+    fn total(&self, _rows: u64) {}
+    fn advance(&self, _rows: u64) {}
+    fn note(&self, _text: &str) {}
+    fn warn(&self, text: &str) {
+        self.0.lock().expect("warnings").push(text.to_owned());
+    }
+}
+
+struct SharedSink(Arc<Mutex<MemorySink>>);
+
+impl OutputSink for SharedSink {
+    fn append(&mut self, port: &str, table: &Table) -> Result<(), TableError> {
+        self.0.lock().expect("a sink").append(port, table)
+    }
+}
+
+impl Lab {
+    /// A server that answers a path and query (and, after a space, a body) with
+    /// a status and a text.
+    pub(super) async fn new(world: impl Fn(&str) -> (u16, String) + Send + Sync + 'static) -> Self {
+        let asked = Arc::new(Mutex::new(0));
+        let (count, world) = (Arc::clone(&asked), Arc::new(world));
+        let app = Router::new().fallback(move |request: Request| {
+            let (count, world) = (Arc::clone(&count), Arc::clone(&world));
+            async move {
+                *count.lock().expect("a count") += 1;
+                let (parts, body) = request.into_parts();
+                let body = axum::body::to_bytes(body, 1 << 20).await.expect("a body");
+                let (status, text) = world(format!("{} {}", parts.uri, String::from_utf8_lossy(&body)).trim_end());
+                (StatusCode::from_u16(status).expect("a status"), text)
+            }
+        });
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        Self { url, asked, warnings: Arc::default() }
+    }
+
+    /// Runs a stage, and gives its outputs by port.
+    pub(super) async fn run(
+        &self,
+        kind: &dyn StageKind,
+        with: Value,
+        inputs: Vec<(&str, Table)>,
+    ) -> Result<BTreeMap<String, Table>, StageError> {
+        let stage = kind.parse(&with).unwrap_or_else(|problems| panic!("{problems:?}"));
+        let client = Client::new(ClientSettings {
+            endpoints: Endpoints::sandbox(&self.url, "sandbox:test"),
+            timer: Arc::new(ManualTimer::default()),
+            ..ClientSettings::default()
+        })?;
+        let sink = Arc::new(Mutex::new(MemorySink::default()));
+        let inputs = inputs.into_iter().map(|(port, table)| (port, vec![Input::of_table(port, table)])).collect();
+        let mut context = StageContext::for_test(inputs, Box::new(SharedSink(Arc::clone(&sink))));
+        context.web = client.session(None, CancellationToken::new());
+        context.progress = Arc::<Warnings>::clone(&self.warnings);
+        stage.run(&context).await?;
+        let outputs = std::mem::take(&mut sink.lock().expect("a sink").0);
+        let promised: Vec<&str> = stage.outputs().iter().map(|port| port.name).collect();
+        assert!(promised.iter().all(|name| outputs.contains_key(*name)), "every output is written");
+        Ok(outputs.into_iter().map(|(port, mut tables)| (port, tables.remove(0))).collect())
+    }
+
+    /// How many requests there were.
+    pub(super) fn asked(&self) -> usize {
+        *self.asked.lock().expect("a count")
+    }
+
+    /// What the stages have warned of.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        self.warnings.0.lock().expect("warnings").clone()
+    }
+}
+
+/// The value of a name in the query of `target`, or nothing.
+pub(super) fn param(target: &str, name: &str) -> String {
+    let url = url::Url::parse(&format!("http://x{target}")).expect("a target");
+    url.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned()).unwrap_or_default()
+}
+
+/// A column of texts.
+pub(super) fn strings(values: &[&str]) -> ArrayRef {
+    Arc::new(values.iter().map(|value| Some(*value)).collect::<StringArray>())
+}
+
+/// The rows of a table, each as its cells joined by `|`; nulls are empty.
+pub(super) fn cells(table: &Table) -> Vec<String> {
+    let columns: Vec<ArrayRef> = table
+        .column_names()
+        .iter()
+        .map(|name| cast(&table.column(name).expect("a column"), &DataType::Utf8).expect("a text"))
+        .collect();
+    let cell = |column: &ArrayRef, row: usize| {
+        let texts = column.as_string::<i32>();
+        if texts.is_null(row) { String::new() } else { texts.value(row).to_owned() }
+    };
+    (0..table.rows()).map(|row| columns.iter().map(|column| cell(column, row)).collect::<Vec<_>>().join("|")).collect()
+}

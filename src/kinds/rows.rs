@@ -1,0 +1,250 @@
+//! What the kinds that ask an API about each row have in common: asking for
+//! distinct rows concurrently and in order, statuses, keys, and the share of
+//! rows that may fail. No kind by itself.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+
+use arrow::array::StringArray;
+use futures::StreamExt;
+
+use crate::ground::Environment;
+use crate::stage::{RequiredVariable, SettingProblem, StageContext, StageError};
+use crate::table::{Table, complete};
+use crate::web::lastfm::Miss;
+use crate::web::{CallError, Secret, WebError};
+
+/// The row has what was asked for.
+pub(super) const OK: &str = "ok";
+/// The provider knows it, but has nothing.
+pub(super) const EMPTY: &str = "empty";
+/// The provider does not know it.
+pub(super) const NOT_FOUND: &str = "not_found";
+/// Only its owner may see it.
+pub(super) const PRIVATE: &str = "private";
+/// The row has nothing to ask with.
+pub(super) const NO_NAME: &str = "skipped: no artist or title";
+
+/// Where a Last.fm key comes from, for [`required_variables`].
+pub(super) const LASTFM_KEY: &str = "a free key from https://www.last.fm/api/account/create";
+
+/// The default of `max_failed_rows`.
+pub(super) fn default_max_failed_rows() -> f64 {
+    0.1
+}
+
+/// The default of `limiter` for Last.fm.
+pub(super) fn default_lastfm_limiter() -> String {
+    "lastfm".to_owned()
+}
+
+/// The default of `api_key` for Last.fm.
+pub(super) fn default_lastfm_key() -> String {
+    "${env.LASTFM_API_KEY}".to_owned()
+}
+
+/// `failed: …`, on one line.
+pub(super) fn failed(reason: &str) -> String {
+    format!("failed: {}", reason.split_whitespace().collect::<Vec<_>>().join(" "))
+}
+
+/// The status of a row for which Last.fm has nothing.
+pub(super) fn status_of(miss: &Miss) -> String {
+    match miss {
+        Miss::NotFound => NOT_FOUND.to_owned(),
+        Miss::Private => PRIVATE.to_owned(),
+        Miss::Unreadable(what) => failed(what),
+    }
+}
+
+/// What to do with a call that has no answer: a status for its row, or the end
+/// of the stage.
+pub(super) fn row_status(error: CallError) -> Result<String, StageError> {
+    match error {
+        CallError::Row(failure) => Ok(failed(&failure.reason)),
+        CallError::Whole(WebError::Cancelled) => Err(StageError::Cancelled),
+        CallError::Whole(error) => Err(error.into()),
+    }
+}
+
+/// The key in a setting; a sandbox is given none that is real.
+pub(super) fn api_key(context: &StageContext, setting: &str) -> Result<Secret, StageError> {
+    if context.web.is_sandbox() {
+        return Ok(Secret::new("sandbox"));
+    }
+    Ok(Secret::new(context.environment.expand(setting)?))
+}
+
+/// The variables that a setting refers to.
+pub(super) fn required_variables(setting: &str, obtain: &str) -> Vec<RequiredVariable> {
+    let names = Environment::references(setting).into_iter();
+    names.map(|name| RequiredVariable { name, obtain: obtain.to_owned() }).collect()
+}
+
+/// Refuses a share outside 0 to 1.
+pub(super) fn check_share(path: &str, share: f64, problems: &mut Vec<SettingProblem>) {
+    if !(0.0..=1.0).contains(&share) {
+        problems.push(SettingProblem::new(path, format!("`{path}` is {share}")).hint("a share lies between 0 and 1"));
+    }
+}
+
+/// Refuses a count of 0.
+pub(super) fn check_positive(path: &str, count: u64, problems: &mut Vec<SettingProblem>) {
+    if count == 0 {
+        problems.push(SettingProblem::new(path, format!("`{path}` is 0")).hint("give at least 1"));
+    }
+}
+
+/// The checked settings, or all that is wrong with them.
+pub(super) fn checked<T>(settings: T, problems: Vec<SettingProblem>) -> Result<T, Vec<SettingProblem>> {
+    if problems.is_empty() { Ok(settings) } else { Err(problems) }
+}
+
+/// Rows that ask for the same thing, put together.
+#[derive(Debug)]
+pub(super) struct Distinct<K> {
+    /// What is asked for, each once, in the order of first appearance.
+    pub(super) keys: Vec<K>,
+    /// For each row, which of `keys` it asks for.
+    pub(super) of_row: Vec<usize>,
+    /// How many rows ask for each of `keys`.
+    pub(super) rows: Vec<u64>,
+}
+
+/// Puts rows together that ask for the same thing.
+pub(super) fn distinct<K: Ord + Clone>(rows: impl IntoIterator<Item = K>) -> Distinct<K> {
+    let mut places: BTreeMap<K, usize> = BTreeMap::new();
+    let mut distinct = Distinct { keys: Vec::new(), of_row: Vec::new(), rows: Vec::new() };
+    for row in rows {
+        let place = *places.entry(row).or_insert_with_key(|key| {
+            distinct.keys.push(key.clone());
+            distinct.rows.push(0);
+            distinct.keys.len() - 1
+        });
+        distinct.of_row.push(place);
+        distinct.rows[place] += 1;
+    }
+    distinct
+}
+
+/// Runs `ask` for 0 to `rows.len()`, `width` at a time, and gives the results in
+/// that order whatever order they come in. `rows` is how far each moves the
+/// progress on.
+///
+/// # Errors
+/// The first error of `ask`, or [`StageError::Cancelled`].
+pub(super) async fn ask_each<R, F>(
+    context: &StageContext,
+    rows: &[u64],
+    width: usize,
+    ask: impl Fn(usize) -> F,
+) -> Result<Vec<R>, StageError>
+where
+    F: Future<Output = Result<R, StageError>>,
+{
+    let mut results = Vec::with_capacity(rows.len());
+    let mut answers = futures::stream::iter((0..rows.len()).map(ask)).buffered(width.max(1));
+    while let Some(result) = answers.next().await {
+        context.check_cancelled()?;
+        context.progress.advance(rows[results.len()]);
+        results.push(result?);
+    }
+    Ok(results)
+}
+
+/// Fails the stage if more than the share `most` of its rows failed, and tells
+/// the user if some did.
+///
+/// # Errors
+/// [`StageError::Failed`] with the counts and the most common reason.
+pub(super) fn check_failures<'a>(
+    context: &StageContext,
+    what: &str,
+    statuses: impl Iterator<Item = &'a str>,
+    most: f64,
+) -> Result<(), StageError> {
+    let mut all = 0_u64;
+    let mut reasons: BTreeMap<&str, u64> = BTreeMap::new();
+    for status in statuses {
+        all += 1;
+        if let Some(reason) = status.strip_prefix("failed: ") {
+            *reasons.entry(reason).or_default() += 1;
+        }
+    }
+    let count: u64 = reasons.values().sum();
+    let Some((reason, _)) = reasons.iter().max_by_key(|(_, count)| **count) else { return Ok(()) };
+    let told = format!("{count} of {all} {what} failed, most often: {reason}");
+    if count as f64 > most * all as f64 {
+        let hint = format!("run again: what was fetched is kept; or raise `max_failed_rows` above {most}");
+        return Err(StageError::with_hint(told, hint));
+    }
+    context.progress.warn(&told);
+    Ok(())
+}
+
+/// An artist and a title to ask with, where a row has both.
+pub(super) type Song = Option<(String, String)>;
+
+/// The `item_id` of each row, and the distinct pairs of `artist` and `title`.
+pub(super) fn songs(table: &Table) -> Result<(StringArray, Distinct<Song>), StageError> {
+    let (artists, titles) = (table.strings("artist")?, table.strings("title")?);
+    let given = |text: Option<&str>| text.map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned);
+    let pairs = artists.iter().zip(titles.iter());
+    let songs = distinct(pairs.map(|(artist, title)| given(artist).zip(given(title))));
+    Ok((complete("item_id", table.strings("item_id")?)?, songs))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stage::MemorySink;
+    use proptest::prelude::*;
+
+    fn context() -> StageContext {
+        StageContext::for_test(vec![], Box::new(MemorySink::default()))
+    }
+
+    proptest! {
+        #[test]
+        fn distinct_rows_lead_back_to_their_keys(rows in proptest::collection::vec(0..5_u8, 0..20)) {
+            let found = distinct(rows.clone());
+            let back: Vec<u8> = found.of_row.iter().map(|place| found.keys[*place]).collect();
+            prop_assert_eq!(back, rows.clone());
+            prop_assert_eq!(found.rows.iter().sum::<u64>(), rows.len() as u64);
+            let mut once = found.keys.clone();
+            once.sort_unstable();
+            once.dedup();
+            prop_assert_eq!(once.len(), found.keys.len());
+        }
+    }
+
+    #[tokio::test]
+    async fn results_keep_the_order_of_the_rows() {
+        let context = context();
+        let ask = |n: usize| async move {
+            for _ in 0..(7 - n) {
+                tokio::task::yield_now().await;
+            }
+            Ok(n)
+        };
+        for width in [1, 3, 100] {
+            let results = ask_each(&context, &[1; 7], width, ask).await.expect("all answered");
+            assert_eq!(results, [0, 1, 2, 3, 4, 5, 6]);
+        }
+        context.cancel.cancel();
+        assert!(matches!(ask_each(&context, &[1; 7], 2, ask).await, Err(StageError::Cancelled)));
+    }
+
+    #[test]
+    fn some_rows_may_fail_and_not_too_many() {
+        let context = context();
+        let check = |failures: usize| {
+            let statuses: Vec<&str> =
+                (0..10).map(|n| if n < failures { "failed: timed out" } else { NOT_FOUND }).collect();
+            check_failures(&context, "tracks", statuses.into_iter(), 0.1)
+        };
+        assert!(check(0).is_ok() && check(1).is_ok());
+        let error = check(2).expect_err("too many");
+        assert_eq!(error.to_string(), "2 of 10 tracks failed, most often: timed out");
+    }
+}

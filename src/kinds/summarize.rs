@@ -1,0 +1,372 @@
+//! `summarize`: ask a language model about each row, with a prompt template.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, Int64Array, StringArray};
+use async_trait::async_trait;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::prompt::{Prompt, Rendered};
+use super::rows;
+use crate::stage::{
+    InputPort, OutputPort, RequiredVariable, Resource, SettingProblem, Stage, StageContext, StageError, StageKind,
+    decode_settings, schema_of, settings_value,
+};
+use crate::table::{Table, complete};
+use crate::web::chat::{Chat, ChatRequest, Completion, parse_completion, tidy_summary};
+use crate::web::{Price, Secret};
+
+/// The kind.
+pub(super) struct Summarize;
+
+/// Settings as written in YAML.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Settings {
+    /// What the model is asked: a `MiniJinja` template over the row's columns and `word_limit`.
+    prompt: String,
+    /// What the model is told first, a template as well; nothing if not given.
+    #[serde(default)]
+    system: Option<String>,
+    /// The model's name at the server.
+    model: String,
+    /// The number of words that `word_limit` stands for in the templates; none if not given.
+    #[serde(default)]
+    word_limit: Option<u32>,
+    /// Columns of the templates that may be empty; a row in which another is empty is skipped.
+    #[serde(default)]
+    optional: BTreeSet<String>,
+    /// 0 (the default) for the likeliest answer, up to 2.
+    #[serde(default)]
+    temperature: f64,
+    /// The longest answer, in tokens; 1024 if not given.
+    #[serde(default = "default_max_tokens")]
+    max_tokens: Option<u32>,
+    /// The seed that the server is given; none if not given.
+    #[serde(default)]
+    seed: Option<u64>,
+    /// The server, before `/chat/completions`; Groq's if not given.
+    #[serde(default = "default_base_url")]
+    base_url: String,
+    /// The limiter to wait for; `chat` if not given.
+    #[serde(default = "default_limiter", skip_serializing)]
+    limiter: String,
+    /// The API key; `${env.GROQ_API_KEY}` if not given; empty for a server that wants none.
+    #[serde(default = "default_api_key", skip_serializing)]
+    api_key: String,
+    /// US dollars per million tokens of the prompts, for budgets in dollars.
+    #[serde(default, skip_serializing)]
+    usd_per_million_prompt_tokens: Option<f64>,
+    /// US dollars per million tokens of the answers, for budgets in dollars.
+    #[serde(default, skip_serializing)]
+    usd_per_million_completion_tokens: Option<f64>,
+    /// The share of rows, 0 to 1, that may fail; 0.1 if not given.
+    #[serde(default = "rows::default_max_failed_rows", skip_serializing)]
+    max_failed_rows: f64,
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "serde wants the field's type")]
+fn default_max_tokens() -> Option<u32> {
+    Some(1024)
+}
+
+fn default_base_url() -> String {
+    "https://api.groq.com/openai/v1".to_owned()
+}
+
+fn default_limiter() -> String {
+    "chat".to_owned()
+}
+
+fn default_api_key() -> String {
+    "${env.GROQ_API_KEY}".to_owned()
+}
+
+impl StageKind for Summarize {
+    fn name(&self) -> &'static str {
+        "summarize"
+    }
+
+    fn version(&self) -> u32 {
+        1
+    }
+
+    fn summary(&self) -> &'static str {
+        "Ask a language model about each row, with a prompt template"
+    }
+
+    fn documentation(&self) -> &'static str {
+        "Reads `items` (item_id, and the columns that the templates name). Renders `prompt` for each row and asks the model \
+         once for each distinct prompt, at any OpenAI-compatible server. `{{ word_limit }}` is the setting of that name.\n\n\
+         Writes `summaries` (item_id, text, status, finish_reason, prompt_tokens, completion_tokens), one row for each row \
+         of `items`, in the same order. Quotes around an answer and openings like `Here is a summary:` are removed. `status` \
+         is `ok`, `empty`, `refused` (with the model's words, if any, as text), `skipped: no COLUMN` (a column that the \
+         templates name, and `optional` does not, is null or blank: nothing was asked) or `failed: …`. An answer that was \
+         cut off is `ok` with the `finish_reason` `length`."
+    }
+
+    fn example(&self) -> &'static str {
+        "inputs: { items: songs }\nwith:\n  model: llama-3.1-8b-instant\n  word_limit: 25\n  prompt: |\n    \
+         Summarize the song {{ title }} by {{ artist }} in at most {{ word_limit }} words."
+    }
+
+    fn settings_schema(&self) -> Value {
+        schema_of::<Settings>()
+    }
+
+    fn parse(&self, with: &Value) -> Result<Arc<dyn Stage>, Vec<SettingProblem>> {
+        let settings: Settings = decode_settings(with)?;
+        let mut problems = Vec::new();
+        rows::check_share("max_failed_rows", settings.max_failed_rows, &mut problems);
+        if !(0.0..=2.0).contains(&settings.temperature) {
+            let problem = SettingProblem::new("temperature", format!("`temperature` is {}", settings.temperature));
+            problems.push(problem.hint("it lies between 0 and 2"));
+        }
+        if settings.model.trim().is_empty() {
+            problems.push(SettingProblem::new("model", "`model` is empty").hint("name a model that the server has"));
+        }
+        for (path, limit) in [("word_limit", settings.word_limit), ("max_tokens", settings.max_tokens)] {
+            rows::check_positive(path, limit.unwrap_or(1).into(), &mut problems);
+        }
+        match Prompt::parse(&settings.prompt, settings.system.as_deref(), settings.word_limit, &settings.optional) {
+            Ok(prompt) => Ok(Arc::new(Ask { settings: rows::checked(settings, problems)?, prompt })),
+            Err(more) => {
+                problems.extend(more);
+                Err(problems)
+            }
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Ask {
+    settings: Settings,
+    prompt: Prompt,
+}
+
+/// What came of one row.
+#[derive(Debug, Default)]
+struct Summary {
+    completion: Completion,
+    text: Option<String>,
+    status: String,
+}
+
+#[async_trait]
+impl Stage for Ask {
+    fn settings(&self) -> Value {
+        settings_value(&self.settings)
+    }
+
+    fn inputs(&self) -> Vec<InputPort> {
+        let columns = ["item_id".to_owned()].into_iter().chain(self.prompt.columns().iter().cloned());
+        vec![InputPort::new("items", columns.collect::<BTreeSet<String>>())]
+    }
+
+    fn outputs(&self) -> Vec<OutputPort> {
+        let columns = [
+            ("item_id", "str"),
+            ("text", "str"),
+            ("status", "str"),
+            ("finish_reason", "str"),
+            ("prompt_tokens", "i64"),
+            ("completion_tokens", "i64"),
+        ];
+        vec![OutputPort::new("summaries", &columns)]
+    }
+
+    fn resource(&self) -> Resource {
+        Resource::Api(self.settings.limiter.clone())
+    }
+
+    fn variables(&self) -> Vec<RequiredVariable> {
+        let groq = "a free key from https://console.groq.com/keys";
+        let key = if self.settings.base_url == default_base_url() { groq } else { "a key of the server in `base_url`" };
+        let mut variables = rows::required_variables(&self.settings.api_key, key);
+        variables.extend(rows::required_variables(&self.settings.base_url, "the address of a chat server"));
+        variables
+    }
+
+    async fn run(&self, context: &StageContext) -> Result<(), StageError> {
+        let chat = self.chat(context)?;
+        let items = context.table("items")?;
+        let ids = complete("item_id", items.strings("item_id")?)?;
+        let prompts = rows::distinct(self.prompt.render(&items)?);
+        context.progress.total(ids.len() as u64);
+        let width = context.web.concurrency(&self.settings.limiter, "chat") * 2;
+        let (chat, keys) = (&chat, &prompts.keys);
+        let ask = |place: usize| async move {
+            match &keys[place] {
+                Rendered::Ask { prompt, system } => self.summarize(context, chat, prompt, system.clone()).await,
+                Rendered::Skip { column } => {
+                    Ok(Summary { status: format!("skipped: no {column}"), ..Summary::default() })
+                }
+            }
+        };
+        let found = rows::ask_each(context, &prompts.rows, width, ask).await?;
+        let of_row: Vec<&Summary> = prompts.of_row.iter().map(|place| &found[*place]).collect();
+        let statuses = of_row.iter().map(|row| row.status.as_str());
+        rows::check_failures(context, "summaries", statuses, self.settings.max_failed_rows)?;
+        let cut = of_row.iter().filter(|row| row.completion.finish_reason.as_deref() == Some("length")).count();
+        if cut > 0 {
+            context.progress.warn(&format!("{cut} of {} answers were cut off at `max_tokens`", of_row.len()));
+        }
+        context.write("summaries", &table(ids, &of_row)?)
+    }
+}
+
+impl Ask {
+    fn chat(&self, context: &StageContext) -> Result<Chat, StageError> {
+        let in_sandbox = context.web.is_sandbox();
+        let base_url = &self.settings.base_url;
+        let base_url = if in_sandbox { base_url.clone() } else { context.environment.expand(base_url)? };
+        let wants_key = !self.settings.api_key.trim().is_empty();
+        let key: Option<Secret> = if wants_key { Some(rows::api_key(context, &self.settings.api_key)?) } else { None };
+        let prices = (self.settings.usd_per_million_prompt_tokens, self.settings.usd_per_million_completion_tokens);
+        let price = match prices {
+            (None, None) => None,
+            (prompt, completion) => {
+                Some(Price { prompt: prompt.unwrap_or_default(), completion: completion.unwrap_or_default() })
+            }
+        };
+        Ok(Chat { base_url, key, limiter: self.settings.limiter.clone(), price })
+    }
+
+    async fn summarize(
+        &self,
+        context: &StageContext,
+        chat: &Chat,
+        prompt: &str,
+        system: Option<String>,
+    ) -> Result<Summary, StageError> {
+        let request = ChatRequest {
+            model: self.settings.model.clone(),
+            system,
+            prompt: prompt.to_owned(),
+            temperature: self.settings.temperature,
+            max_tokens: self.settings.max_tokens,
+            seed: self.settings.seed,
+        };
+        let answer = match context.web.ask(&chat.complete(&request)).await {
+            Ok(answer) => answer,
+            Err(error) => return Ok(Summary { status: rows::row_status(error)?, ..Summary::default() }),
+        };
+        let Some(completion) = parse_completion(&answer) else {
+            let status = rows::failed(&format!("an answer without a choice: {}", answer.excerpt()));
+            return Ok(Summary { status, ..Summary::default() });
+        };
+        let text = completion.text.as_deref().map(tidy_summary);
+        let filtered = completion.finish_reason.as_deref() == Some("content_filter");
+        let status = match &text {
+            _ if filtered || completion.refusal.is_some() => "refused",
+            None => rows::EMPTY,
+            Some(_) => rows::OK,
+        };
+        Ok(Summary { text, status: status.to_owned(), completion })
+    }
+}
+
+fn table(ids: StringArray, found: &[&Summary]) -> Result<Table, StageError> {
+    let ids: ArrayRef = Arc::new(ids);
+    let texts: ArrayRef = Arc::new(found.iter().map(|row| row.text.as_deref()).collect::<StringArray>());
+    let states: ArrayRef = Arc::new(found.iter().map(|row| Some(&row.status)).collect::<StringArray>());
+    let reasons: ArrayRef =
+        Arc::new(found.iter().map(|row| row.completion.finish_reason.as_deref()).collect::<StringArray>());
+    let counts = |of: fn(&crate::web::Usage) -> u64| -> ArrayRef {
+        Arc::new(
+            found.iter().map(|row| row.completion.usage.as_ref().map(|usage| of(usage) as i64)).collect::<Int64Array>(),
+        )
+    };
+    Ok(Table::of_columns([
+        ("item_id", ids),
+        ("text", texts),
+        ("status", states),
+        ("finish_reason", reasons),
+        ("prompt_tokens", counts(|usage| usage.prompt)),
+        ("completion_tokens", counts(|usage| usage.completion)),
+    ])?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::lab::{Lab, cells, strings};
+    use super::*;
+    use serde_json::json;
+
+    fn world(target: &str) -> (u16, String) {
+        let (path, body) = target.split_once(' ').expect("a body");
+        assert_eq!(path, "/openai/v1/chat/completions");
+        let body: Value = serde_json::from_str(body).expect("JSON");
+        let prompt = body["messages"][0]["content"].as_str().expect("a prompt");
+        let content = match prompt {
+            "25: Refuse by A" => json!({"content": null, "refusal": "no"}),
+            "25: Silence by A" => json!({"content": ""}),
+            other => json!({"content": format!("Here is a summary: \"About {other}\"")}),
+        };
+        let answer = json!({"choices": [{"message": content, "finish_reason": "stop"}], "usage": {"prompt_tokens": 9, "completion_tokens": 3}});
+        (200, answer.to_string())
+    }
+
+    fn items(titles: &[&str]) -> Vec<(&'static str, Table)> {
+        let ids: Vec<String> = (0..titles.len()).map(|n| format!("i{n}")).collect();
+        let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+        let columns =
+            [("item_id", strings(&ids)), ("artist", strings(&vec!["A"; titles.len()])), ("title", strings(titles))];
+        vec![("items", Table::of_columns(columns).expect("a table"))]
+    }
+
+    fn with() -> Value {
+        json!({"model": "m", "word_limit": 25, "prompt": "{{ word_limit }}: {{ title }} by {{ artist }}"})
+    }
+
+    #[tokio::test]
+    async fn every_row_has_its_summary_or_says_why_not() {
+        let lab = Lab::new(world).await;
+        let tables =
+            lab.run(&Summarize, with(), items(&["Song", "", "Refuse", "Silence", "Song"])).await.expect("summaries");
+        let expected = [
+            "i0|About 25: Song by A|ok|stop|9|3",
+            "i1||skipped: no title|||",
+            "i2||refused|stop|9|3",
+            "i3||empty|stop|9|3",
+            "i4|About 25: Song by A|ok|stop|9|3",
+        ];
+        assert_eq!(cells(&tables["summaries"]), expected);
+        assert_eq!(lab.asked(), 3, "the same prompt is asked once, a skipped row never");
+    }
+
+    #[tokio::test]
+    async fn a_column_that_is_not_there_is_named_with_those_that_are() {
+        let lab = Lab::new(world).await;
+        let wrong = json!({"model": "m", "prompt": "{{ lyrics }}"});
+        let error = lab.run(&Summarize, wrong, items(&["Song"])).await.expect_err("no lyrics");
+        assert_eq!(error.to_string(), "there is no column `lyrics`; the columns are item_id, artist, title");
+    }
+
+    #[test]
+    fn only_what_decides_the_answer_is_in_the_settings() {
+        let mut given = with();
+        given["limiter"] = json!("groq");
+        given["usd_per_million_prompt_tokens"] = json!(0.05);
+        let stage = Summarize.parse(&given).unwrap_or_else(|problems| panic!("{problems:?}"));
+        let settings = stage.settings();
+        let names: Vec<&str> = settings.as_object().expect("an object").keys().map(String::as_str).collect();
+        let expected =
+            ["base_url", "max_tokens", "model", "optional", "prompt", "seed", "system", "temperature", "word_limit"];
+        assert_eq!(names.into_iter().collect::<BTreeSet<_>>(), BTreeSet::from(expected));
+        assert_eq!(stage.inputs()[0], InputPort::new("items", ["artist", "item_id", "title"]));
+        assert_eq!(stage.resource(), Resource::Api("groq".to_owned()));
+        assert_eq!(stage.variables()[0].name, "GROQ_API_KEY");
+    }
+
+    #[test]
+    fn mistakes_are_all_told() {
+        let bad = json!({"model": "", "prompt": "{{ title", "temperature": 3, "word_limit": 0});
+        let problems = Summarize.parse(&bad).err().expect("problems");
+        let paths: BTreeSet<&str> = problems.iter().map(|problem| problem.path.as_str()).collect();
+        assert_eq!(paths, BTreeSet::from(["model", "prompt", "temperature", "word_limit"]), "{problems:?}");
+    }
+}

@@ -1,0 +1,220 @@
+//! The encoder of BERT, as all-MiniLM-L6-v2 uses it: six layers of attention
+//! and feed-forward, then the mean over the tokens and normalisation.
+//!
+//! A batch holds texts of one length only. So there is no padding to compute
+//! and no mask, and a text's vector does not depend on its neighbours.
+
+use burn::tensor::module::attention;
+use burn::tensor::ops::AttentionModuleOptions;
+use burn::tensor::{Int, Tensor, TensorData};
+use safetensors::{Dtype, SafeTensors};
+
+use super::error::ModelError;
+use super::kernels::{Kernels, Norm};
+
+/// The length of a text's vector.
+pub const WIDTH: usize = 384;
+/// Layers of the encoder.
+const LAYERS: usize = 6;
+/// Attention heads in each layer.
+const HEADS: usize = 12;
+/// The feed-forward part's inner width.
+const INNER: usize = 4 * WIDTH;
+
+/// `x W + b`; the weight is kept as `[in, out]`, as the product wants it.
+#[derive(Debug, Clone)]
+struct Linear<B: Kernels> {
+    weight: Tensor<B, 2>,
+    bias: Tensor<B, 1>,
+}
+
+/// One layer; query, key and value are one product of width `3 * WIDTH`.
+#[derive(Debug, Clone)]
+struct Layer<B: Kernels> {
+    query_key_value: Linear<B>,
+    attended: Linear<B>,
+    attended_norm: Norm<B>,
+    inner: Linear<B>,
+    outer: Linear<B>,
+    outer_norm: Norm<B>,
+}
+
+/// The encoder's weights on one device.
+#[derive(Debug, Clone)]
+pub(super) struct Bert<B: Kernels> {
+    /// `[vocabulary, WIDTH]`
+    words: Tensor<B, 2>,
+    /// `[positions, WIDTH]`, with the vector of token type 0 added.
+    positions: Tensor<B, 2>,
+    no_bias: Tensor<B, 1>,
+    norm: Norm<B>,
+    layers: Vec<Layer<B>>,
+    device: B::Device,
+}
+
+impl<B: Kernels> Bert<B> {
+    /// Reads the weights from the bytes of a safetensors file.
+    ///
+    /// # Errors
+    /// [`ModelError::Weights`] if the file is not of this model.
+    pub(super) fn read(bytes: &[u8], device: &B::Device) -> Result<Self, ModelError> {
+        let file = SafeTensors::deserialize(bytes)
+            .map_err(|error| ModelError::Weights(format!("it is not a safetensors file ({error})")))?;
+        let reader = Reader { file, device: device.clone() };
+        let types = reader.values("embeddings.token_type_embeddings.weight", &[2, WIDTH])?;
+        let mut positions = reader.values("embeddings.position_embeddings.weight", &[512, WIDTH])?;
+        for row in positions.chunks_exact_mut(WIDTH) {
+            row.iter_mut().zip(&types[..WIDTH]).for_each(|(position, of_type)| *position += of_type);
+        }
+        let words = reader.values("embeddings.word_embeddings.weight", &[30_522, WIDTH])?;
+        Ok(Self {
+            words: reader.matrix(words, [30_522, WIDTH]),
+            positions: reader.matrix(positions, [512, WIDTH]),
+            no_bias: Tensor::zeros([WIDTH], device),
+            norm: reader.norm("embeddings.LayerNorm")?,
+            layers: (0..LAYERS)
+                .map(|layer| reader.layer(&format!("encoder.layer.{layer}")))
+                .collect::<Result<_, _>>()?,
+            device: device.clone(),
+        })
+    }
+
+    /// The vectors of texts that all have `length` tokens.
+    ///
+    /// # Shapes
+    /// `ids` has `texts * length` token ids, text after text; the result
+    /// `texts * WIDTH` numbers, each text's of Euclidean length 1.
+    ///
+    /// # Errors
+    /// [`ModelError::Device`] if the device fails.
+    pub(super) fn encode(&self, ids: &[u32], length: usize) -> Result<Vec<f32>, ModelError> {
+        let (texts, rows) = (ids.len() / length, ids.len());
+        let ids: Vec<i32> = ids.iter().map(|&id| id as i32).collect();
+        let ids = Tensor::<B, 1, Int>::from_data(TensorData::new(ids, [rows]), &self.device);
+        let words: Tensor<B, 3> = self.words.clone().select(0, ids).reshape([texts, length, WIDTH]);
+        let places: Tensor<B, 3> = self.positions.clone().slice([0..length, 0..WIDTH]).unsqueeze();
+        let places = places.expand([texts, length, WIDTH]).reshape([rows, WIDTH]);
+        let mut x = B::add_and_normalise(words.reshape([rows, WIDTH]), &self.no_bias, places, &self.norm);
+        for layer in &self.layers {
+            x = layer.forward(x, texts, length);
+        }
+        let mean = x.reshape([texts, length, WIDTH]).mean_dim(1).reshape([texts, WIDTH]);
+        let data = mean.try_into_data().map_err(|error| ModelError::Device(format!("{error:?}")))?;
+        let mut vectors = data.into_vec::<f32>().map_err(|error| ModelError::Device(format!("{error:?}")))?;
+        vectors.chunks_exact_mut(WIDTH).for_each(to_unit_length);
+        Ok(vectors)
+    }
+}
+
+impl<B: Kernels> Layer<B> {
+    /// # Shapes
+    /// `x` and the result `[texts * length, WIDTH]`.
+    fn forward(&self, x: Tensor<B, 2>, texts: usize, length: usize) -> Tensor<B, 2> {
+        let all = x.clone().matmul(self.query_key_value.weight.clone()) + self.query_key_value.bias.clone().unsqueeze();
+        let part = |index: usize| -> Tensor<B, 4> {
+            let columns = all.clone().slice([0..texts * length, index * WIDTH..(index + 1) * WIDTH]);
+            columns.reshape([texts, length, HEADS, WIDTH / HEADS]).swap_dims(1, 2)
+        };
+        let heads = attention(part(0), part(1), part(2), None, None, AttentionModuleOptions::default());
+        let joined = heads.swap_dims(1, 2).reshape([texts * length, WIDTH]);
+        let attended = joined.matmul(self.attended.weight.clone());
+        let x = B::add_and_normalise(attended, &self.attended.bias, x, &self.attended_norm);
+        let inner = B::add_bias_gelu(x.clone().matmul(self.inner.weight.clone()), &self.inner.bias);
+        let outer = inner.matmul(self.outer.weight.clone());
+        B::add_and_normalise(outer, &self.outer.bias, x, &self.outer_norm)
+    }
+}
+
+/// Scales a vector to Euclidean length 1.
+fn to_unit_length(vector: &mut [f32]) {
+    let length = vector.iter().map(|&value| f64::from(value) * f64::from(value)).sum::<f64>().sqrt();
+    let scale = 1.0 / length.max(1e-12);
+    for value in vector {
+        *value = (f64::from(*value) * scale) as f32;
+    }
+}
+
+/// Reads named tensors and checks that they are as this model has them.
+struct Reader<'a, B: Kernels> {
+    file: SafeTensors<'a>,
+    device: B::Device,
+}
+
+impl<B: Kernels> Reader<'_, B> {
+    fn values(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, ModelError> {
+        let tensor = self.file.tensor(name).map_err(|_| ModelError::Weights(format!("it has no tensor `{name}`")))?;
+        if tensor.dtype() != Dtype::F32 || tensor.shape() != shape {
+            let (dtype, actual) = (tensor.dtype(), tensor.shape());
+            return Err(ModelError::Weights(format!("`{name}` is {dtype:?} {actual:?}, not F32 {shape:?}")));
+        }
+        Ok(tensor.data().as_chunks::<4>().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect())
+    }
+
+    fn matrix(&self, values: Vec<f32>, shape: [usize; 2]) -> Tensor<B, 2> {
+        Tensor::from_data(TensorData::new(values, shape), &self.device)
+    }
+
+    fn vector(&self, values: Vec<f32>) -> Tensor<B, 1> {
+        let length = values.len();
+        Tensor::from_data(TensorData::new(values, [length]), &self.device)
+    }
+
+    fn norm(&self, name: &str) -> Result<Norm<B>, ModelError> {
+        let read = |part: &str| self.values(&format!("{name}.{part}"), &[WIDTH]).map(|values| self.vector(values));
+        Ok(Norm { gamma: read("weight")?, beta: read("bias")? })
+    }
+
+    /// Several linear maps of one input as a single one, whose outputs lie side by side.
+    fn linear(&self, names: &[String], inputs: usize, outputs: usize) -> Result<Linear<B>, ModelError> {
+        let all = names.len() * outputs;
+        let mut weight = vec![0.0; inputs * all];
+        let mut bias = Vec::with_capacity(all);
+        for (index, name) in names.iter().enumerate() {
+            let values = self.values(&format!("{name}.weight"), &[outputs, inputs])?;
+            for (output, row) in values.chunks_exact(inputs).enumerate() {
+                for (input, &value) in row.iter().enumerate() {
+                    weight[input * all + index * outputs + output] = value;
+                }
+            }
+            bias.extend(self.values(&format!("{name}.bias"), &[outputs])?);
+        }
+        Ok(Linear { weight: self.matrix(weight, [inputs, all]), bias: self.vector(bias) })
+    }
+
+    fn layer(&self, name: &str) -> Result<Layer<B>, ModelError> {
+        let heads = ["query", "key", "value"].map(|part| format!("{name}.attention.self.{part}"));
+        Ok(Layer {
+            query_key_value: self.linear(&heads, WIDTH, WIDTH)?,
+            attended: self.linear(&[format!("{name}.attention.output.dense")], WIDTH, WIDTH)?,
+            attended_norm: self.norm(&format!("{name}.attention.output.LayerNorm"))?,
+            inner: self.linear(&[format!("{name}.intermediate.dense")], WIDTH, INNER)?,
+            outer: self.linear(&[format!("{name}.output.dense")], INNER, WIDTH)?,
+            outer_norm: self.norm(&format!("{name}.output.LayerNorm"))?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::CpuBackend;
+
+    #[test]
+    fn a_file_that_is_not_of_this_model_is_refused() {
+        let refuse =
+            |bytes: &[u8]| Bert::<CpuBackend>::read(bytes, &burn::backend::flex::FlexDevice).unwrap_err().to_string();
+        assert!(refuse(b"not safetensors").contains("it is not a safetensors file"));
+        let values = 1.0_f32.to_le_bytes();
+        let view = safetensors::tensor::TensorView::new(Dtype::F32, vec![1], &values).unwrap();
+        let other = safetensors::serialize([("embeddings.token_type_embeddings.weight", view)], None).unwrap();
+        assert!(refuse(&other).contains("is F32 [1], not F32 [2, 384]"), "{}", refuse(&other));
+    }
+
+    #[test]
+    fn vectors_get_length_one_and_zero_stays_zero() {
+        let (mut vector, mut zero) = ([3.0, 4.0], [0.0, 0.0]);
+        to_unit_length(&mut vector);
+        to_unit_length(&mut zero);
+        assert_eq!((vector, zero), ([0.6, 0.8], [0.0, 0.0]));
+    }
+}

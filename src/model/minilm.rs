@@ -1,0 +1,226 @@
+//! The sentence encoder all-MiniLM-L6-v2: texts to vectors of 384 numbers, the
+//! same as sentence-transformers gives.
+
+use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use burn::backend::cuda::CudaDevice;
+use burn::backend::flex::FlexDevice;
+use rayon::prelude::*;
+use tokenizers::{Tokenizer, TruncationDirection, TruncationParams, TruncationStrategy};
+
+use super::bert::{Bert, WIDTH};
+use super::device::{CpuBackend, CudaBackend, Device, Selection};
+use super::error::ModelError;
+use super::weights::ModelFiles;
+
+/// Longer texts are cut to so many tokens, `[CLS]` and `[SEP]` included.
+const MAX_TOKENS: usize = 256;
+/// Tokens in one batch on the CPU: its activations stay in the caches.
+const CPU_BATCH_TOKENS: usize = 384;
+/// Tokens in one batch on a GPU: enough to keep it busy.
+const CUDA_BATCH_TOKENS: usize = 32_768;
+
+/// The vectors of a list of texts; equal texts share one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TextVectors {
+    values: Vec<f32>,
+    of_text: Vec<usize>,
+}
+
+impl TextVectors {
+    /// How many texts there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.of_text.len()
+    }
+
+    /// Whether there is no text at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.of_text.is_empty()
+    }
+
+    /// The vector of the text at `index`: 384 numbers of Euclidean length 1.
+    ///
+    /// # Panics
+    /// If there is no such text.
+    #[must_use]
+    pub fn vector(&self, index: usize) -> &[f32] {
+        let start = self.of_text[index] * WIDTH;
+        &self.values[start..start + WIDTH]
+    }
+}
+
+/// The encoder on a device, ready to use.
+pub struct MiniLm {
+    tokenizer: Tokenizer,
+    encoder: Encoder,
+    selection: Selection,
+}
+
+enum Encoder {
+    Cpu(Box<Bert<CpuBackend>>),
+    Cuda(Box<Bert<CudaBackend>>),
+}
+
+/// Texts of one length, by their index among the distinct texts.
+struct Batch {
+    length: usize,
+    texts: Vec<usize>,
+}
+
+impl MiniLm {
+    /// The encoder from its files, on the selected device.
+    ///
+    /// # Errors
+    /// [`ModelError`] if the files are not of this model.
+    pub fn new(files: &ModelFiles, selection: Selection) -> Result<Self, ModelError> {
+        let refused =
+            |error: tokenizers::Error| ModelError::Tokenizer { action: "read tokenizer.json", why: error.to_string() };
+        let mut tokenizer = Tokenizer::from_bytes(files.file("tokenizer.json")).map_err(refused)?;
+        let truncation = TruncationParams {
+            max_length: MAX_TOKENS,
+            strategy: TruncationStrategy::LongestFirst,
+            stride: 0,
+            direction: TruncationDirection::Right,
+        };
+        tokenizer.with_padding(None).with_truncation(Some(truncation)).map_err(refused)?;
+        let weights = files.file("model.safetensors");
+        let encoder = match selection.device {
+            Device::Cpu => Encoder::Cpu(Box::new(Bert::read(weights, &FlexDevice)?)),
+            Device::Cuda => Encoder::Cuda(Box::new(Bert::read(weights, &CudaDevice::default())?)),
+        };
+        Ok(Self { tokenizer, encoder, selection })
+    }
+
+    /// The device in use, and why.
+    #[must_use]
+    pub fn selection(&self) -> &Selection {
+        &self.selection
+    }
+
+    /// The vectors of some texts, as sentence-transformers' `encode` gives
+    /// them: mean over the tokens, Euclidean length 1, at most 256 tokens. An
+    /// empty text has a vector like any other.
+    ///
+    /// A text's vector does not depend on the other texts or, on the CPU, on
+    /// the number of threads, to the last bit. `on_done` is told how many more
+    /// texts are done, from any thread, and may stop the work.
+    ///
+    /// # Errors
+    /// [`ModelError::Stopped`] if `on_done` said so, else the tokenizer's or the device's failure.
+    pub fn embed<S: AsRef<str> + Sync>(
+        &self,
+        texts: &[S],
+        on_done: &(dyn Fn(usize) -> ControlFlow<()> + Sync),
+    ) -> Result<TextVectors, ModelError> {
+        let (distinct, of_text) = distinct(texts);
+        let mut times = vec![0; distinct.len()];
+        for &index in &of_text {
+            times[index] += 1;
+        }
+        let ids = distinct.par_iter().map(|text| self.tokens(text)).collect::<Result<Vec<_>, _>>()?;
+        let budget = match self.encoder {
+            Encoder::Cpu(_) => CPU_BATCH_TOKENS,
+            Encoder::Cuda(_) => CUDA_BATCH_TOKENS,
+        };
+        let stopped = AtomicBool::new(false);
+        let run = |batch: &Batch| {
+            if stopped.load(Ordering::Relaxed) {
+                return Err(ModelError::Stopped);
+            }
+            let joined: Vec<u32> = batch.texts.iter().flat_map(|&text| ids[text].iter().copied()).collect();
+            let vectors = match &self.encoder {
+                Encoder::Cpu(bert) => bert.encode(&joined, batch.length)?,
+                Encoder::Cuda(bert) => bert.encode(&joined, batch.length)?,
+            };
+            if on_done(batch.texts.iter().map(|&text| times[text]).sum()).is_break() {
+                stopped.store(true, Ordering::Relaxed);
+            }
+            Ok(vectors)
+        };
+        let batches = batches(&ids, budget);
+        // Whole batches side by side, each on one core: faster than splitting
+        // each product over the cores, and the same whatever their number.
+        let results: Vec<Result<Vec<f32>, ModelError>> = match self.encoder {
+            Encoder::Cpu(_) => batches.par_iter().with_max_len(1).map(run).collect(),
+            Encoder::Cuda(_) => batches.iter().map(run).collect(),
+        };
+        let mut values = vec![0.0; distinct.len() * WIDTH];
+        for (batch, vectors) in batches.iter().zip(results) {
+            for (&text, vector) in batch.texts.iter().zip(vectors?.chunks_exact(WIDTH)) {
+                values[text * WIDTH..(text + 1) * WIDTH].copy_from_slice(vector);
+            }
+        }
+        if stopped.into_inner() { Err(ModelError::Stopped) } else { Ok(TextVectors { values, of_text }) }
+    }
+
+    /// A text's token ids, `[CLS]` and `[SEP]` included.
+    fn tokens(&self, text: &str) -> Result<Vec<u32>, ModelError> {
+        let encoding = self.tokenizer.encode_fast(text, true);
+        let refused =
+            |error: tokenizers::Error| ModelError::Tokenizer { action: "encode a text", why: error.to_string() };
+        Ok(encoding.map_err(refused)?.get_ids().to_vec())
+    }
+}
+
+/// The texts without repetition, in order of first appearance, and for each
+/// text the index of its like.
+fn distinct<S: AsRef<str>>(texts: &[S]) -> (Vec<&str>, Vec<usize>) {
+    let mut seen: HashMap<&str, usize> = HashMap::with_capacity(texts.len());
+    let mut distinct = Vec::new();
+    let of_text = texts.iter().map(AsRef::as_ref).map(|text| {
+        *seen.entry(text).or_insert_with(|| {
+            distinct.push(text);
+            distinct.len() - 1
+        })
+    });
+    let of_text = of_text.collect();
+    (distinct, of_text)
+}
+
+/// Texts of equal length together, at most `budget` tokens in a batch, the
+/// longest first: what is left for the end is short.
+fn batches(ids: &[Vec<u32>], budget: usize) -> Vec<Batch> {
+    let mut by_length: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for (text, ids) in ids.iter().enumerate() {
+        by_length.entry(ids.len()).or_default().push(text);
+    }
+    let of_length = |(length, texts): (usize, Vec<usize>)| {
+        let size = (budget / length.max(1)).max(1);
+        texts.chunks(size).map(|texts| Batch { length, texts: texts.to_vec() }).collect::<Vec<_>>()
+    };
+    by_length.into_iter().rev().flat_map(of_length).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn equal_texts_are_embedded_once() {
+        let (distinct, of_text) = distinct(&["b", "a", "b", "", "a"]);
+        assert_eq!((distinct, of_text), (vec!["b", "a", ""], vec![0, 1, 0, 2, 1]));
+    }
+
+    proptest! {
+        #[test]
+        fn every_text_is_in_one_batch_of_its_length_within_the_budget(lengths in prop::collection::vec(2_usize..40, 0..60), budget in 1_usize..200) {
+            let ids: Vec<Vec<u32>> = lengths.iter().map(|&length| vec![0; length]).collect();
+            let batches = batches(&ids, budget);
+            let mut seen: Vec<usize> = batches.iter().flat_map(|batch| batch.texts.clone()).collect();
+            seen.sort_unstable();
+            prop_assert_eq!(seen, (0..lengths.len()).collect::<Vec<_>>());
+            for batch in &batches {
+                prop_assert!(batch.texts.iter().all(|&text| lengths[text] == batch.length));
+                prop_assert!(batch.texts.len() == 1 || batch.texts.len() * batch.length <= budget);
+            }
+            prop_assert!(batches.is_sorted_by(|a, b| a.length >= b.length));
+        }
+    }
+}

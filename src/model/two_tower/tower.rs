@@ -1,0 +1,295 @@
+//! One tower: embeddings of an entity's features (and its text vector), side
+//! by side, through an MLP to 192 numbers; forward and backward by hand.
+//!
+//! Rows are worked on in chunks of fixed size and the chunks' gradients are
+//! added in order, so the numbers do not depend on the number of threads.
+
+use rayon::prelude::*;
+
+use super::kernels::{
+    AdamStep, Left, Mode, Packed, add, add_rows, gelu, gelu_and_slope, normalize_rows, normalize_rows_backward,
+};
+use super::parameters::{Linear, LinearGradients, Start, Tensor, Weight};
+use crate::ground::Seed;
+
+/// Width of every embedding, and of the text after its layer (PAPER: 96).
+pub const EMBEDDING_WIDTH: usize = 96;
+/// Width of a tower's output (PAPER: 192).
+pub const TOWER_WIDTH: usize = 192;
+/// Widths of the hidden layers, of the towers and of the scorer.
+pub(super) const HIDDEN: [usize; 2] = [128, 64];
+/// Rows that one task takes.
+const CHUNK: usize = 480;
+
+/// What is known of the entities on one side: users or items.
+#[derive(Debug, Clone, Default)]
+pub struct Features {
+    /// Categories; the first is the entity's own id.
+    pub columns: Vec<Category>,
+    /// A vector of text for each entity, where text is used.
+    pub text: Option<TextVectors>,
+}
+
+/// A category of each entity.
+#[derive(Debug, Clone)]
+pub struct Category {
+    /// What the embedding is called: `id`, `country`.
+    pub name: String,
+    /// The category of each entity, below `size`.
+    pub codes: Vec<u32>,
+    /// How many categories there are.
+    pub size: usize,
+}
+
+/// A vector for each entity.
+#[derive(Debug, Clone)]
+pub struct TextVectors {
+    /// Length of a vector.
+    pub width: usize,
+    /// `[entities, width]`, row-major.
+    pub values: Vec<f32>,
+}
+
+/// A tower's weights.
+#[derive(Debug, Clone)]
+pub(super) struct Tower {
+    embeddings: Vec<Weight>,
+    text: Option<Linear>,
+    layers: [Linear; 3],
+}
+
+/// The weights of a tower as the products need them.
+#[derive(Debug, Default)]
+pub(super) struct PackedTower {
+    text: Packed,
+    forward: [Packed; 3],
+    backward: [Packed; 3],
+}
+
+/// What a forward pass leaves for the backward pass.
+pub(super) struct Passed {
+    /// The output, `[rows, TOWER_WIDTH]`.
+    pub(super) out: Vec<f32>,
+    chunks: Vec<ChunkState>,
+}
+
+struct ChunkState {
+    joined: Vec<f32>,
+    text: Vec<f32>,
+    text_before: Vec<f32>,
+    normalized: [Vec<f32>; 2],
+    scales: [Vec<f32>; 2],
+    before_last: Vec<f32>,
+}
+
+struct ChunkGradients {
+    text: Option<LinearGradients>,
+    layers: [LinearGradients; 3],
+    joined: Vec<f32>,
+}
+
+impl Tower {
+    /// A tower for these features, initialised as PyTorch does.
+    pub(super) fn new(name: &str, features: &Features, seed: Seed) -> Self {
+        let embedding = |category: &Category| {
+            let shape = [category.size, EMBEDDING_WIDTH];
+            Weight::new(format!("{name}.embeddings.{}.weight", category.name), &shape, Start::Normal(1.0), seed)
+        };
+        let embeddings: Vec<_> = features.columns.iter().map(embedding).collect();
+        let text = features.text.as_ref().map(|t| Linear::new(&format!("{name}.text"), t.width, EMBEDDING_WIDTH, seed));
+        let joined = EMBEDDING_WIDTH * (embeddings.len() + usize::from(text.is_some()));
+        let layers = [
+            Linear::new(&format!("{name}.mlp.0"), joined, HIDDEN[0], seed),
+            Linear::new(&format!("{name}.mlp.3"), HIDDEN[0], HIDDEN[1], seed),
+            Linear::new(&format!("{name}.mlp.6"), HIDDEN[1], TOWER_WIDTH, seed),
+        ];
+        Self { embeddings, text, layers }
+    }
+
+    /// Every tensor, in a fixed order.
+    pub(super) fn weights(&mut self) -> Vec<&mut Weight> {
+        let mut all: Vec<&mut Weight> = self.embeddings.iter_mut().collect();
+        for layer in self.text.iter_mut().chain(&mut self.layers) {
+            all.extend([&mut layer.weight, &mut layer.bias]);
+        }
+        all
+    }
+
+    /// Copies of all tensors.
+    pub(super) fn tensors(&mut self) -> Vec<Tensor> {
+        self.weights().into_iter().map(|weight| weight.tensor.clone()).collect()
+    }
+
+    /// Lays out the weights; `backward` too if a gradient will be asked for.
+    pub(super) fn pack(&self, packed: &mut PackedTower, backward: bool) {
+        if let Some(layer) = &self.text {
+            packed.text.pack_transposed(layer.weight.values(), layer.inputs, layer.outputs);
+        }
+        for (layer, target) in self.layers.iter().zip(&mut packed.forward) {
+            target.pack_transposed(layer.weight.values(), layer.inputs, layer.outputs);
+        }
+        if backward {
+            for (layer, target) in self.layers.iter().zip(&mut packed.backward) {
+                target.pack(layer.weight.values(), layer.outputs, layer.inputs);
+            }
+        }
+    }
+
+    /// The outputs of the entities `rows`, and what the backward pass needs.
+    pub(super) fn forward(&self, packed: &PackedTower, features: &Features, rows: &[u32]) -> Passed {
+        let mut out = vec![0.0; rows.len() * TOWER_WIDTH];
+        let work = out.par_chunks_mut(CHUNK * TOWER_WIDTH).zip(rows.par_chunks(CHUNK));
+        let chunks = work.map(|(out, rows)| self.forward_chunk(packed, features, rows, out)).collect();
+        Passed { out, chunks }
+    }
+
+    /// The outputs of all `count` entities, `[count, TOWER_WIDTH]`.
+    pub(super) fn outputs(&self, features: &Features, count: usize) -> Vec<f32> {
+        let mut packed = PackedTower::default();
+        self.pack(&mut packed, false);
+        let rows: Vec<u32> = (0..count as u32).collect();
+        let mut out = vec![0.0; count * TOWER_WIDTH];
+        let work = out.par_chunks_mut(CHUNK * TOWER_WIDTH).zip(rows.par_chunks(CHUNK));
+        work.for_each(|(out, rows)| drop(self.forward_chunk(&packed, features, rows, out)));
+        out
+    }
+
+    fn forward_chunk(&self, packed: &PackedTower, features: &Features, rows: &[u32], out: &mut [f32]) -> ChunkState {
+        let count = rows.len();
+        let width = self.layers[0].inputs;
+        let mut joined = vec![0.0; count * width];
+        for (at, (weight, category)) in self.embeddings.iter().zip(&features.columns).enumerate() {
+            for (row, target) in rows.iter().zip(joined.chunks_exact_mut(width)) {
+                let code = category.codes[*row as usize] as usize;
+                target[at * EMBEDDING_WIDTH..][..EMBEDDING_WIDTH]
+                    .copy_from_slice(&weight.values()[code * EMBEDDING_WIDTH..][..EMBEDDING_WIDTH]);
+            }
+        }
+        let (mut text, mut text_before) = (Vec::new(), Vec::new());
+        if let (Some(layer), Some(vectors)) = (&self.text, &features.text) {
+            for row in rows {
+                text.extend_from_slice(&vectors.values[*row as usize * vectors.width..][..vectors.width]);
+            }
+            text_before = linear(&packed.text, &text, count, layer);
+            let at = width - EMBEDDING_WIDTH;
+            for (before, target) in text_before.chunks_exact(EMBEDDING_WIDTH).zip(joined.chunks_exact_mut(width)) {
+                gelu(before, &mut target[at..]);
+            }
+        }
+        let mut scales = [vec![0.0; count], vec![0.0; count]];
+        let mut first = linear(&packed.forward[0], &joined, count, &self.layers[0]);
+        normalize_rows(&mut first, HIDDEN[0], &mut scales[0]);
+        let mut active = vec![0.0; first.len()];
+        gelu(&first, &mut active);
+        let mut second = linear(&packed.forward[1], &active, count, &self.layers[1]);
+        normalize_rows(&mut second, HIDDEN[1], &mut scales[1]);
+        active.truncate(second.len());
+        gelu(&second, &mut active);
+        let before_last = linear(&packed.forward[2], &active, count, &self.layers[2]);
+        gelu(&before_last, out);
+        ChunkState { joined, text, text_before, normalized: [first, second], scales, before_last }
+    }
+
+    /// Adds the gradients of all weights, given that of the output.
+    ///
+    /// # Shapes
+    /// `gradient` `[rows, TOWER_WIDTH]`.
+    pub(super) fn backward(
+        &mut self,
+        packed: &PackedTower,
+        features: &Features,
+        rows: &[u32],
+        passed: &Passed,
+        gradient: &[f32],
+    ) {
+        let shared = &*self;
+        let work = passed.chunks.par_iter().zip(gradient.par_chunks(CHUNK * TOWER_WIDTH));
+        let parts: Vec<_> = work.map(|(state, gradient)| shared.backward_chunk(packed, state, gradient)).collect();
+        for part in &parts {
+            for (layer, gradients) in self.layers.iter_mut().zip(&part.layers) {
+                layer.add_gradients(gradients);
+            }
+            if let (Some(layer), Some(gradients)) = (&mut self.text, &part.text) {
+                layer.add_gradients(gradients);
+            }
+        }
+        let width = self.layers[0].inputs;
+        self.embeddings.par_iter_mut().zip(&features.columns).enumerate().for_each(|(at, (weight, category))| {
+            for (rows, part) in rows.chunks(CHUNK).zip(&parts) {
+                for (row, gradient) in rows.iter().zip(part.joined.chunks_exact(width)) {
+                    let code = category.codes[*row as usize] as usize;
+                    let target = &mut weight.gradient[code * EMBEDDING_WIDTH..][..EMBEDDING_WIDTH];
+                    add(target, &gradient[at * EMBEDDING_WIDTH..][..EMBEDDING_WIDTH]);
+                }
+            }
+        });
+    }
+
+    fn backward_chunk(&self, packed: &PackedTower, state: &ChunkState, gradient: &[f32]) -> ChunkGradients {
+        let count = state.scales[0].len();
+        let mut layers = self.layers.each_ref().map(LinearGradients::zero);
+        let (mut active, mut slope) = (vec![0.0; gradient.len()], vec![0.0; gradient.len()]);
+        gelu_and_slope(&state.before_last, &mut active, &mut slope);
+        let mut flowing = gradient.to_vec();
+        multiply(&mut flowing, &slope);
+        for depth in [1, 0] {
+            let (normalized, width) = (&state.normalized[depth], HIDDEN[depth]);
+            active.truncate(normalized.len());
+            active.resize(normalized.len(), 0.0);
+            slope.resize(normalized.len(), 0.0);
+            gelu_and_slope(normalized, &mut active, &mut slope);
+            linear_gradients(&mut layers[depth + 1], &flowing, &active, count, &self.layers[depth + 1]);
+            let mut before = vec![0.0; count * width];
+            packed.backward[depth + 1].product(Left::Plain(&flowing), count, &mut before, Mode::Set);
+            multiply(&mut before, &slope);
+            normalize_rows_backward(&mut before, normalized, width, &state.scales[depth]);
+            flowing = before;
+        }
+        linear_gradients(&mut layers[0], &flowing, &state.joined, count, &self.layers[0]);
+        let width = self.layers[0].inputs;
+        let mut joined = vec![0.0; count * width];
+        packed.backward[0].product(Left::Plain(&flowing), count, &mut joined, Mode::Set);
+        let text = self.text.as_ref().map(|layer| {
+            let mut gradients = LinearGradients::zero(layer);
+            let (mut out, mut slope) = (vec![0.0; state.text_before.len()], vec![0.0; state.text_before.len()]);
+            gelu_and_slope(&state.text_before, &mut out, &mut slope);
+            for (row, slope) in joined.chunks_exact(width).zip(slope.chunks_exact_mut(EMBEDDING_WIDTH)) {
+                multiply(slope, &row[width - EMBEDDING_WIDTH..]);
+            }
+            linear_gradients(&mut gradients, &slope, &state.text, count, layer);
+            gradients
+        });
+        ChunkGradients { text, layers, joined }
+    }
+
+    /// Moves all weights along their gradients and clears those.
+    pub(super) fn step(&mut self, step: AdamStep) {
+        self.weights().into_iter().for_each(|weight| weight.step(step));
+    }
+}
+
+fn linear(packed: &Packed, input: &[f32], rows: usize, layer: &Linear) -> Vec<f32> {
+    let mut out = vec![0.0; rows * layer.outputs];
+    packed.product(Left::Plain(input), rows, &mut out, Mode::Bias(layer.bias.values()));
+    out
+}
+
+/// Adds `flowing^T input` to the weight's gradient and the rows of `flowing`
+/// to the bias's.
+pub(super) fn linear_gradients(
+    gradients: &mut LinearGradients,
+    flowing: &[f32],
+    input: &[f32],
+    rows: usize,
+    layer: &Linear,
+) {
+    let mut packed = Packed::default();
+    packed.pack(input, rows, layer.inputs);
+    packed.product(Left::Transposed(flowing), layer.outputs, &mut gradients.weight, Mode::Add);
+    add_rows(&mut gradients.bias, flowing);
+}
+
+/// `target *= factor`, element by element.
+pub(super) fn multiply(target: &mut [f32], factor: &[f32]) {
+    target.iter_mut().zip(factor).for_each(|(t, f)| *t *= f);
+}

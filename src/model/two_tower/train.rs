@@ -1,0 +1,322 @@
+//! The training loop: batches, both towers and the scorer forward and back,
+//! Adam, the choice of the epoch, and the signs of a training that stalls.
+
+use super::kernels::AdamStep;
+use super::loss::Scorer;
+use super::parameters::Tensor;
+use super::sample::{Batch, Sampler};
+use super::scorer::Compress;
+use super::tower::{Features, PackedTower, Tower};
+use super::vectors::VectorScorer;
+use crate::ground::Seed;
+use crate::metrics::{hit, mean, ndcg};
+use crate::model::interactions::{Interactions, ItemSets, Part};
+use crate::model::ranking::ScoringModel;
+
+/// The k of the metrics by which an epoch is picked.
+const SELECTION_K: u32 = 10;
+/// The lowest value of GELU, a little widened.
+const GELU_FLOOR: f32 = -0.1701;
+/// A loss above this share of the margin has taught next to nothing.
+const STALLED_SHARE: f64 = 0.9;
+
+/// Which epoch's model is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Selection {
+    /// The best NDCG@10 on these targets, the first of equals.
+    Best(Part),
+    /// The last.
+    Last,
+}
+
+/// How a two-tower model is trained.
+#[derive(Debug, Clone)]
+pub struct TrainingOptions {
+    /// Dot compress instead of the inner product.
+    pub compress: bool,
+    /// GELU on the score.
+    pub activated: bool,
+    /// Adam's learning rate.
+    pub learning_rate: f64,
+    /// The hinge's margin.
+    pub margin: f32,
+    /// Positives of a step.
+    pub batch: usize,
+    /// Epochs at most.
+    pub epochs: u32,
+    /// Stop after that many epochs without a better one.
+    pub patience: Option<u32>,
+    /// Negatives drawn from all items, for each positive.
+    pub out_of_batch: usize,
+    /// Negatives drawn from the batch, for each positive.
+    pub in_batch: usize,
+    /// Items of these parts are never negatives of their user.
+    pub excluded: Vec<Part>,
+    /// Which epoch is kept.
+    pub selection: Selection,
+}
+
+/// What an epoch gave.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Epoch {
+    /// From 1.
+    pub epoch: u32,
+    /// Mean hinge over the epoch's pairs.
+    pub loss: f64,
+    /// Lowest and highest score seen.
+    pub range: [f32; 2],
+    /// HR@10 and NDCG@10 on the targets by which the epoch is picked (those of
+    /// validation if the last is kept), where there are any.
+    pub metrics: Option<[f64; 2]>,
+}
+
+/// A finished training.
+#[derive(Debug, Clone)]
+pub struct Trained {
+    /// The kept epoch's model: vectors, scorer, towers.
+    pub tensors: Vec<Tensor>,
+    /// Every epoch.
+    pub curve: Vec<Epoch>,
+    /// The number of the kept epoch.
+    pub selected: u32,
+    /// What the user should know.
+    pub warnings: Vec<String>,
+}
+
+/// Follows a training and may stop it.
+pub trait Observer: Sync {
+    /// That many more positives are done. Returns whether to go on.
+    fn advance(&self, positives: u64) -> bool;
+    /// An epoch is done.
+    fn epoch(&self, epoch: &Epoch);
+}
+
+/// Why a training gave no model.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TrainingError {
+    /// The observer stopped it.
+    #[error("stopped")]
+    Stopped,
+    /// There is nothing to learn from.
+    #[error("the split has no train interaction of a user who lacks at least one item")]
+    NothingToLearn,
+    /// The loss is no number any more.
+    #[error("the loss of epoch {epoch} is not a number")]
+    NotFinite {
+        /// The epoch.
+        epoch: u32,
+    },
+}
+
+/// A model in training.
+pub(super) struct Network {
+    pub(super) users: Tower,
+    pub(super) items: Tower,
+    pub(super) scorer: Scorer,
+    packed: [PackedTower; 2],
+    learning_rate: f64,
+    margin: f32,
+    steps: i32,
+}
+
+impl Network {
+    /// A model in its first state.
+    pub(super) fn new(users: &Features, items: &Features, options: &TrainingOptions, seed: Seed) -> Self {
+        let compress = options.compress.then(|| Compress::new(seed));
+        Self {
+            users: Tower::new("user_tower", users, seed),
+            items: Tower::new("item_tower", items, seed),
+            scorer: Scorer { compress, activated: options.activated },
+            packed: Default::default(),
+            learning_rate: options.learning_rate,
+            margin: options.margin,
+            steps: 0,
+        }
+    }
+
+    /// The loss and all gradients of a batch: sum of the hinges, range of the scores.
+    pub(super) fn gradients(&mut self, users: &Features, items: &Features, batch: &Batch) -> (f64, [f32; 2]) {
+        self.users.pack(&mut self.packed[0], true);
+        self.items.pack(&mut self.packed[1], true);
+        let of_users = self.users.forward(&self.packed[0], users, &batch.users);
+        let of_items = self.items.forward(&self.packed[1], items, &batch.items);
+        let outcome = self.scorer.pass(&of_users.out, &of_items.out, &batch.pairs, self.margin);
+        self.users.backward(&self.packed[0], users, &batch.users, &of_users, &outcome.user_gradient);
+        self.items.backward(&self.packed[1], items, &batch.items, &of_items, &outcome.item_gradient);
+        (outcome.loss_sum, outcome.range)
+    }
+
+    /// One step of Adam.
+    pub(super) fn step(&mut self) {
+        self.steps = self.steps.saturating_add(1);
+        let rate = self.learning_rate / (1.0 - 0.9f64.powi(self.steps));
+        let root = (1.0 - 0.999f64.powi(self.steps)).sqrt();
+        let step = AdamStep { rate: rate as f32, root: root as f32 };
+        self.users.step(step);
+        self.items.step(step);
+        self.scorer.step(step);
+    }
+
+    /// The vectors of all users and items with the scorer.
+    pub(super) fn vectors(&self, users: &Features, items: &Features, counts: [usize; 2]) -> VectorScorer {
+        let of_users = self.users.outputs(users, counts[0]);
+        VectorScorer::new(of_users, self.items.outputs(items, counts[1]), self.scorer.clone())
+    }
+}
+
+/// Trains a model on the train pairs of a split.
+///
+/// The same arguments give the same bytes, whatever the number of threads.
+///
+/// # Errors
+/// [`TrainingError`].
+pub fn train(
+    interactions: &Interactions,
+    users: &Features,
+    items: &Features,
+    options: &TrainingOptions,
+    seed: Seed,
+    observer: &dyn Observer,
+) -> Result<Trained, TrainingError> {
+    let sampler = Sampler::new(interactions, &options.excluded, options.out_of_batch, options.in_batch, seed);
+    if sampler.positives() == 0 {
+        return Err(TrainingError::NothingToLearn);
+    }
+    let mut network = Network::new(users, items, options, seed);
+    let mut run = Run::new(interactions, options, sampler.positives());
+    let mut step = 0;
+    for epoch in 1..=options.epochs {
+        let (mut loss_sum, mut range) = (0.0, [f32::INFINITY, f32::NEG_INFINITY]);
+        for positives in sampler.epoch(epoch).chunks(options.batch) {
+            let batch = sampler.batch(positives, step);
+            let (loss, seen) = network.gradients(users, items, &batch);
+            network.step();
+            loss_sum += loss;
+            range = [range[0].min(seen[0]), range[1].max(seen[1])];
+            step += 1;
+            if !observer.advance(positives.len() as u64) {
+                return Err(TrainingError::Stopped);
+            }
+        }
+        let pairs = sampler.positives() * (options.out_of_batch + options.in_batch);
+        let report = Epoch { epoch, loss: loss_sum / pairs.max(1) as f64, range, metrics: None };
+        if !report.loss.is_finite() {
+            return Err(TrainingError::NotFinite { epoch });
+        }
+        let vectors = network.vectors(users, items, [interactions.users.len(), interactions.items.len()]);
+        if run.finish_epoch(report, &vectors, &mut network, observer)? {
+            break;
+        }
+    }
+    Ok(run.finish(interactions))
+}
+
+/// What is known after each epoch.
+struct Run<'a> {
+    options: &'a TrainingOptions,
+    targets: &'a [(u32, u32)],
+    excluded: ItemSets,
+    items: usize,
+    best: Option<(f64, u32)>,
+    kept: Vec<Tensor>,
+    curve: Vec<Epoch>,
+    warnings: Vec<String>,
+}
+
+impl<'a> Run<'a> {
+    fn new(interactions: &'a Interactions, options: &'a TrainingOptions, positives: usize) -> Self {
+        let part = match options.selection {
+            Selection::Best(part) => part,
+            Selection::Last => Part::Validation,
+        };
+        let targets = interactions.part(part);
+        let mut warnings = Vec::new();
+        match options.selection {
+            Selection::Best(Part::Test) => {
+                warnings.push(
+                    "the best epoch is picked on the test set (select: test_best): its test metrics read too high"
+                        .to_owned(),
+                );
+            }
+            Selection::Best(_) if targets.is_empty() => {
+                warnings
+                    .push(format!("the split has no {} rows to pick an epoch by: the last one is kept", part.name()));
+            }
+            _ => {}
+        }
+        let left_out = interactions.part(Part::Train).len() - positives;
+        if left_out > 0 {
+            warnings.push(format!("{left_out} train interactions of users who have every item were not trained on"));
+        }
+        let excluded = interactions.sets(&[Part::Train]);
+        let items = interactions.items.len();
+        Self { options, targets, excluded, items, best: None, kept: Vec::new(), curve: Vec::new(), warnings }
+    }
+
+    /// Measures and keeps an epoch; whether to stop.
+    fn finish_epoch(
+        &mut self,
+        mut report: Epoch,
+        vectors: &VectorScorer,
+        network: &mut Network,
+        observer: &dyn Observer,
+    ) -> Result<bool, TrainingError> {
+        if !self.targets.is_empty() {
+            let model = ScoringModel::Vectors(vectors.clone());
+            let ranked = model.rank(self.items, self.targets, &self.excluded, &|_| observer.advance(0));
+            let ranks = ranked.ok_or(TrainingError::Stopped)?.ranks;
+            let average = |metric: fn(u32, u32) -> f64| {
+                mean(&ranks.iter().map(|r| metric(r.rank, SELECTION_K)).collect::<Vec<_>>()).unwrap_or_default()
+            };
+            report.metrics = Some([average(hit), average(ndcg)]);
+        }
+        let value = match (self.options.selection, report.metrics) {
+            (Selection::Best(_), Some([_, ndcg])) => Some(ndcg),
+            _ => None,
+        };
+        let better = match (value, self.best) {
+            (Some(value), Some((best, _))) => value > best,
+            _ => true,
+        };
+        if better {
+            self.best = Some((value.unwrap_or_default(), report.epoch));
+            self.kept = vectors.tensors();
+            self.kept.extend(network.users.tensors());
+            self.kept.extend(network.items.tensors());
+        }
+        observer.epoch(&report);
+        let since = self.best.map_or(0, |(_, epoch)| report.epoch - epoch);
+        self.curve.push(report);
+        Ok(value.is_some() && self.options.patience.is_some_and(|patience| since >= patience))
+    }
+
+    fn finish(mut self, interactions: &Interactions) -> Trained {
+        self.warnings.extend(self.stall());
+        let check = interactions.check();
+        self.kept.push(Tensor { name: "id_check".to_owned(), shape: vec![check.len()], values: check });
+        let selected = self.best.map_or(0, |(_, epoch)| epoch);
+        Trained { tensors: self.kept, curve: self.curve, selected, warnings: self.warnings }
+    }
+
+    /// What to say of a training that taught next to nothing.
+    fn stall(&self) -> Option<String> {
+        let last = self.curve.last()?;
+        let margin = f64::from(self.options.margin);
+        let trapped = self.options.activated && last.range[0] >= GELU_FLOOR && last.range[1] <= 0.0;
+        if trapped {
+            return Some(format!(
+                "training stalled: GELU on the score has trapped it, all scores of the last epoch lie in [{:.2}, {:.2}] \
+                 and the loss is {:.3} at a margin of {margin}; set score_activation: none or scorer: dot",
+                last.range[0], last.range[1], last.loss
+            ));
+        }
+        (last.loss >= STALLED_SHARE * margin).then(|| {
+            format!(
+                "training stalled: after {} epochs the loss is {:.3} at a margin of {margin}, so it hardly ranks what users \
+                 like above what they do not; raise learning_rate or epochs, or set scorer: dot and score_activation: none",
+                self.curve.len(),
+                last.loss
+            )
+        })
+    }
+}

@@ -1,0 +1,299 @@
+//! Checks every stage under every variant that it uses: settings by their
+//! kind, ports, and the names in its inputs.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::document::{Document, StageShell};
+use super::reference::{Reference, Selector};
+use super::report::{Place, Report, suggest};
+use super::schema::example_of;
+use super::settings::{every_mistake, report_all};
+use super::substitute::{Scope, Variant, Variants};
+use super::yaml::{Content, Entry, Node};
+use crate::ground::closest;
+use crate::stage::{InputPort, Resource, Stage};
+
+/// A stage under one variant, or under none.
+pub(super) struct Draft {
+    /// Its checked settings; `None` if they had problems.
+    pub(super) stage: Option<Arc<dyn Stage>>,
+    pub(super) inputs: Vec<PortInput>,
+}
+
+/// What one port is given.
+pub(super) struct PortInput {
+    /// The port as the stage declares it, under the name in the file; `None`
+    /// if it is not known what the port is.
+    pub(super) port: Option<InputPort>,
+    pub(super) name: String,
+    pub(super) place: Place,
+    /// The producers: the reference's place, its target's index and itself.
+    pub(super) references: Vec<(Place, usize, Reference)>,
+    /// Whether something about it was already reported.
+    pub(super) broken: bool,
+}
+
+/// A stage's drafts: one, or one per variant if it uses `${variant.…}` itself.
+pub(super) struct Drafts {
+    pub(super) of_variants: bool,
+    pub(super) drafts: Vec<Draft>,
+}
+
+impl Drafts {
+    /// The draft for the variant of that index.
+    pub(super) fn of(&self, variant: Option<usize>) -> Option<&Draft> {
+        self.drafts.get(variant.filter(|_| self.of_variants).unwrap_or(0))
+    }
+}
+
+/// Checks all stages; the drafts are in the order of the document's stages.
+pub(super) fn check(document: &Document, report: &mut Report) -> Vec<Drafts> {
+    let all: Vec<Drafts> = document.stages.iter().map(|shell| check_shell(document, shell, report)).collect();
+    check_variant_values(document, report);
+    check_limiters(document, &all, report);
+    all
+}
+
+fn check_shell(document: &Document, shell: &StageShell, report: &mut Report) -> Drafts {
+    let scope = Scope { variables: &document.variables, variants: Variants::Absent, environment: true };
+    let user = format!("the stage `{}`", shell.name);
+    if shell.uses.is_empty() || document.variants.is_empty() {
+        if let Some((name, place)) = shell.uses.first_key_value() {
+            let hint = format!("add `variants: {{ V1: {{ {name}: VALUE }} }}`, or use `${{var.{name}}}`");
+            report.hinted(*place, format!("`${{variant.{name}}}` is used and the file has no `variants:`"), hint);
+        }
+        return Drafts { of_variants: false, drafts: vec![draft(document, shell, scope, report)] };
+    }
+    let mut with_variant = |variant: &Variant| {
+        let scope = Scope { variants: Variants::Of(variant, &user), ..scope };
+        draft(document, shell, scope, report)
+    };
+    let drafts = document.variants.iter().map(&mut with_variant).collect();
+    Drafts { of_variants: true, drafts }
+}
+
+fn draft(document: &Document, shell: &StageShell, scope: Scope<'_>, report: &mut Report) -> Draft {
+    let stage = parse_settings(shell, scope, report);
+    let known = stage.as_ref().map(|stage| stage.inputs());
+    // Where the settings are wrong, the ports are most likely those of the example.
+    let example = || shell.kind.and_then(example_of).map(|(_, stage)| stage.inputs());
+    let ports = known.or_else(example);
+    let scope = Scope { environment: false, ..scope };
+    let mut inputs = Vec::new();
+    for entry in &shell.inputs {
+        let port = ports.as_ref().and_then(|ports| find_port(shell, entry, ports, report));
+        let node = scope.apply(&entry.node, report);
+        let place = node.as_ref().map_or(entry.node.place, |node| node.place);
+        let mut input =
+            PortInput { broken: node.is_none(), port, name: entry.key.clone(), place, references: Vec::new() };
+        if let Some(node) = node {
+            if matches!(node.content, Content::List(_)) && input.port.as_ref().is_some_and(|port| !port.many) {
+                let what = format!(
+                    "the input `{}` of the stage `{}` takes one stage, and this is a list",
+                    entry.key, shell.name
+                );
+                report.hinted(node.place, what, "name one stage");
+                input.broken = true;
+            }
+            read_references(document, shell, &node, &mut input, report);
+        }
+        inputs.push(input);
+    }
+    for port in ports.iter().flatten().filter(|port| port.required) {
+        let names = || ports.iter().flatten().map(|port| port.name.as_str());
+        let meant = |entry: &Entry| {
+            !names().any(|name| name == entry.key) && closest(&entry.key, names()) == Some(port.name.as_str())
+        };
+        let given = shell.inputs.iter().any(|entry| port.name == "*" || entry.key == port.name || meant(entry));
+        if !given && port.name == "*" {
+            report.hinted(
+                shell.inputs_place,
+                format!("the stage `{}` has no input", shell.name),
+                "write `inputs: { NAME: STAGE }`",
+            );
+        } else if !given {
+            let what = format!("the stage `{}` lacks its input `{}`", shell.name, port.name);
+            report.hinted(shell.inputs_place, what, format!("write `inputs: {{ {}: STAGE }}`", port.name));
+        }
+    }
+    Draft { stage, inputs }
+}
+
+/// Has the kind check the settings; what cannot be resolved is left out, so
+/// that the other mistakes are found too.
+fn parse_settings(shell: &StageShell, scope: Scope<'_>, report: &mut Report) -> Option<Arc<dyn Stage>> {
+    let kind = shell.kind?;
+    let mut left_out = BTreeSet::new();
+    let resolved = shell.with.as_ref().map(|with| {
+        let node = match &with.node.content {
+            Content::Map(entries) => {
+                let mut kept = Vec::new();
+                for entry in entries {
+                    let single = Node { place: with.node.place, content: Content::Map(vec![entry.clone()]) };
+                    match scope.apply(&single, report).map(|node| node.content) {
+                        Some(Content::Map(entries)) => kept.extend(entries),
+                        _ => drop(left_out.insert(entry.key.clone())),
+                    }
+                }
+                Node { place: with.node.place, content: Content::Map(kept) }
+            }
+            _ => scope.apply(&with.node, report).unwrap_or_else(|| {
+                left_out.insert(String::new());
+                Node { place: with.node.place, content: Content::Scalar(Value::Null) }
+            }),
+        };
+        Entry { node, ..with.clone() }
+    });
+    let value = resolved.as_ref().map_or(Value::Null, |with| with.node.to_value());
+    match every_mistake(&value, |with| kind.parse(with)) {
+        Ok(stage) => Some(stage).filter(|_| left_out.is_empty()),
+        Err(mut problems) => {
+            problems.retain(|problem| {
+                let about_left_out = problem.what.split('`').skip(1).step_by(2).any(|word| left_out.contains(word));
+                !about_left_out && !left_out.contains("")
+            });
+            let owner = format!("the stage `{}`", shell.name);
+            report_all(&owner, problems, resolved.as_ref(), shell.place, report);
+            None
+        }
+    }
+}
+
+fn find_port(shell: &StageShell, entry: &Entry, ports: &[InputPort], report: &mut Report) -> Option<InputPort> {
+    let named = ports.iter().find(|port| port.name == entry.key && port.name != "*");
+    let port = named.or_else(|| ports.iter().find(|port| port.name == "*")).cloned();
+    if port.is_none() {
+        let hint = suggest(&entry.key, "inputs it has", ports.iter().map(|port| port.name.as_str()));
+        report.hinted(entry.place, format!("the stage `{}` has no input `{}`", shell.name, entry.key), hint);
+    }
+    port
+}
+
+fn read_references(document: &Document, shell: &StageShell, node: &Node, input: &mut PortInput, report: &mut Report) {
+    let text = match &node.content {
+        Content::List(items) => {
+            for item in items {
+                read_references(document, shell, item, input, report);
+            }
+            return;
+        }
+        Content::Scalar(Value::String(text)) => text,
+        _ => {
+            let what = format!(
+                "the input `{}` of the stage `{}` must name a stage, and this is {}",
+                input.name,
+                shell.name,
+                node.describe()
+            );
+            report.hinted(node.place, what, "write the name of a stage, or `none` for no input");
+            input.broken = true;
+            return;
+        }
+    };
+    if text == "none" {
+        return;
+    }
+    match resolve_reference(document, shell, text, node.place, input, report) {
+        Some((target, reference)) => input.references.push((node.place, target, reference)),
+        None => input.broken = true,
+    }
+}
+
+fn resolve_reference(
+    document: &Document,
+    shell: &StageShell,
+    text: &str,
+    place: Place,
+    input: &PortInput,
+    report: &mut Report,
+) -> Option<(usize, Reference)> {
+    let reference = match Reference::parse(text) {
+        Ok(reference) => reference,
+        Err(what) => {
+            report.hinted(place, what, "an input is `STAGE`, `STAGE.OUTPUT`, `STAGE@VARIANT`, `STAGE@*` or `none`");
+            return None;
+        }
+    };
+    let target = document.stages.iter().position(|stage| stage.name == reference.stage);
+    if target.is_none() {
+        let names = document.stages.iter().map(|stage| stage.name.as_str());
+        let hint = suggest(&reference.stage, "stages", names.filter(|name| *name != shell.name));
+        let user = format!("which the input `{}` of `{}` names", input.name, shell.name);
+        report.hinted(place, format!("there is no stage `{}`, {user}", reference.stage), hint);
+    }
+    if let Selector::Variant(name) = &reference.selector
+        && !document.variants.iter().any(|variant| variant.name == *name)
+    {
+        let names = document.variants.iter().map(|variant| variant.name.as_str());
+        report.hinted(place, format!("there is no variant `{name}`"), suggest(name, "variants", names));
+        return None;
+    }
+    if reference.selector == Selector::All && input.port.as_ref().is_some_and(|port| !port.many) {
+        let what = format!(
+            "the input `{}` of the stage `{}` takes one table, and `{text}` may be many",
+            input.name, shell.name
+        );
+        report.hinted(place, what, format!("write `{}` or `{}@VARIANT`", reference.stage, reference.stage));
+        return None;
+    }
+    Some((target?, reference))
+}
+
+/// A value that no stage uses is most likely a slip of the pen.
+fn check_variant_values(document: &Document, report: &mut Report) {
+    let used: BTreeSet<&str> = document.stages.iter().flat_map(|stage| stage.uses.keys()).map(String::as_str).collect();
+    let Some(first) = document.variants.first() else { return };
+    if used.is_empty() {
+        let hint = "use `${variant.NAME}` in the `inputs:` or `with:` of a stage, or remove `variants:`";
+        return report.hinted(first.place, "no stage uses the variants", hint);
+    }
+    let mut seen = BTreeSet::new();
+    for value in document.variants.iter().flat_map(|variant| &variant.values) {
+        if !used.contains(value.key.as_str()) && seen.insert(value.key.as_str()) {
+            let near = closest(&value.key, used.iter().copied()).map(|near| format!("did you mean `{near}`?"));
+            let hint =
+                near.unwrap_or_else(|| format!("use `${{variant.{}}}` in a stage, or remove the value", value.key));
+            report.hinted(value.place, format!("no stage uses the variants' value `{}`", value.key), hint);
+        }
+    }
+}
+
+/// Limiters that stages name must exist; so must those that have a budget.
+fn check_limiters(document: &Document, all: &[Drafts], report: &mut Report) {
+    let mut known: BTreeSet<&str> = document.limiters.keys().map(String::as_str).collect();
+    let declared = !known.is_empty();
+    known.extend(super::DEFAULT_LIMITERS);
+    let mut named = BTreeSet::new();
+    for (shell, drafts) in document.stages.iter().zip(all) {
+        for stage in drafts.drafts.iter().filter_map(|draft| draft.stage.as_ref()) {
+            let Resource::Api(limiter) = stage.resource() else { continue };
+            if declared && !known.contains(limiter.as_str()) {
+                let place =
+                    shell.with.as_ref().and_then(|with| place_of_text(&with.node, &limiter)).unwrap_or(shell.place);
+                let what = format!("the stage `{}` uses the limiter `{limiter}`, which is not declared", shell.name);
+                let near = closest(&limiter, known.iter().copied()).map(|near| format!("did you mean `{near}`? Else "));
+                report.hinted(place, what, format!("{}declare it under `limiters:`", near.unwrap_or_default()));
+            }
+            named.insert(limiter);
+        }
+    }
+    for (name, (place, _)) in &document.budgets {
+        if !known.contains(name.as_str()) && !named.contains(name) {
+            let hint = suggest(name, "limiters", known.iter().copied());
+            report.hinted(*place, format!("the budget `{name}` is for no limiter of that name"), hint);
+        }
+    }
+}
+
+fn place_of_text(node: &Node, wanted: &str) -> Option<Place> {
+    let mut place = None;
+    node.walk(&mut |part| {
+        if part.text() == Some(wanted) {
+            place.get_or_insert(part.place);
+        }
+    });
+    place
+}

@@ -1,0 +1,227 @@
+//! The servers: one loopback port that speaks for every provider. What is said
+//! is decided by `answer` functions that know no sockets; this file carries it.
+
+mod chat;
+mod connection;
+mod deezer;
+mod exchange;
+mod faults;
+mod lastfm;
+mod limits;
+mod lyrics;
+mod traffic;
+
+#[cfg(test)]
+mod tests;
+
+use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use self::connection::{Connection, Doors};
+use self::exchange::{Answer, Ask, Provider};
+use self::faults::Fault;
+use self::limits::Limits;
+use self::traffic::Traffic;
+use super::{SandboxError, SandboxSettings, World, identity, routes};
+use crate::ground::{Clock, SystemClock};
+
+/// The largest body of a request that is read, in bytes.
+const LARGEST_BODY: usize = 4 << 20;
+/// How long a stop waits for answers that are on their way.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long a stalled body keeps the client waiting before it breaks off.
+const STALL: Duration = Duration::from_secs(3);
+
+/// The servers of one world, running until stopped or dropped.
+#[derive(Debug)]
+pub struct Sandbox {
+    url: String,
+    identity: String,
+    stop: Option<oneshot::Sender<()>>,
+    task: JoinHandle<()>,
+}
+
+/// What every request may look at.
+struct Shared {
+    world: World,
+    settings: SandboxSettings,
+    identity: String,
+    limits: Limits,
+    traffic: Mutex<Traffic>,
+    stall: Duration,
+}
+
+impl Sandbox {
+    /// Makes the world and listens on 127.0.0.1; port 0 is any free one.
+    ///
+    /// # Errors
+    /// [`SandboxError`] if the world cannot be made or the port cannot be had.
+    pub async fn start(settings: &SandboxSettings, port: u16) -> Result<Self, SandboxError> {
+        Self::start_by(settings, port, Arc::new(SystemClock), STALL).await
+    }
+
+    /// As [`Sandbox::start`], with `per_second` measured by the given clock and
+    /// stalled bodies that stall for the given time.
+    async fn start_by(
+        settings: &SandboxSettings,
+        port: u16,
+        clock: Arc<dyn Clock>,
+        stall: Duration,
+    ) -> Result<Self, SandboxError> {
+        let refused = |source| SandboxError::Listen { port, source };
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(refused)?;
+        let address = listener.local_addr().map_err(refused)?;
+        let wanted = settings.clone();
+        let making = tokio::task::spawn_blocking(move || Ok((identity(&wanted)?, World::generate(&wanted)?)));
+        let (identity, world) = making.await.map_err(SandboxError::Generation)??;
+        let shared = Arc::new(Shared {
+            world,
+            settings: settings.clone(),
+            identity: identity.clone(),
+            limits: Limits::new(settings.per_second, clock),
+            traffic: Mutex::default(),
+            stall,
+        });
+        let router = Router::new().fallback(handle).with_state(shared);
+        let (stop, stopped) = oneshot::channel::<()>();
+        let task = tokio::spawn(async move {
+            let service = router.into_make_service_with_connect_info::<Connection>();
+            let ended = async {
+                // An error means that the sandbox was dropped: it stops all the same.
+                stopped.await.unwrap_or_default();
+            };
+            let served = axum::serve(Doors(listener), service).with_graceful_shutdown(ended).await;
+            drop(served);
+        });
+        Ok(Self { url: format!("http://{address}"), identity, stop: Some(stop), task })
+    }
+
+    /// The base URL, `http://127.0.0.1:PORT`; [`routes`] stand below it.
+    #[must_use]
+    pub fn url(&self) -> String {
+        self.url.clone()
+    }
+
+    /// The world's [`identity`].
+    #[must_use]
+    pub fn identity(&self) -> &str {
+        &self.identity
+    }
+
+    /// Stops listening; answers on their way have a second to arrive.
+    pub async fn stop(mut self) {
+        if let Some(stop) = self.stop.take() {
+            // It may have ended by itself: then there is nobody to tell.
+            stop.send(()).unwrap_or_default();
+        }
+        if tokio::time::timeout(PATIENCE, &mut self.task).await.is_err() {
+            self.task.abort();
+        }
+    }
+}
+
+/// One request: limits, then faults, then what the world says.
+async fn handle(
+    State(shared): State<Arc<Shared>>,
+    ConnectInfo(peer): ConnectInfo<Connection>,
+    request: Request,
+) -> Response {
+    let (parts, body) = request.into_parts();
+    let Ok(body) = to_bytes(body, LARGEST_BODY).await else {
+        return Answer::text(413, "the body is too large").into_response();
+    };
+    let ask = Ask::new(&parts, body);
+    match parts.uri.path() {
+        routes::STATS => return Answer::json(200, &shared.stats()).into_response(),
+        routes::WORLD => return Answer::json(200, &shared.description()).into_response(),
+        _ => {}
+    }
+    let Some((provider, route)) = Provider::of(&ask) else {
+        return Answer::json(404, &json!({"error": "the sandbox has no such route"})).into_response();
+    };
+    let key = ask.key();
+    let attempt = shared.with_traffic(|traffic| traffic.received(&route, key));
+    let room = match shared.limits.take(provider) {
+        Ok(room) => room,
+        Err(wait) => {
+            shared.with_traffic(|traffic| traffic.limited(&route));
+            return limited(provider, wait).into_response();
+        }
+    };
+    let answer = match provider {
+        Provider::Lastfm => lastfm::answer(&shared.world, &ask),
+        Provider::Lyricsovh => lyrics::lyricsovh(&shared.world, &ask),
+        Provider::Lrclib => lyrics::lrclib(&shared.world, &ask),
+        Provider::Deezer => deezer::answer(&shared.world, &ask),
+        Provider::Chat => chat::answer(&shared.world, &ask, &room),
+    };
+    if let Some(fault) = Fault::of(shared.world.seed(), shared.settings.faults, key, attempt) {
+        shared.with_traffic(|traffic| traffic.failed(&route, key));
+        return fault.response(provider, answer, &peer, shared.stall);
+    }
+    shared.with_traffic(|traffic| traffic.answered(&route, key, answer.status == 200));
+    answer.into_response()
+}
+
+/// How each provider says that there were too many requests.
+fn limited(provider: Provider, wait: Duration) -> Answer {
+    let seconds = wait.as_secs_f64();
+    let whole = seconds.ceil().max(1.0).to_string();
+    match provider {
+        Provider::Lastfm => lastfm::error(429, 29, "Rate Limit Exceeded - Your IP has made too many requests"),
+        Provider::Deezer => deezer::error("Exception", "Quota limit exceeded", 4),
+        Provider::Chat => chat::limited(seconds).with("retry-after", whole),
+        Provider::Lyricsovh => Answer::json(429, &json!({"error": "Too many requests"})).with("retry-after", whole),
+        Provider::Lrclib => {
+            let body = json!({"message": "Too many requests", "name": "TooManyRequests", "statusCode": 429});
+            Answer::json(429, &body).with("retry-after", whole)
+        }
+    }
+}
+
+impl Shared {
+    fn with_traffic<T>(&self, act: impl FnOnce(&mut Traffic) -> T) -> T {
+        act(&mut self.traffic.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn stats(&self) -> serde_json::Value {
+        let mut stats = self.with_traffic(|traffic| traffic.stats());
+        stats["identity"] = json!(self.identity);
+        stats["synthetic"] = json!(true);
+        stats
+    }
+
+    fn description(&self) -> serde_json::Value {
+        json!({
+            "identity": self.identity,
+            "seed": self.settings.seed,
+            "users": self.world.listeners().len(),
+            "songs": self.world.songs().len(),
+            "synthetic": true,
+        })
+    }
+}
+
+impl Answer {
+    fn into_response(self) -> Response {
+        let mut response = Response::builder()
+            .status(StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR))
+            .header("content-type", self.content_type);
+        for (name, value) in &self.headers {
+            response = response.header(*name, value);
+        }
+        response.body(Body::from(self.body)).unwrap_or_default()
+    }
+}

@@ -1,0 +1,347 @@
+//! Artifacts on disk: content-addressed Parquet files, the manifests that say
+//! what each key produced, locks on keys, and the memory of what was verified.
+//!
+//! Everything appears whole or not at all: written in `tmp/`, synced, renamed,
+//! the folder synced. A process that dies at any point leaves the old state or
+//! the new one. The store knows nothing of stages, kinds or plans.
+//!
+//! ```text
+//! objects-v1/ab/abcd….parquet          named by the BLAKE3 of their bytes
+//! manifests-v1/<key>.json              what a key produced
+//! last-v1/<pipeline>/<instance>.json   what an instance used last
+//! runs-v1/<time>-<id>/                 the records of each run
+//! seen-v1.jsonl                        verified files by size, time and inode
+//! tmp/  locks/  set-aside/
+//! ```
+
+mod error;
+mod lock;
+mod record;
+mod seen;
+mod temporary;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::ground::files::{self, FileError};
+use crate::ground::{Clock, ContentHash, SystemClock};
+
+pub use crate::table::ColumnFacts;
+pub use error::StoreError;
+pub use lock::KeyLock;
+pub use record::{Artifact, FORMAT, LastRun, Manifest};
+pub use writer::ArtifactWriter;
+
+use seen::{Seen, Stamp};
+use temporary::TemporaryFile;
+
+const FOLDERS: [&str; 7] = ["objects-v1", "manifests-v1", "last-v1", "runs-v1", "tmp", "locks", "set-aside"];
+
+const CACHEDIR_TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n\
+    # This folder holds artifacts of refrain; they can be made again.\n";
+
+/// What became of an artifact's file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ObjectState {
+    /// It is there, and its bytes have the hash that is its name.
+    Good,
+    /// It is not there.
+    Missing,
+    /// Its bytes are not what they were; the file now lies under this path.
+    Damaged {
+        /// Where it was moved to, for inspection.
+        set_aside: PathBuf,
+    },
+}
+
+/// A folder of artifacts, shared by any number of pipelines and processes.
+/// Clones are handles on the same store.
+#[derive(Debug, Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    root: PathBuf,
+    clock: Arc<dyn Clock>,
+    seen: Seen,
+    warnings: Mutex<Vec<String>>,
+}
+
+impl Store {
+    /// Opens the store in a folder and makes what is missing. Temporary files
+    /// that dead processes left are removed.
+    ///
+    /// # Errors
+    /// [`StoreError::File`] if a folder cannot be made or listed.
+    pub fn open(root: &Path) -> Result<Self, StoreError> {
+        Self::open_at(root, Arc::new(SystemClock))
+    }
+
+    /// Opens the store with a clock of the caller's: for tests.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_at(root: &Path, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
+        for folder in FOLDERS {
+            files::create_folder(&root.join(folder))?;
+        }
+        for (name, text) in [("CACHEDIR.TAG", CACHEDIR_TAG), (".gitignore", "*\n")] {
+            let path = root.join(name);
+            if !path.exists() {
+                files::write_atomically(&path, text.as_bytes())?;
+            }
+        }
+        temporary::sweep(&root.join("tmp"))?;
+        let seen = Seen::new(root.join("seen-v1.jsonl"));
+        let inner = Inner { root: root.to_owned(), clock, seen, warnings: Mutex::new(Vec::new()) };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// The store's folder, as it was given.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.inner.root
+    }
+
+    /// Starts an artifact.
+    ///
+    /// # Errors
+    /// [`StoreError::File`] if no temporary file can be made.
+    pub fn writer(&self) -> Result<ArtifactWriter, StoreError> {
+        ArtifactWriter::new(self.clone(), TemporaryFile::create(&self.root().join("tmp"))?)
+    }
+
+    /// Where the artifact of that hash is, or would be.
+    #[must_use]
+    pub fn object_path(&self, hash: &ContentHash) -> PathBuf {
+        let name = hash.to_string();
+        let folder: String = name.chars().take(2).collect();
+        self.root().join("objects-v1").join(folder).join(format!("{name}.parquet"))
+    }
+
+    /// Whether an artifact's file is there and whole. Its bytes are read once
+    /// per size, time of change and inode; a damaged file is moved to
+    /// `set-aside/` and reported in the warnings.
+    #[must_use]
+    pub fn check(&self, artifact: &Artifact) -> ObjectState {
+        let path = self.object_path(&artifact.hash);
+        let stamp = match fs::metadata(&path) {
+            Ok(metadata) => Stamp::of(&metadata),
+            Err(error) => {
+                if error.kind() != std::io::ErrorKind::NotFound {
+                    self.warn(format!("could not look at the artifact `{}`: {error}", path.display()));
+                }
+                return ObjectState::Missing;
+            }
+        };
+        let name = object_name(&artifact.hash);
+        if self.inner.seen.recall(&name, &stamp) == Some(artifact.hash) {
+            return ObjectState::Good;
+        }
+        let why = match seen::hash_file(&path) {
+            Ok(found) if found == artifact.hash => {
+                self.remember(&name, stamp, found);
+                return ObjectState::Good;
+            }
+            Ok(_) if stamp.size == artifact.bytes => "its bytes changed".to_owned(),
+            Ok(_) => format!("it has {} bytes instead of {}", stamp.size, artifact.bytes),
+            Err(error) if error.is_not_found() => return ObjectState::Missing,
+            Err(error) => format!("it cannot be read ({})", error.source),
+        };
+        match self.set_aside(&path) {
+            Ok(set_aside) => {
+                self.warn(format!(
+                    "the artifact `{}` is damaged: {why}; it was moved to `{}`",
+                    path.display(),
+                    set_aside.display()
+                ));
+                ObjectState::Damaged { set_aside }
+            }
+            Err(error) => {
+                self.warn(format!("the artifact `{}` is damaged: {why}; {error}: {}", path.display(), error.source));
+                ObjectState::Missing
+            }
+        }
+    }
+
+    /// What a key produced, if it is known. A record that cannot be believed is
+    /// set aside with a warning and counts as unknown.
+    ///
+    /// # Errors
+    /// [`StoreError::File`] if the record is there but cannot be read.
+    pub fn manifest(&self, key: &ContentHash) -> Result<Option<Manifest>, StoreError> {
+        let path = self.root().join("manifests-v1").join(format!("{key}.json"));
+        self.record(&path, "manifest", |manifest: &Manifest| manifest.format == FORMAT && manifest.key == *key)
+    }
+
+    /// Publishes what a key produced, after its artifacts were finished. The
+    /// record before it, if any, is replaced.
+    ///
+    /// # Errors
+    /// [`StoreError::File`] or [`StoreError::Encode`]; the old record is then
+    /// still there.
+    pub fn publish(&self, manifest: &Manifest) -> Result<(), StoreError> {
+        let path = self.root().join("manifests-v1").join(format!("{}.json", manifest.key));
+        self.write_record(&path, &record::seal("a manifest", manifest)?)
+    }
+
+    /// What an instance of a pipeline used last; `None` if that is unknown or
+    /// its record cannot be believed.
+    #[must_use]
+    pub fn last(&self, pipeline: &str, instance: &str) -> Option<LastRun> {
+        match self.record(&self.last_path(pipeline, instance), "record of the last run", |_: &LastRun| true) {
+            Ok(last) => last,
+            Err(error) => {
+                self.warn(format!("{error}"));
+                None
+            }
+        }
+    }
+
+    /// Remembers what an instance of a pipeline used.
+    ///
+    /// # Errors
+    /// [`StoreError::File`] or [`StoreError::Encode`].
+    pub fn set_last(&self, pipeline: &str, instance: &str, last: &LastRun) -> Result<(), StoreError> {
+        let path = self.last_path(pipeline, instance);
+        if let Some(folder) = path.parent() {
+            files::create_folder(folder)?;
+        }
+        self.write_record(&path, &record::seal("the record of the last run", last)?)
+    }
+
+    /// Takes the lock of a key, waiting until it is free.
+    ///
+    /// # Errors
+    /// [`StoreError::File`] if the file system refuses to lock.
+    pub fn lock(&self, key: &ContentHash) -> Result<KeyLock, StoreError> {
+        Ok(KeyLock::wait(&self.lock_path(key))?)
+    }
+
+    /// Takes the lock of a key if it is free; `None` if another process, or
+    /// another handle of this one, holds it.
+    ///
+    /// # Errors
+    /// [`StoreError::File`] if the file system refuses to lock.
+    pub fn try_lock(&self, key: &ContentHash) -> Result<Option<KeyLock>, StoreError> {
+        Ok(KeyLock::attempt(&self.lock_path(key))?)
+    }
+
+    /// The BLAKE3 of a file outside the store, read again only when its size,
+    /// time of change or inode differ.
+    ///
+    /// # Errors
+    /// [`FileError`] if it cannot be read.
+    pub fn file_hash(&self, path: &Path) -> Result<ContentHash, FileError> {
+        let metadata = fs::metadata(path).map_err(FileError::with("read", path))?;
+        let stamp = Stamp::of(&metadata);
+        let name = std::path::absolute(path).ok().and_then(|path| Some(format!("file:{}", path.to_str()?)));
+        let Some(name) = name else { return seen::hash_file(path) };
+        if let Some(hash) = self.inner.seen.recall(&name, &stamp) {
+            return Ok(hash);
+        }
+        let hash = seen::hash_file(path)?;
+        if !stamp.is_fresh(self.now_millis()) {
+            self.remember(&name, stamp, hash);
+        }
+        Ok(hash)
+    }
+
+    /// Makes the folder of one run, `runs-v1/<time>-<id>/`.
+    ///
+    /// # Errors
+    /// [`StoreError::File`] if it cannot be made.
+    pub fn run_folder(&self, id: &str) -> Result<PathBuf, StoreError> {
+        let millis = i64::try_from(self.now_millis()).unwrap_or(i64::MAX);
+        let time = jiff::Timestamp::from_millisecond(millis).unwrap_or_default().strftime("%Y%m%dT%H%M%SZ").to_string();
+        let path = self.root().join("runs-v1").join(format!("{time}-{id}"));
+        files::create_folder(&path)?;
+        Ok(path)
+    }
+
+    /// What happened in the store since the last call that the user should
+    /// know: damage that was found, records that could not be believed.
+    #[must_use]
+    pub fn take_warnings(&self) -> Vec<String> {
+        std::mem::take(&mut *self.inner.warnings.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn now_millis(&self) -> u64 {
+        self.inner.clock.now_millis()
+    }
+
+    fn warn(&self, text: String) {
+        self.inner.warnings.lock().unwrap_or_else(PoisonError::into_inner).push(text);
+    }
+
+    fn lock_path(&self, key: &ContentHash) -> PathBuf {
+        self.root().join("locks").join(format!("{key}.lock"))
+    }
+
+    fn last_path(&self, pipeline: &str, instance: &str) -> PathBuf {
+        self.root().join("last-v1").join(pipeline).join(format!("{instance}.json"))
+    }
+
+    /// Reads a sealed record; one that cannot be believed is set aside.
+    fn record<T: serde::de::DeserializeOwned>(
+        &self,
+        path: &Path,
+        what: &str,
+        fits: impl FnOnce(&T) -> bool,
+    ) -> Result<Option<T>, StoreError> {
+        let bytes = match files::read_bytes(path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.is_not_found() => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let text = String::from_utf8_lossy(&bytes);
+        let why = match record::unseal::<T>(&text) {
+            Ok(record) if fits(&record) => return Ok(Some(record)),
+            Ok(_) => "it is of another key or format".to_owned(),
+            Err(why) => why,
+        };
+        let moved = match self.set_aside(path) {
+            Ok(to) => format!("it was moved to `{}`", to.display()),
+            Err(error) => format!("{error}: {}", error.source),
+        };
+        self.warn(format!("the {what} `{}` is damaged: {why}; {moved}", path.display()));
+        Ok(None)
+    }
+
+    fn write_record(&self, path: &Path, text: &str) -> Result<(), StoreError> {
+        let mut temporary = TemporaryFile::create(&self.root().join("tmp"))?;
+        temporary.write(text.as_bytes())?;
+        Ok(temporary.publish(path)?)
+    }
+
+    /// Moves a damaged file out of the way, keeping it for inspection.
+    fn set_aside(&self, path: &Path) -> Result<PathBuf, FileError> {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let to = self.root().join("set-aside").join(format!("{}-{name}", self.now_millis()));
+        fs::rename(path, &to).map_err(FileError::with("set aside", path))?;
+        Ok(to)
+    }
+
+    /// Remembers a file that was just written and hashed on the way.
+    fn remember_object(&self, artifact: &Artifact) {
+        if let Ok(metadata) = fs::metadata(self.object_path(&artifact.hash)) {
+            self.remember(&object_name(&artifact.hash), Stamp::of(&metadata), artifact.hash);
+        }
+    }
+
+    fn remember(&self, name: &str, stamp: Stamp, hash: ContentHash) {
+        if let Err(error) = self.inner.seen.remember(name, stamp, hash) {
+            self.warn(format!("{error}: {}; the file will be read again next time", error.source));
+        }
+    }
+}
+
+fn object_name(hash: &ContentHash) -> String {
+    format!("object:{hash}")
+}

@@ -1,0 +1,255 @@
+//! Parquet files, written with fixed properties by one writer: equal rows under
+//! equal columns give equal bytes, in however many pieces they are appended.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::compute::concat_batches;
+use arrow::datatypes::{DataType, Schema, SchemaRef};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::{ArrowSchemaConverter, ArrowWriter, ProjectionMask};
+use parquet::basic::{Compression, Type, ZstdLevel};
+use parquet::errors::ParquetError;
+use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
+
+use super::normal::{normal_schema, normalise, type_name};
+use super::{Table, TableError};
+use crate::ground::files::FileError;
+
+/// Rows in a row group, and in a batch that is read.
+const ROW_GROUP: usize = 65_536;
+
+/// Writes one Parquet file, a row group at a time.
+#[derive(Debug)]
+pub struct ParquetWriter<W: Write + Send> {
+    state: State<W>,
+}
+
+#[derive(Debug)]
+enum State<W: Write + Send> {
+    Waiting(W),
+    Writing { writer: Box<ArrowWriter<W>>, schema: SchemaRef, pending: Vec<RecordBatch>, rows: usize },
+    Broken,
+}
+
+impl<W: Write + Send> ParquetWriter<W> {
+    /// A writer into `sink`; nothing is written before the first table.
+    pub fn new(sink: W) -> Self {
+        Self { state: State::Waiting(sink) }
+    }
+
+    /// Adds rows. Types are brought to their plainest form; every table must
+    /// have the columns of the first.
+    ///
+    /// # Errors
+    /// [`TableError::OtherColumns`] if the columns differ from the first
+    /// table's; [`TableError::Parquet`] if they cannot be stored or written.
+    pub fn append(&mut self, table: &Table) -> Result<(), TableError> {
+        let table = normalise(table)?;
+        self.start(table.schema())?;
+        let State::Writing { writer, schema, pending, rows } = &mut self.state else { return Err(broken()) };
+        if table.schema() != schema {
+            return Err(TableError::OtherColumns { first: columns_of(schema), other: columns_of(table.schema()) });
+        }
+        for batch in table.batches() {
+            // Row groups, and thereby pages, start at the same rows however
+            // the rows arrive.
+            let mut taken = 0;
+            while taken < batch.num_rows() {
+                let length = (ROW_GROUP - *rows).min(batch.num_rows() - taken);
+                pending.push(batch.slice(taken, length));
+                taken += length;
+                *rows += length;
+                if *rows == ROW_GROUP {
+                    write_group(writer, schema, pending)?;
+                    *rows = 0;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what is left and the footer, and gives the sink back.
+    ///
+    /// # Errors
+    /// [`TableError::Parquet`] if it cannot be written, or if no table, not
+    /// even an empty one, was appended.
+    pub fn finish(self) -> Result<W, TableError> {
+        let State::Writing { mut writer, schema, mut pending, .. } = self.state else { return Err(broken()) };
+        if !pending.is_empty() {
+            write_group(&mut writer, &schema, &mut pending)?;
+        }
+        writer.into_inner().map_err(refused("write"))
+    }
+
+    fn start(&mut self, schema: &SchemaRef) -> Result<(), TableError> {
+        if let State::Waiting(sink) = std::mem::replace(&mut self.state, State::Broken) {
+            let properties = properties(schema)?;
+            let writer = ArrowWriter::try_new(sink, Arc::clone(schema), Some(properties)).map_err(refused("write"))?;
+            self.state =
+                State::Writing { writer: Box::new(writer), schema: Arc::clone(schema), pending: Vec::new(), rows: 0 };
+        }
+        Ok(())
+    }
+}
+
+fn write_group<W: Write + Send>(
+    writer: &mut ArrowWriter<W>,
+    schema: &SchemaRef,
+    pending: &mut Vec<RecordBatch>,
+) -> Result<(), TableError> {
+    let group = concat_batches(schema, pending.iter())
+        .map_err(|source| TableError::Arrow { action: "join the parts of", source })?;
+    pending.clear();
+    writer.write(&group).and_then(|()| writer.flush()).map_err(refused("write"))
+}
+
+/// The one set of properties. Nothing in them varies with time or machine.
+fn properties(schema: &Schema) -> Result<WriterProperties, TableError> {
+    let level = ZstdLevel::try_new(3).map_err(refused("write"))?;
+    let mut builder = WriterProperties::builder()
+        .set_created_by("refrain".to_owned())
+        .set_writer_version(WriterVersion::PARQUET_1_0)
+        .set_compression(Compression::ZSTD(level))
+        .set_max_row_group_row_count(Some(ROW_GROUP))
+        .set_statistics_enabled(EnabledStatistics::Page);
+    let leaves = ArrowSchemaConverter::new().convert(schema).map_err(refused("write"))?;
+    for leaf in leaves.columns() {
+        // Floats hardly repeat: a dictionary of them would only be thrown away.
+        if matches!(leaf.physical_type(), Type::FLOAT | Type::DOUBLE) {
+            builder = builder.set_column_dictionary_enabled(leaf.path().clone(), false);
+        }
+    }
+    Ok(builder.build())
+}
+
+fn columns_of(schema: &Schema) -> String {
+    let one = |field: &Arc<arrow::datatypes::Field>| format!("{}: {}", field.name(), type_name(field.data_type()));
+    schema.fields().iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
+fn refused(action: &'static str) -> impl Fn(ParquetError) -> TableError {
+    move |source| TableError::Parquet { action, source }
+}
+
+fn broken() -> TableError {
+    let source = ParquetError::General("no table was given, or an earlier one failed".to_owned());
+    TableError::Parquet { action: "write", source }
+}
+
+/// Writes one table into a sink.
+///
+/// # Errors
+/// As [`ParquetWriter::append`] and [`ParquetWriter::finish`].
+pub fn write_parquet<W: Write + Send>(table: &Table, sink: W) -> Result<W, TableError> {
+    let mut writer = ParquetWriter::new(sink);
+    writer.append(table)?;
+    writer.finish()
+}
+
+/// Reads a Parquet file, or only some of its columns, in the order asked for.
+///
+/// # Errors
+/// [`TableError`] if it cannot be read or a column is missing.
+pub fn read_parquet(path: &Path, columns: Option<&[String]>) -> Result<Table, TableError> {
+    let file = File::open(path).map_err(FileError::with("read", path))?;
+    let mut builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(refused("read"))?;
+    if let Some(columns) = columns {
+        let wanted = |field: &Arc<arrow::datatypes::Field>| columns.contains(field.name());
+        let roots = builder.schema().fields().iter().enumerate().filter(|(_, field)| wanted(field)).map(|(i, _)| i);
+        let mask = ProjectionMask::roots(builder.parquet_schema(), roots.collect::<Vec<_>>());
+        builder = builder.with_projection(mask);
+    }
+    let reader = builder.with_batch_size(ROW_GROUP).build().map_err(refused("read"))?;
+    let schema = arrow::array::RecordBatchReader::schema(&reader);
+    let batches = reader.collect::<Result<_, _>>().map_err(|source| TableError::Arrow { action: "read", source })?;
+    let table = Table::new(schema, batches);
+    match columns {
+        None => Ok(table),
+        Some(columns) => table.select(columns),
+    }
+}
+
+/// How many rows a Parquet file has and the names and types of its columns, from its footer alone.
+///
+/// # Errors
+/// [`TableError`] if it cannot be read.
+pub fn describe_parquet(path: &Path) -> Result<(u64, Vec<(String, DataType)>), TableError> {
+    let file = File::open(path).map_err(FileError::with("read", path))?;
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(refused("read"))?;
+    let rows = u64::try_from(builder.metadata().file_metadata().num_rows()).unwrap_or(0);
+    let schema = normal_schema(builder.schema());
+    Ok((rows, schema.fields().iter().map(|f| (f.name().clone(), f.data_type().clone())).collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::{ArrayRef, Float32Array, Int64Array, LargeStringArray, ListArray, StringArray};
+    use arrow::datatypes::Float32Type;
+
+    fn table(rows: i64) -> Table {
+        let ids: ArrayRef = Arc::new((0..rows).map(|i| (i % 7 != 3).then_some(i)).collect::<Int64Array>());
+        let names: ArrayRef =
+            Arc::new((0..rows).map(|i| (i % 5 != 1).then(|| format!("n{i}"))).collect::<StringArray>());
+        let vectors = (0..rows).map(|i| Some(vec![Some(i as f32), None]));
+        let vectors: ArrayRef = Arc::new(ListArray::from_iter_primitive::<Float32Type, _, _>(vectors));
+        Table::of_columns([("a.id", ids), ("name", names), ("vector", vectors)]).unwrap()
+    }
+
+    fn in_pieces(table: &Table, length: usize) -> Vec<u8> {
+        let whole = table.single_batch().unwrap();
+        let mut writer = ParquetWriter::new(Vec::new());
+        for start in (0..whole.num_rows()).step_by(length) {
+            let piece = whole.slice(start, length.min(whole.num_rows() - start));
+            writer.append(&Table::new(Arc::clone(table.schema()), vec![piece])).unwrap();
+        }
+        writer.finish().unwrap()
+    }
+
+    #[test]
+    fn equal_tables_give_equal_bytes_however_they_arrive() {
+        let table = table(150_000);
+        let whole = write_parquet(&table, Vec::new()).unwrap();
+        assert_eq!(whole, in_pieces(&table, 1_000));
+        assert_eq!(whole, in_pieces(&table, 65_537));
+    }
+
+    #[test]
+    fn what_is_written_is_read_back_whole_or_by_column() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("t.parquet");
+        let table = table(70_000);
+        drop(write_parquet(&table, File::create(&path).unwrap()).unwrap());
+        let read = read_parquet(&path, None).unwrap();
+        assert_eq!(read.single_batch().unwrap(), table.single_batch().unwrap());
+        let some = read_parquet(&path, Some(&["name".to_owned(), "a.id".to_owned()])).unwrap();
+        assert_eq!(some.column_names(), ["name", "a.id"]);
+        assert_eq!(some.rows(), 70_000);
+        assert!(matches!(read_parquet(&path, Some(&["nam".to_owned()])), Err(TableError::NoColumn { .. })));
+        assert_eq!(describe_parquet(&path).unwrap().0, 70_000);
+    }
+
+    #[test]
+    fn empty_tables_keep_their_columns_and_other_columns_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("t.parquet");
+        drop(write_parquet(&table(0), File::create(&path).unwrap()).unwrap());
+        assert_eq!(read_parquet(&path, None).unwrap().column_names(), ["a.id", "name", "vector"]);
+        let other = Table::of_columns([("x", Arc::new(Float32Array::from(vec![1.0])) as ArrayRef)]).unwrap();
+        let mut writer = ParquetWriter::new(Vec::new());
+        writer.append(&table(1)).unwrap();
+        assert!(matches!(writer.append(&other), Err(TableError::OtherColumns { .. })));
+    }
+
+    #[test]
+    fn spellings_of_a_type_give_the_same_file() {
+        let plain: ArrayRef = Arc::new(StringArray::from(vec![Some("a"), None]));
+        let large: ArrayRef = Arc::new(LargeStringArray::from(vec![Some("a"), None]));
+        let bytes = |array| write_parquet(&Table::of_columns([("t", array)]).unwrap(), Vec::new()).unwrap();
+        assert_eq!(bytes(plain), bytes(large));
+    }
+}

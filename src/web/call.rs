@@ -1,0 +1,288 @@
+//! One request as the providers' modules describe it, its answer, and what the
+//! answer means. Knows nothing of sockets.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::ground::{ContentHash, Hasher, canonical_json};
+
+/// A text that must reach no file, log, key or message.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps a secret.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The secret itself: only for putting it on the wire.
+    pub(super) fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(***)")
+    }
+}
+
+/// What an answer means for the call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// An answer, good or bad, that will not change soon: it goes to the memo.
+    Keep,
+    /// It may pass: ask again.
+    Retry {
+        /// Not before this has passed, if the answer says so.
+        after: Option<Duration>,
+        /// Whether the whole limiter must wait, not only this call.
+        everyone: bool,
+        /// What the answer said.
+        reason: String,
+    },
+    /// The provider will refuse everything: a bad or suspended key.
+    Stop {
+        /// What the answer said.
+        reason: String,
+        /// What to do.
+        hint: String,
+    },
+    /// This request will never be answered; others may.
+    Row {
+        /// What the answer said.
+        reason: String,
+    },
+}
+
+/// Tokens that an answer took.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Tokens of the prompt.
+    pub prompt: u64,
+    /// Tokens of the answer.
+    pub completion: u64,
+}
+
+/// US dollars per million tokens.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Price {
+    /// Per million tokens of the prompt.
+    pub prompt: f64,
+    /// Per million tokens of the answer.
+    pub completion: f64,
+}
+
+/// How a call counts against limits in tokens and budgets in money.
+#[derive(Debug, Clone, Copy)]
+pub struct Metering {
+    /// Tokens it will take, guessed beforehand.
+    pub estimate: u64,
+    /// Tokens it took, read from the answer.
+    pub used: fn(&Answer) -> Option<Usage>,
+    /// What a token costs, if the stage says so.
+    pub price: Option<Price>,
+}
+
+/// One request: a GET, or a POST if it has a body.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// The provider's name, which finds its endpoint.
+    pub provider: &'static str,
+    /// The address from the stage's settings, where the provider has none of its own.
+    pub base_url: Option<String>,
+    /// The path below the endpoint, percent-encoded, with its leading slash; or empty.
+    pub path: String,
+    /// The query, without secrets.
+    pub query: Vec<(String, String)>,
+    /// Secrets that travel in the query.
+    pub secret_query: Vec<(String, Secret)>,
+    /// A secret that travels in the `Authorization` header.
+    pub bearer: Option<Secret>,
+    /// A JSON body.
+    pub body: Option<Value>,
+    /// The limiter it waits for.
+    pub limiter: String,
+    /// What answers mean.
+    pub classify: fn(&Answer) -> Verdict,
+    /// How it counts in tokens.
+    pub metering: Option<Metering>,
+}
+
+impl Call {
+    /// A GET with no query yet, whose limiter is named as the provider.
+    #[must_use]
+    pub fn new(provider: &'static str, path: impl Into<String>, classify: fn(&Answer) -> Verdict) -> Self {
+        Self {
+            provider,
+            base_url: None,
+            path: path.into(),
+            query: Vec::new(),
+            secret_query: Vec::new(),
+            bearer: None,
+            body: None,
+            limiter: provider.to_owned(),
+            classify,
+            metering: None,
+        }
+    }
+
+    /// Adds a pair to the query.
+    #[must_use]
+    pub fn query(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.query.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// Waits for another limiter.
+    #[must_use]
+    pub fn limiter(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.limiter);
+        self
+    }
+
+    /// `GET` or `POST`.
+    #[must_use]
+    pub fn method(&self) -> &'static str {
+        if self.body.is_some() { "POST" } else { "GET" }
+    }
+
+    /// What the memo files the answer under: the endpoint's identity, the
+    /// method, the path, the query in the order of its names, and the body's
+    /// canonical JSON. No secret is in it.
+    #[must_use]
+    pub fn key(&self, identity: &str) -> ContentHash {
+        let mut query = self.query.clone();
+        query.sort();
+        let mut hasher = Hasher::new("refrain http v1");
+        hasher.field(identity.as_bytes()).field(self.method().as_bytes()).field(self.path.as_bytes());
+        hasher.raw(&(query.len() as u64).to_le_bytes());
+        for (name, value) in &query {
+            hasher.field(name.as_bytes()).field(value.as_bytes());
+        }
+        if let Some(body) = &self.body {
+            hasher.field(canonical_json(body).as_bytes());
+        }
+        hasher.finish()
+    }
+
+    /// The request for people: `lastfm GET ?method=user.getinfo&user=RJ`.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let pairs: Vec<String> = self.query.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let query = if pairs.is_empty() { String::new() } else { format!("?{}", pairs.join("&")) };
+        format!("{} {} {}{query}", self.provider, self.method(), self.path)
+    }
+
+    /// A text with this call's secrets blotted out.
+    pub(super) fn scrub(&self, text: &str) -> String {
+        self.secrets().fold(text.to_owned(), |text, secret| text.replace(secret, "***"))
+    }
+
+    /// A body with this call's secrets blotted out, should a server echo them.
+    pub(super) fn scrub_bytes(&self, bytes: Vec<u8>) -> Vec<u8> {
+        let mut bytes = bytes;
+        for secret in self.secrets().filter(|secret| secret.len() >= 8) {
+            while let Some(at) = bytes.windows(secret.len()).position(|window| window == secret.as_bytes()) {
+                bytes.splice(at..at + secret.len(), *b"***");
+            }
+        }
+        bytes
+    }
+
+    fn secrets(&self) -> impl Iterator<Item = &str> {
+        let in_query = self.secret_query.iter().map(|(_, secret)| secret.reveal());
+        in_query.chain(self.bearer.iter().map(Secret::reveal)).filter(|secret| !secret.is_empty())
+    }
+}
+
+/// What a server answered, or the memo remembered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// The headers that are kept, by their lower-case names: the type, and what
+    /// tells of limits.
+    pub headers: BTreeMap<String, String>,
+    /// The body as it came, decompressed.
+    pub body: Arc<[u8]>,
+    /// When it was received: milliseconds since 1970-01-01 UTC.
+    pub at: u64,
+    /// Whether it comes from the memo.
+    pub from_memo: bool,
+}
+
+impl Answer {
+    /// The body as text, without a byte order mark; what is not UTF-8 is replaced.
+    #[must_use]
+    pub fn text(&self) -> Cow<'_, str> {
+        let body = self.body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&self.body);
+        String::from_utf8_lossy(body)
+    }
+
+    /// The body as JSON, if it is JSON.
+    #[must_use]
+    pub fn json(&self) -> Option<Value> {
+        serde_json::from_str(self.text().trim_start()).ok()
+    }
+
+    /// The beginning of the body, on one line: for messages.
+    #[must_use]
+    pub fn excerpt(&self) -> String {
+        let words: Vec<String> = self.text().split_whitespace().map(str::to_owned).collect();
+        let line = words.join(" ");
+        if line.chars().count() > 120 { format!("{}…", line.chars().take(120).collect::<String>()) } else { line }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn call() -> Call {
+        Call::new("lastfm", "/x", |_| Verdict::Keep).query("b", "2").query("a", "1")
+    }
+
+    #[test]
+    fn keys_see_all_that_matters_and_no_secret() {
+        let key = call().key("i");
+        let mut swapped = call();
+        swapped.query.reverse();
+        swapped.secret_query.push(("api_key".into(), Secret::new("abc")));
+        swapped.bearer = Some(Secret::new("def"));
+        swapped.limiter = "other".into();
+        assert_eq!(swapped.key("i"), key, "neither order, secrets nor limiter matter");
+        assert_ne!(call().key("j"), key);
+        assert_ne!(call().query("c", "3").key("i"), key);
+        let mut posted = call();
+        posted.body = Some(json!({"x": 1, "y": 2}));
+        let posted_key = posted.key("i");
+        assert_ne!(posted_key, key);
+        posted.body = Some(json!({"y": 2, "x": 1}));
+        assert_eq!(posted.key("i"), posted_key);
+    }
+
+    #[test]
+    fn secrets_are_shown_nowhere() {
+        let mut call = call();
+        call.secret_query.push(("api_key".into(), Secret::new("s3cr3t-key")));
+        call.bearer = Some(Secret::new("gsk_abcdef"));
+        let shown = format!("{call:?} {} {}", call.describe(), call.scrub("at s3cr3t-key with gsk_abcdef"));
+        assert!(!shown.contains("s3cr3t") && !shown.contains("gsk_"), "{shown}");
+        let body = call.scrub_bytes(b"you sent s3cr3t-key, s3cr3t-key".to_vec());
+        assert_eq!(body, b"you sent ***, ***");
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_not_part_of_the_text() {
+        let body: Arc<[u8]> = Arc::from(&b"\xef\xbb\xbf{\"a\":1}"[..]);
+        let answer = Answer { status: 200, headers: BTreeMap::new(), body, at: 0, from_memo: false };
+        assert_eq!(answer.json(), Some(json!({"a": 1})));
+    }
+}

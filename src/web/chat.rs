@@ -1,0 +1,311 @@
+//! Chat completions of every OpenAI-compatible server, and tidying of the
+//! summaries that models write.
+
+use serde_json::{Map, Value, json};
+
+use super::call::{Answer, Call, Metering, Price, Secret, Usage, Verdict};
+use super::endpoints::CHAT;
+use super::pace::wait_in_message;
+use super::tolerant::{integer, text, verdict_by_status};
+
+/// What is asked of a model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ChatRequest {
+    /// The model's name at the server.
+    pub model: String,
+    /// What the model is told first, if anything.
+    pub system: Option<String>,
+    /// What it is asked.
+    pub prompt: String,
+    /// 0 for the likeliest answer; up to 2.
+    pub temperature: f64,
+    /// The longest answer, in tokens.
+    pub max_tokens: Option<u32>,
+    /// The server's seed, if it takes one.
+    pub seed: Option<u64>,
+}
+
+/// Makes calls to one server with one key.
+#[derive(Debug, Clone)]
+pub struct Chat {
+    /// The address before `/chat/completions`.
+    pub base_url: String,
+    /// The key, if the server wants one.
+    pub key: Option<Secret>,
+    /// The limiter that calls wait for.
+    pub limiter: String,
+    /// What tokens cost, for budgets in dollars.
+    pub price: Option<Price>,
+}
+
+/// What a model answered.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Completion {
+    /// The words, as they came; nothing if there are none.
+    pub text: Option<String>,
+    /// `stop`, `length`, `content_filter`, …
+    pub finish_reason: Option<String>,
+    /// Why the model declined, if it says so.
+    pub refusal: Option<String>,
+    /// What it took, if the server says so.
+    pub usage: Option<Usage>,
+}
+
+impl Chat {
+    /// Asks for one completion, for [`parse_completion`].
+    #[must_use]
+    pub fn complete(&self, request: &ChatRequest) -> Call {
+        let mut call = Call::new(CHAT, "/chat/completions", classify).limiter(&self.limiter);
+        call.base_url = Some(self.base_url.clone());
+        call.bearer.clone_from(&self.key);
+        call.body = Some(request.body());
+        call.metering = Some(Metering { estimate: request.estimate(), used: usage, price: self.price });
+        call
+    }
+}
+
+impl ChatRequest {
+    fn body(&self) -> Value {
+        let message = |role: &str, content: &str| json!({"role": role, "content": content});
+        let mut messages: Vec<Value> = self.system.iter().map(|system| message("system", system)).collect();
+        messages.push(message("user", &self.prompt));
+        let mut body = Map::new();
+        body.insert("model".into(), json!(self.model));
+        body.insert("messages".into(), Value::Array(messages));
+        body.insert("temperature".into(), json!(self.temperature));
+        if let Some(most) = self.max_tokens {
+            body.insert("max_tokens".into(), json!(most));
+        }
+        if let Some(seed) = self.seed {
+            body.insert("seed".into(), json!(seed));
+        }
+        Value::Object(body)
+    }
+
+    /// Tokens it will take: about four bytes each for the prompt, and a summary's
+    /// worth for the answer. Corrected by what the server counts.
+    fn estimate(&self) -> u64 {
+        let bytes = self.prompt.len() + self.system.as_ref().map_or(0, String::len);
+        let answer = self.max_tokens.map_or(256, |most| u64::from(most).min(256));
+        bytes as u64 / 4 + 16 + answer
+    }
+}
+
+/// What an answer of a chat server means.
+#[must_use]
+pub fn classify(answer: &Answer) -> Verdict {
+    let body = answer.json().filter(Value::is_object);
+    let error = body.as_ref().and_then(|body| body.get("error")).filter(|error| !error.is_null());
+    let message = error.and_then(|error| text(error.get("message").unwrap_or(error))).unwrap_or_default();
+    let code = ["code", "type"].map(|name| error.and_then(|error| text(error.get(name)?)).unwrap_or_default());
+    let says = |word: &str| code.iter().any(|code| code == word);
+    let reason = if message.is_empty() {
+        format!("HTTP {}", answer.status)
+    } else {
+        format!("HTTP {}: {message}", answer.status)
+    };
+    let stop = |hint: &str| Verdict::Stop { reason: reason.clone(), hint: hint.to_owned() };
+    if says("model_not_found") || says("model_decommissioned") || (answer.status == 404 && message.contains("model")) {
+        return stop("name a model that the server has, in `model:`");
+    }
+    if says("insufficient_quota") || answer.status == 402 {
+        return stop("the account has no credit left; what was fetched is kept");
+    }
+    if answer.status == 401 || says("invalid_api_key") {
+        return stop("check the key in the variable that `api_key:` names");
+    }
+    if answer.status == 403 {
+        return stop("the key may not use this server or model");
+    }
+    if answer.status == 413 || says("context_length_exceeded") || message.starts_with("Request too large") {
+        return Verdict::Row { reason };
+    }
+    match answer.status {
+        429 => Verdict::Retry { after: wait_in_message(&message), everyone: true, reason },
+        200..300 if error.is_none() && body.is_some() => Verdict::Keep,
+        200..300 if error.is_some() => Verdict::Retry { after: None, everyone: false, reason },
+        _ => verdict_by_status(answer),
+    }
+}
+
+fn usage(answer: &Answer) -> Option<Usage> {
+    read_usage(answer.json()?.get("usage")?)
+}
+
+fn read_usage(usage: &Value) -> Option<Usage> {
+    let count = |name: &str| integer(usage.get(name)?).and_then(|count| u64::try_from(count).ok());
+    Some(Usage { prompt: count("prompt_tokens")?, completion: count("completion_tokens").unwrap_or_default() })
+}
+
+/// Reads a completion. `None` if the answer is none; the memo keeps it as it came.
+#[must_use]
+pub fn parse_completion(answer: &Answer) -> Option<Completion> {
+    let body = answer.json()?;
+    let choice = body.get("choices")?.get(0)?;
+    let message = choice.get("message");
+    let content = message.and_then(|message| message.get("content"));
+    let words = match content {
+        Some(Value::Array(parts)) => Some(parts.iter().filter_map(|part| text(part.get("text")?)).collect::<String>()),
+        Some(one) => text(one),
+        None => choice.get("text").and_then(text),
+    };
+    Some(Completion {
+        text: words.filter(|words| !words.trim().is_empty()),
+        finish_reason: choice.get("finish_reason").and_then(text),
+        refusal: message.and_then(|message| text(message.get("refusal")?)),
+        usage: body.get("usage").and_then(read_usage),
+    })
+}
+
+/// A summary without what models put around it: thinking aloud, `Here is a
+/// summary:`, and quotes around the whole.
+#[must_use]
+pub fn tidy_summary(text: &str) -> String {
+    let mut text = match text.split_once("</think>") {
+        Some((before, after)) if before.trim_start().starts_with("<think>") => after,
+        _ => text,
+    }
+    .trim();
+    loop {
+        let shorter = without_quotes(without_preamble(text).trim()).trim();
+        if shorter.len() == text.len() || shorter.is_empty() {
+            return text.to_owned();
+        }
+        text = shorter;
+    }
+}
+
+fn without_preamble(text: &str) -> &str {
+    let line = text.lines().next().unwrap_or_default();
+    let Some((before, after)) = line.split_once(':') else { return text };
+    let opening = before.trim_start_matches(['*', '#', ' ']).to_lowercase();
+    let opening = ["sure, ", "sure! ", "sure. ", "certainly! ", "certainly, ", "okay, ", "ok, "]
+        .iter()
+        .find_map(|word| opening.strip_prefix(word))
+        .unwrap_or(&opening);
+    let announces = ["here is ", "here's ", "here\u{2019}s ", "here are ", "below is "]
+        .iter()
+        .any(|word| opening.starts_with(word));
+    let about = ["summary", "song", "words", "lyrics", "description"].iter().any(|word| opening.contains(word));
+    let label = matches!(opening, "summary" | "song summary" | "lyrics summary" | "summary of the song");
+    if before.chars().count() < 160 && ((announces && about) || label) {
+        let rest = &text[line.len() - after.len()..];
+        rest.trim_start_matches('*')
+    } else {
+        text
+    }
+}
+
+fn without_quotes(text: &str) -> &str {
+    for (open, close) in [('"', '"'), ('\u{201c}', '\u{201d}'), ('\u{ab}', '\u{bb}'), ('\'', '\''), ('`', '`')] {
+        let inner = text.strip_prefix(open).and_then(|rest| rest.strip_suffix(close));
+        if let Some(inner) = inner.filter(|inner| !inner.contains([open, close]) || open == '\'') {
+            return inner;
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tolerant::answer;
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_request_says_only_what_was_set() {
+        let request = ChatRequest {
+            model: "m".into(),
+            system: None,
+            prompt: "p".into(),
+            temperature: 0.0,
+            max_tokens: None,
+            seed: Some(1),
+        };
+        assert_eq!(
+            request.body(),
+            json!({"model": "m", "messages": [{"role": "user", "content": "p"}], "temperature": 0.0, "seed": 1})
+        );
+        let chat = Chat {
+            base_url: "https://x/v1".into(),
+            key: Some(Secret::new("gsk_k")),
+            limiter: "groq".into(),
+            price: None,
+        };
+        let call = chat.complete(&ChatRequest { system: Some("s".into()), max_tokens: Some(60), ..request });
+        assert_eq!((call.method(), call.path.as_str(), call.limiter.as_str()), ("POST", "/chat/completions", "groq"));
+        assert_eq!(call.body.as_ref().expect("a body")["messages"][0], json!({"role": "system", "content": "s"}));
+    }
+
+    #[test]
+    fn completions_are_read_in_the_shapes_they_come_in() {
+        let read = |body: &str| parse_completion(&answer(200, body));
+        let plain = read(r#"{"choices":[{"message":{"content":"la"},"finish_reason":"length"}],"usage":{"prompt_tokens":9,"completion_tokens":"3"}}"#).expect("one");
+        assert_eq!((plain.text.as_deref(), plain.finish_reason.as_deref()), (Some("la"), Some("length")));
+        assert_eq!(plain.usage, Some(Usage { prompt: 9, completion: 3 }));
+        let parts =
+            read(r#"{"choices":[{"message":{"content":[{"type":"text","text":"la"},{"type":"text","text":"lo"}]}}]}"#);
+        assert_eq!(parts.expect("one").text.as_deref(), Some("lalo"));
+        let refused =
+            read(r#"{"choices":[{"message":{"content":null,"refusal":"no"},"finish_reason":"content_filter"}]}"#)
+                .expect("one");
+        assert_eq!((refused.text, refused.refusal.as_deref()), (None, Some("no")));
+        assert_eq!(read(r#"{"choices":[]}"#), None);
+    }
+
+    #[test]
+    fn failures_are_told_apart() {
+        let kind = |status, message: &str, code: &str| {
+            let body = format!(r#"{{"error":{{"message":"{message}","type":"t","code":"{code}"}}}}"#);
+            match classify(&answer(status, &body)) {
+                Verdict::Keep => "keep".to_owned(),
+                Verdict::Retry { after, everyone, .. } => {
+                    format!("again {} {everyone}", after.unwrap_or_default().as_millis())
+                }
+                Verdict::Stop { .. } => "stop".to_owned(),
+                Verdict::Row { .. } => "never".to_owned(),
+            }
+        };
+        assert_eq!(
+            kind(429, "Rate limit reached. Please try again in 1m0.5s. Need more?", "rate_limit_exceeded"),
+            "again 60500 true"
+        );
+        assert_eq!(kind(429, "Request too large for model `m`", "rate_limit_exceeded"), "never");
+        assert_eq!(kind(413, "Request too large for model `m`", "rate_limit_exceeded"), "never");
+        assert_eq!(kind(429, "You exceeded your current quota", "insufficient_quota"), "stop");
+        assert_eq!(kind(404, "The model `m` does not exist", "model_not_found"), "stop");
+        assert_eq!(kind(400, "The model `m` has been decommissioned", "model_decommissioned"), "stop");
+        assert_eq!(kind(401, "Invalid API Key", "invalid_api_key"), "stop");
+        assert_eq!(kind(400, "too long", "context_length_exceeded"), "never");
+        assert_eq!([498, 503, 500].map(|status| kind(status, "over capacity", "x")), ["again 0 false"; 3]);
+        assert_eq!(kind(200, "overloaded", "x"), "again 0 false");
+        assert_eq!(classify(&answer(200, r#"{"choices":[]}"#)), Verdict::Keep);
+        assert!(matches!(classify(&answer(200, "<html>")), Verdict::Retry { .. }));
+    }
+
+    #[test]
+    fn summaries_lose_their_wrapping() {
+        let cases = [
+            ("\"A song of loss.\"", "A song of loss."),
+            ("Here is a summary of the song in 25 words:\n\nA song of loss.", "A song of loss."),
+            ("Sure! Here's a 25-word summary: \u{201c}A song of loss.\u{201d}", "A song of loss."),
+            ("**Summary:** A song of loss.", "A song of loss."),
+            ("<think>hm</think>\n\nA song of loss.", "A song of loss."),
+            ("\"Yesterday\" is a song about \"loss\"", "\"Yesterday\" is a song about \"loss\""),
+            ("Loss: a song of grief.", "Loss: a song of grief."),
+            ("This is a song about loss: it grieves.", "This is a song about loss: it grieves."),
+            ("Here is where it ends: the song fades.", "Here is where it ends: the song fades."),
+        ];
+        for (given, expected) in cases {
+            assert_eq!(tidy_summary(given), expected);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn tidying_twice_changes_nothing_more(text in "(Here is a summary: )?[\"'*]?[a-zé:\\n ]{0,30}[\"']?") {
+            let once = tidy_summary(&text);
+            prop_assert_eq!(tidy_summary(&once), once);
+        }
+    }
+}

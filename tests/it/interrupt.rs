@@ -1,0 +1,107 @@
+//! A run that is stopped or killed in the middle of a crawl loses nothing that
+//! was answered: the next run asks only for the rest.
+
+#![cfg(unix)]
+
+use std::process::{Child, Command, Stdio};
+
+use crate::lab::{Lab, Sandbox};
+
+const CRAWL: &str = "\
+pipeline: crawl
+limiters:
+  lastfm: { concurrency: 4 }
+stages:
+  users:
+    kind: crawl_users
+    with: { limiter: lastfm, max_users: 120 }
+  loved:
+    kind: crawl_loved_tracks
+    inputs: { users: users }
+    with: { limiter: lastfm, per_user: 50, min_per_user: 1 }
+";
+
+/// At most so many requests are in flight at once.
+const IN_FLIGHT: u64 = 4;
+
+fn lab() -> Lab {
+    Lab::with(&[("crawl.yaml", CRAWL)])
+}
+
+/// A number of all the sandbox's requests, its own pages not counted.
+fn total(sandbox: &Sandbox, what: &str) -> u64 {
+    let stats = sandbox.stats();
+    stats["total"][what].as_u64().unwrap_or_else(|| panic!("no number `{what}` in {stats}"))
+}
+
+fn line(sandbox: &Sandbox) -> String {
+    format!("run crawl.yaml --json --sandbox={}", sandbox.url)
+}
+
+/// Starts a run and waits until the sandbox has had that many requests.
+fn start_and_wait(lab: &Lab, sandbox: &Sandbox, wanted: u64) -> Child {
+    let mut command = lab.command(line(sandbox).split_whitespace());
+    let mut run = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the binary starts");
+    while total(sandbox, "received") < wanted {
+        assert!(run.try_wait().expect("a process").is_none(), "the run ended before it could be stopped");
+        std::thread::yield_now();
+    }
+    run
+}
+
+/// Runs to the end what was stopped, and checks that nothing answered was asked again.
+fn finish(lab: &Lab, sandbox: &Sandbox) {
+    let before = total(sandbox, "received");
+    let answer = lab.line(&line(sandbox));
+    assert_eq!(answer.code, 0, "{answer:#?}");
+    let repeated = total(sandbox, "repeated");
+    assert!(repeated <= IN_FLIGHT, "{repeated} requests were asked again, and {IN_FLIGHT} could be in flight");
+    let sent = total(sandbox, "received") - before;
+    assert_eq!(answer.finished()["requests"], sent);
+    assert!(sent > 0, "the first run had asked everything: it was not stopped in the middle");
+}
+
+#[test]
+fn after_sigkill_nothing_that_was_answered_is_asked_again() {
+    let lab = lab();
+    let sandbox = Sandbox::start(&lab, "--users 300 --songs 100");
+    let mut run = start_and_wait(&lab, &sandbox, 80);
+    run.kill().expect("SIGKILL");
+    run.wait().expect("an end");
+    finish(&lab, &sandbox);
+}
+
+#[test]
+fn ctrl_c_stops_cleanly_and_says_how_to_go_on() {
+    let lab = lab();
+    let sandbox = Sandbox::start(&lab, "--users 300 --songs 100 --seed 1");
+    let run = start_and_wait(&lab, &sandbox, 80);
+    let sent = Command::new("kill").args(["-INT", &run.id().to_string()]).status().expect("kill");
+    assert!(sent.success());
+    let output = run.wait_with_output().expect("an end");
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(130), "{told}");
+    assert!(told.contains("stopping") && told.contains("go on with `refrain run crawl.yaml`"), "{told}");
+    finish(&lab, &sandbox);
+}
+
+#[test]
+fn a_finished_crawl_asks_nothing_even_offline() {
+    let lab = lab();
+    let sandbox = Sandbox::start(&lab, "--users 60 --songs 80");
+    lab.edit("crawl.yaml", "max_users: 120", "max_users: 20");
+    assert_eq!(lab.line(&line(&sandbox)).code, 0);
+    let before = total(&sandbox, "received");
+    let answer = lab.line(&format!("{} --offline --force users --force loved", line(&sandbox)));
+    assert_eq!(answer.code, 0, "{answer:#?}");
+    let last = answer.finished();
+    assert_eq!((&last["ran"], &last["requests"]), (&2.into(), &0.into()));
+    assert_eq!(total(&sandbox, "received"), before);
+}
+
+#[test]
+fn a_sandbox_stops_when_it_is_told_to() {
+    let lab = lab();
+    let sandbox = Sandbox::start(&lab, "--users 20 --songs 20");
+    assert_eq!(sandbox.interrupt(), Some(0));
+}
