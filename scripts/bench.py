@@ -53,7 +53,7 @@ def forget(path):
 def stage_times(artifacts):
     """Runs the demo on an empty store and returns (stage, seconds) and the totals."""
     run = subprocess.run(
-        [REFRAIN, "--json", "--artifacts", artifacts, "run", DEMO],
+        [REFRAIN, "--artifacts", artifacts, "run", DEMO, "--json"],
         check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
     )
     events = [json.loads(line) for line in run.stdout.splitlines()]

@@ -40,6 +40,7 @@ pub(super) fn sandbox(arguments: &SandboxArguments) -> anyhow::Result<Exit> {
 fn settings(arguments: &SandboxArguments) -> SandboxSettings {
     let usual = SandboxSettings::default();
     SandboxSettings {
+        start: usual.start,
         seed: arguments.seed,
         users: arguments.users.unwrap_or(usual.users),
         songs: arguments.songs.or(usual.songs),

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::error::EngineError;
 use super::options::SandboxChoice;
 use crate::pipeline::Pipeline;
-use crate::sandbox::{self, SandboxSettings, routes};
+use crate::sandbox::{self, SandboxSettings, SandboxStart, routes};
 use crate::web::{Call, Client, ClientSettings, Endpoint, Endpoints, Verdict};
 
 /// A sandbox world that answers instead of the real services.
@@ -40,8 +40,8 @@ impl World {
             Some(SandboxChoice::InProcess(Some(settings))) => settings.clone(),
             Some(SandboxChoice::InProcess(None)) => pipeline.sandbox.clone().unwrap_or_else(|| over_catalog(pipeline)),
             None => match &pipeline.sandbox {
-                Some(settings) => settings.clone(),
-                None => return Ok(None),
+                Some(settings) if settings.start == SandboxStart::Always => settings.clone(),
+                _ => return Ok(None),
             },
         };
         let identity = sandbox::identity(&settings).map_err(|error| {

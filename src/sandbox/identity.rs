@@ -10,9 +10,9 @@ use crate::ground::{ContentHash, files, hash_json};
 pub(super) const GENERATOR_VERSION: u32 = 1;
 
 /// `sandbox:` and a short hash of what decides the world's answers: seed,
-/// sizes, the catalog's content and columns, and the generator's version. How
-/// the servers behave (`faults`, `per_second`) and where the catalog lies are
-/// not in it. Cheap: no world is made.
+/// sizes, the catalog's content and columns, and the generator's version. When
+/// and how the servers answer (`start`, `faults`, `per_second`) and where the
+/// catalog lies are not in it. Cheap: no world is made.
 ///
 /// # Errors
 /// [`SandboxError::Catalog`] if the catalog cannot be read.
@@ -34,11 +34,12 @@ pub fn identity(settings: &SandboxSettings) -> Result<String, SandboxError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sandbox::SandboxStart;
 
     #[test]
     fn what_the_servers_do_is_no_part_of_the_worlds_identity_and_what_they_say_is() {
         let settings = SandboxSettings::default();
-        let same = SandboxSettings { faults: 0.3, per_second: Some(5.0), ..settings.clone() };
+        let same = SandboxSettings { start: SandboxStart::OnRequest, faults: 0.3, per_second: Some(5.0), ..settings.clone() };
         let other = SandboxSettings { seed: 1, ..settings.clone() };
         assert_eq!(identity(&settings).unwrap(), identity(&same).unwrap());
         assert_ne!(identity(&settings).unwrap(), identity(&other).unwrap());

@@ -5,10 +5,25 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// When a pipeline's sandbox stands in for the real services.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SandboxStart {
+    /// In every run.
+    #[default]
+    Always,
+    /// In runs with `--sandbox`.
+    OnRequest,
+}
+
 /// A world to generate, and how its servers behave.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SandboxSettings {
+    /// When the world stands in for the real services: `always` (default), or
+    /// `on_request`: only with `--sandbox`.
+    #[serde(default)]
+    pub start: SandboxStart,
     /// The world's seed; 0 if not given.
     #[serde(default)]
     pub seed: u64,
@@ -49,6 +64,7 @@ fn default_loved() -> usize {
 impl Default for SandboxSettings {
     fn default() -> Self {
         Self {
+            start: SandboxStart::Always,
             seed: 0,
             users: default_users(),
             songs: None,
