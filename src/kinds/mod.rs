@@ -1,9 +1,20 @@
 //! What stages can do: one file per kind, and the registry.
 
+mod compare;
+mod evaluate;
+mod popularity;
+mod train_two_tower;
+
 use crate::stage::StageKind;
 
 /// Every kind, by name.
-pub const KINDS: &[&dyn StageKind] = &[];
+#[rustfmt::skip]
+pub const KINDS: &[&dyn StageKind] = &[
+    &compare::Compare,
+    &evaluate::Evaluate,
+    &popularity::Popularity,
+    &train_two_tower::TrainTwoTower,
+];
 
 /// The kind of that name.
 #[must_use]

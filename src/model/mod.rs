@@ -1,6 +1,7 @@
 //! Everything on Burn: the sentence encoder, the two-tower recommender, the
 //! choice of device, and the weights on this machine.
 
+pub mod features;
 pub mod interactions;
 pub mod model_table;
 pub mod ranking;
