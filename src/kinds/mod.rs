@@ -3,6 +3,8 @@
 mod compare;
 mod evaluate;
 mod popularity;
+#[cfg(test)]
+mod recommend_tests;
 mod train_two_tower;
 
 use crate::stage::StageKind;

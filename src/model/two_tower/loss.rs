@@ -152,19 +152,17 @@ impl Scorer {
                 hidden.out = numbers.iter().map(|pair| pair.user_item).collect();
             }
             let gradients = self.hinges(shared, &hidden.out, width, &mut outcome);
-            match (&self.compress, shared.packed, &mut outcome.weights) {
-                (Some(scorer), Some(packed), Some(weights)) => {
-                    let flowing = weights.backward(scorer, packed, &hidden, &gradients);
-                    let flow = Flow { flowing: &flowing, numbers: &numbers, width };
-                    flow.pairs(packed, &mut weights.factors, &mut outcome.pairs);
-                    let users = users.iter().map(|user| shared.user(*user));
-                    flow.users(packed, weights, users, &mut outcome.users);
-                }
-                _ => {
-                    let pair = |user_item: &f32| PairGradient { user_item: *user_item, ..PairGradient::default() };
-                    outcome.pairs.extend(gradients.iter().map(pair));
-                    outcome.users.extend(users.iter().map(|_| UserGradient::default()));
-                }
+            let parts = (&self.compress, shared.packed, &mut outcome.weights);
+            if let (Some(scorer), Some(packed), Some(weights)) = parts {
+                let flowing = weights.backward(scorer, packed, &hidden, &gradients);
+                let flow = Flow { flowing: &flowing, numbers: &numbers, width };
+                flow.pairs(packed, &mut weights.factors, &mut outcome.pairs);
+                let users = users.iter().map(|user| shared.user(*user));
+                flow.users(packed, weights, users, &mut outcome.users);
+            } else {
+                let pair = |user_item: &f32| PairGradient { user_item: *user_item, ..PairGradient::default() };
+                outcome.pairs.extend(gradients.iter().map(pair));
+                outcome.users.extend(users.iter().map(|_| UserGradient::default()));
             }
         }
         outcome
