@@ -1,19 +1,24 @@
 //! What stages can do: one file per kind, and the registry.
 
+mod compare;
 mod countries;
 mod crawl_loved_tracks;
 mod crawl_lyrics;
 mod crawl_top_tags;
 mod crawl_users;
 mod embed;
+mod evaluate;
 mod filter_k_core;
 #[cfg(test)]
 mod hetrec_tests;
 #[cfg(test)]
 mod lab;
 mod match_tracks;
+mod popularity;
 mod prompt;
 mod read_table;
+#[cfg(test)]
+mod recommend_tests;
 #[cfg(test)]
 mod registry_tests;
 mod rows;
@@ -22,23 +27,28 @@ mod sql;
 mod summarize;
 #[cfg(test)]
 mod testing;
+mod train_two_tower;
 mod truncate_words;
 
 use crate::stage::StageKind;
 
 /// Every kind, by name.
 pub const KINDS: &[&dyn StageKind] = &[
+    &compare::Compare,
     &crawl_loved_tracks::CrawlLovedTracks,
     &crawl_lyrics::CrawlLyrics,
     &crawl_top_tags::CrawlTopTags,
     &crawl_users::CrawlUsers,
     &embed::Embed,
+    &evaluate::Evaluate,
     &filter_k_core::FilterKCore,
     &match_tracks::MatchTracks,
+    &popularity::Popularity,
     &read_table::ReadTable,
     &split_leave_last_out::SplitLeaveLastOut,
     &sql::Sql,
     &summarize::Summarize,
+    &train_two_tower::TrainTwoTower,
     &truncate_words::TruncateWords,
 ];
 

@@ -23,6 +23,7 @@ fn effective(score: f32) -> f32 {
 ///
 /// `excluded` is ascending and without repeats; items are indices of `scores`.
 #[must_use]
+#[expect(clippy::float_cmp, reason = "equal scores are ties, and nothing else is")]
 pub fn rank_of(scores: &[f32], target: usize, excluded: &[u32]) -> Rank {
     let own = effective(scores[target]);
     let before = |item: usize| {
@@ -76,7 +77,9 @@ pub fn warm_items(degrees: &[u32]) -> Vec<bool> {
     let mut order: Vec<usize> = (0..degrees.len()).collect();
     order.sort_by_key(|item| (degrees[*item], *item));
     let mut warm = vec![false; degrees.len()];
-    order[degrees.len() * 4 / 5..].iter().for_each(|item| warm[*item] = true);
+    for item in &order[degrees.len() * 4 / 5..] {
+        warm[*item] = true;
+    }
     warm
 }
 
@@ -101,7 +104,7 @@ mod tests {
     fn metrics_of_known_ranks() {
         assert_eq!((hit(10, 10), hit(11, 10)), (1.0, 0.0));
         assert_eq!((ndcg(1, 10), ndcg(3, 10), ndcg(11, 10)), (1.0, 0.5, 0.0));
-        assert_eq!(reciprocal_rank(4), 0.25);
+        assert_eq!(Some(reciprocal_rank(4)), Some(0.25));
         assert_eq!((mean(&[]), mean(&[1.0, 3.0])), (None, Some(2.0)));
         assert_eq!((deviation(&[1.0]), deviation(&[1.0, 3.0])), (None, Some(2.0f64.sqrt())));
     }

@@ -110,8 +110,12 @@ impl ItemSets {
     fn of(users: usize, pairs: impl Iterator<Item = (u32, u32)>) -> Self {
         let distinct: BTreeSet<(u32, u32)> = pairs.collect();
         let mut starts = vec![0; users + 1];
-        distinct.iter().for_each(|(user, _)| starts[*user as usize + 1] += 1);
-        (0..users).for_each(|user| starts[user + 1] += starts[user]);
+        for (user, _) in &distinct {
+            starts[*user as usize + 1] += 1;
+        }
+        for user in 0..users {
+            starts[user + 1] += starts[user];
+        }
         Self { starts, items: distinct.into_iter().map(|(_, item)| item).collect() }
     }
 
@@ -186,7 +190,9 @@ impl Interactions {
     #[must_use]
     pub fn degrees(&self) -> Vec<u32> {
         let mut degrees = vec![0; self.items.len()];
-        self.train.iter().for_each(|(_, item)| degrees[*item as usize] += 1);
+        for (_, item) in &self.train {
+            degrees[*item as usize] += 1;
+        }
         degrees
     }
 

@@ -21,6 +21,7 @@ pub use weights::{MINILM, ModelFile, ModelFiles, ModelSource};
 
 use crate::ground::Environment;
 
+pub mod features;
 pub mod interactions;
 pub mod model_table;
 pub mod ranking;

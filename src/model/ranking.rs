@@ -18,7 +18,7 @@ pub enum ScoringModel {
     /// The same score for every user: `[items]`.
     Items(Vec<f32>),
     /// Vectors of users and items, and how two of them become a score.
-    Vectors(VectorScorer),
+    Vectors(Box<VectorScorer>),
 }
 
 /// Why a model's table cannot be used with a split.
@@ -71,7 +71,7 @@ impl ScoringModel {
         if (users, items) != (interactions.users.len(), interactions.items.len()) {
             return Err(refuse(if users == interactions.users.len() { "item_vectors" } else { "user_vectors" }));
         }
-        Ok(Self::Vectors(scorer))
+        Ok(Self::Vectors(Box::new(scorer)))
     }
 
     /// Ranks each target item among all items that its user does not have in
@@ -115,7 +115,9 @@ impl ScoringModel {
         let tiles: Option<Vec<_>> = groups.par_chunks(TILE_USERS).map(tile).collect();
         let mut ranked = Ranked { ranks: vec![Rank { rank: 0, candidates: 0 }; targets.len()], not_finite: 0 };
         for (ranks, not_finite) in tiles? {
-            ranks.into_iter().for_each(|(at, rank)| ranked.ranks[at] = rank);
+            for (at, rank) in ranks {
+                ranked.ranks[at] = rank;
+            }
             ranked.not_finite += not_finite;
         }
         Some(ranked)

@@ -5,6 +5,11 @@
 //! number of threads nor on how the work is cut. Not a tensor library: shapes
 //! are the caller's business, and matrices are row-major slices.
 
+#![expect(
+    clippy::inline_always,
+    reason = "what runs with wide vectors must be inlined into the function that enables them"
+)]
+
 /// Rows of a register tile of [`Packed::product`].
 const TILE_ROWS: usize = 6;
 /// Columns of a register tile, and of a panel of [`Packed`].
@@ -121,7 +126,7 @@ pub(super) enum Mode<'a> {
 }
 
 fn product_tiles_dispatched(right: &Packed, left: Left<'_>, rows: usize, out: &mut [f32], mode: Mode<'_>) {
-    dispatch!(product_tiles(right, left, rows, out, mode))
+    dispatch!(product_tiles(right, left, rows, out, mode));
 }
 
 #[inline(always)]
@@ -162,7 +167,9 @@ fn fill_strip(strip: &mut [f32], left: Left<'_>, depth: usize, rows: usize, firs
                     let source = &matrix[(first + row) * depth..][..depth];
                     source.iter().zip(targets.iter_mut()).for_each(|(value, target)| target[row] = *value);
                 } else {
-                    targets.iter_mut().for_each(|target| target[row] = 0.0);
+                    for target in targets.iter_mut() {
+                        target[row] = 0.0;
+                    }
                 }
             }
         }
@@ -240,7 +247,7 @@ fn fold(mut lanes: [f32; LANES]) -> f32 {
 
 /// `target += scale * source`.
 pub(super) fn add_scaled(target: &mut [f32], scale: f32, source: &[f32]) {
-    dispatch!(add_scaled_body(target, scale, source))
+    dispatch!(add_scaled_body(target, scale, source));
 }
 
 #[inline(always)]
@@ -279,8 +286,16 @@ fn normal_share<const FUSED: bool>(x: f32) -> f32 {
 #[inline(always)]
 fn normal_density<const FUSED: bool>(x: f32) -> f32 {
     const MAGIC: f32 = 12_582_912.0; // 1.5 * 2^23: adding it rounds to a whole number
-    const TAYLOR: [f32; 7] =
-        [1.0, 0.693_147_2, 0.240_226_51, 0.055_504_11, 0.009_618_129, 0.001_333_355_8, 0.000_154_035_3];
+    // 2^x by its series: ln(2)^n / n!
+    const TAYLOR: [f32; 7] = {
+        let mut terms = [1.0; 7];
+        let mut n = 1;
+        while n < 7 {
+            terms[n] = terms[n - 1] * std::f32::consts::LN_2 / n as f32;
+            n += 1;
+        }
+        terms
+    };
     let exponent = (x * x * -0.721_347_5).max(-126.0); // log2(e) / 2
     let shifted = exponent + MAGIC;
     let broken = exponent - (shifted - MAGIC);
@@ -294,7 +309,7 @@ fn normal_density<const FUSED: bool>(x: f32) -> f32 {
 
 /// `out = gelu(x)`, the exact one: `x` times the normal distribution function.
 pub(super) fn gelu(x: &[f32], out: &mut [f32]) {
-    dispatch!(gelu_body(x, out))
+    dispatch!(gelu_body(x, out));
 }
 
 #[inline(always)]
@@ -306,7 +321,7 @@ fn gelu_body<const FUSED: bool>(x: &[f32], out: &mut [f32]) {
 
 /// GELU and its derivative in one pass.
 pub(super) fn gelu_and_slope(x: &[f32], out: &mut [f32], slope: &mut [f32]) {
-    dispatch!(gelu_and_slope_body(x, out, slope))
+    dispatch!(gelu_and_slope_body(x, out, slope));
 }
 
 #[inline(always)]
@@ -318,33 +333,30 @@ fn gelu_and_slope_body<const FUSED: bool>(x: &[f32], out: &mut [f32], slope: &mu
     }
 }
 
-/// GELU of one number.
-pub(super) fn gelu_of(x: f32) -> f32 {
-    let mut out = [0.0];
-    gelu(&[x], &mut out);
-    out[0]
-}
-
 /// Normalises each row of `rows` `[n, width]` in place to mean 0 and variance
 /// 1; `scales` `[n]` receives what each row was multiplied by.
 pub(super) fn normalize_rows(rows: &mut [f32], width: usize, scales: &mut [f32]) {
-    dispatch!(normalize_rows_body(rows, width, scales))
+    dispatch!(normalize_rows_body(rows, width, scales));
 }
 
 #[inline(always)]
 fn normalize_rows_body<const FUSED: bool>(rows: &mut [f32], width: usize, scales: &mut [f32]) {
     for (row, scale) in rows.chunks_exact_mut(width).zip(scales) {
         let mean = sum_lanes::<FUSED>(row) / width as f32;
-        row.iter_mut().for_each(|v| *v -= mean);
+        for value in row.iter_mut() {
+            *value -= mean;
+        }
         let variance = dot_lanes::<FUSED>(row, row) / width as f32;
         *scale = 1.0 / (variance + LAYER_NORM_EPSILON).sqrt();
-        row.iter_mut().for_each(|v| *v *= *scale);
+        for value in row.iter_mut() {
+            *value *= *scale;
+        }
     }
 }
 
 /// Turns the gradient of normalised rows into that of the rows before, in place.
 pub(super) fn normalize_rows_backward(gradients: &mut [f32], normalized: &[f32], width: usize, scales: &[f32]) {
-    dispatch!(normalize_rows_backward_body(gradients, normalized, width, scales))
+    dispatch!(normalize_rows_backward_body(gradients, normalized, width, scales));
 }
 
 #[inline(always)]
@@ -376,7 +388,7 @@ pub(super) struct AdamStep {
 
 /// Adam on parameters, their gradients (left at 0) and both moments.
 pub(super) fn adam(step: AdamStep, values: &mut [f32], gradients: &mut [f32], first: &mut [f32], second: &mut [f32]) {
-    dispatch!(adam_body(step, values, gradients, first, second))
+    dispatch!(adam_body(step, values, gradients, first, second));
 }
 
 #[inline(always)]
@@ -392,5 +404,63 @@ fn adam_body<const FUSED: bool>(
         *v = fma::<FUSED>(0.999, *v, 0.001 * *g * *g);
         *p -= step.rate * *m / (v.sqrt() / step.root + 1e-8);
         *g = 0.0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::draw::Draw;
+    use super::*;
+    use crate::ground::Seed;
+    use proptest::prelude::*;
+
+    /// GELU by the error function's series, in 64 bits.
+    fn exact_gelu(x: f64) -> f64 {
+        let (mut term, mut sum, mut n) = (x, x, 0.0);
+        while f64::abs(term) > 1e-18 {
+            n += 1.0;
+            term *= -x * x / (2.0 * n) * (2.0 * n - 1.0) / (2.0 * n + 1.0);
+            sum += term;
+        }
+        x * (0.5 + sum / std::f64::consts::TAU.sqrt())
+    }
+
+    #[test]
+    fn gelu_and_its_slope_are_exact_to_single_precision() {
+        let x: Vec<f32> = (-800..=800).map(|step| step as f32 / 160.0).chain([-40.0, 40.0]).collect();
+        let (mut out, mut slope) = (vec![0.0; x.len()], vec![0.0; x.len()]);
+        gelu_and_slope(&x, &mut out, &mut slope);
+        for (at, x) in x.iter().map(|x| f64::from(*x)).enumerate().take(1601) {
+            let expected = exact_gelu(x);
+            let expected_slope = (exact_gelu(x + 1e-5) - exact_gelu(x - 1e-5)) / 2e-5;
+            assert!((f64::from(out[at]) - expected).abs() < 1e-6, "gelu({x}) = {} not {expected}", out[at]);
+            assert!((f64::from(slope[at]) - expected_slope).abs() < 2e-6, "slope at {x}");
+        }
+        assert!(out[1601].abs() < 1e-5 && (out[1602] - 40.0).abs() < 1e-5, "{:?}", &out[1601..]);
+        assert!(slope[1601].abs() < 1e-5 && (slope[1602] - 1.0).abs() < 1e-6);
+    }
+
+    proptest! {
+        #[test]
+        fn products_are_the_sums_of_products(rows in 1usize..20, depth in 1usize..40, columns in 1usize..40, seed in 0u64..99) {
+            let mut draw = Draw::of(Seed::of_stage(seed, "kernels"));
+            let (left, right) = (draw.normal(rows * depth, 1.0), draw.normal(depth * columns, 1.0));
+            let bias = draw.normal(columns, 1.0);
+            let turned = |matrix: &[f32], height: usize, width: usize| -> Vec<f32> {
+                (0..width).flat_map(|c| (0..height).map(move |r| matrix[r * width + c])).collect()
+            };
+            let mut packed = Packed::default();
+            packed.pack_transposed(&turned(&right, depth, columns), depth, columns);
+            let mut out = vec![0.0; rows * columns];
+            packed.product(Left::Plain(&left), rows, &mut out, Mode::Bias(&bias));
+            packed.pack(&right, depth, columns);
+            packed.product(Left::Transposed(&turned(&left, rows, depth)), rows, &mut out, Mode::Add);
+            for row in 0..rows {
+                for column in 0..columns {
+                    let sum: f32 = (0..depth).map(|d| left[row * depth + d] * right[d * columns + column]).sum();
+                    prop_assert!((out[row * columns + column] - 2.0 * sum - bias[column]).abs() < 1e-4);
+                }
+            }
+        }
     }
 }

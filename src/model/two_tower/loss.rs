@@ -144,32 +144,25 @@ impl Scorer {
         let mut hidden = Hidden::default();
         for (users, items) in users.chunks(GROUP).zip(items.chunks(GROUP * width)) {
             let numbers = shared.numbers(users, items, width);
-            let bases = match (&self.compress, shared.packed) {
-                (Some(scorer), Some(packed)) => {
-                    let bases: Vec<f32> =
-                        users.iter().flat_map(|user| scorer.user_base(&packed.factors, shared.user(*user))).collect();
-                    scorer.forward(packed, &bases, width, &numbers, true, &mut hidden);
-                    bases
-                }
-                _ => {
-                    hidden.out = numbers.iter().map(|pair| pair.user_item).collect();
-                    Vec::new()
-                }
-            };
+            let mut bases = Vec::new();
+            if let (Some(scorer), Some(packed)) = (&self.compress, shared.packed) {
+                bases.extend(users.iter().flat_map(|user| scorer.user_base(&packed.factors, shared.user(*user))));
+                scorer.forward(packed, &bases, width, &numbers, true, &mut hidden);
+            } else {
+                hidden.out = numbers.iter().map(|pair| pair.user_item).collect();
+            }
             let gradients = self.hinges(shared, &hidden.out, width, &mut outcome);
-            match (&self.compress, shared.packed, &mut outcome.weights) {
-                (Some(scorer), Some(packed), Some(weights)) if !bases.is_empty() => {
-                    let flowing = weights.backward(scorer, packed, &hidden, &gradients);
-                    let flow = Flow { flowing: &flowing, numbers: &numbers, width };
-                    flow.pairs(packed, &mut weights.factors, &mut outcome.pairs);
-                    let users = users.iter().map(|user| shared.user(*user));
-                    flow.users(packed, weights, users, &mut outcome.users);
-                }
-                _ => {
-                    let pair = |user_item: &f32| PairGradient { user_item: *user_item, ..PairGradient::default() };
-                    outcome.pairs.extend(gradients.iter().map(pair));
-                    outcome.users.extend(users.iter().map(|_| UserGradient::default()));
-                }
+            let parts = (&self.compress, shared.packed, &mut outcome.weights);
+            if let (Some(scorer), Some(packed), Some(weights)) = parts {
+                let flowing = weights.backward(scorer, packed, &hidden, &gradients);
+                let flow = Flow { flowing: &flowing, numbers: &numbers, width };
+                flow.pairs(packed, &mut weights.factors, &mut outcome.pairs);
+                let users = users.iter().map(|user| shared.user(*user));
+                flow.users(packed, weights, users, &mut outcome.users);
+            } else {
+                let pair = |user_item: &f32| PairGradient { user_item: *user_item, ..PairGradient::default() };
+                outcome.pairs.extend(gradients.iter().map(pair));
+                outcome.users.extend(users.iter().map(|_| UserGradient::default()));
             }
         }
         outcome
@@ -186,8 +179,8 @@ impl Scorer {
             let mut active = 0.0;
             for (score, gradient) in scores[1..].iter().zip(&mut gradients[1..]) {
                 let hinge = shared.margin - scores[0] + score;
-                // Not `hinge > 0`: a score that is not a number must show in the loss.
-                if !(hinge <= 0.0) {
+                // A score that is not a number must show in the loss.
+                if hinge > 0.0 || hinge.is_nan() {
                     outcome.loss_sum += f64::from(hinge);
                     *gradient = shared.share;
                     active += shared.share;
@@ -335,12 +328,15 @@ fn scatter(shared: &Shared<'_>, pairs: &Pairs, chunks: &[ChunkOutcome]) -> Outco
             let at = *positive as usize;
             own.user_user += of_users[at].user_user;
             own.user_sum += of_users[at].user_sum;
-            for pair in at * pairs.width..(at + 1) * pairs.width {
-                add_scaled(target, gradients[pair].user_item, shared.item(pairs.items[pair]));
+            let range = at * pairs.width..(at + 1) * pairs.width;
+            for (gradient, item) in gradients[range.clone()].iter().zip(&pairs.items[range]) {
+                add_scaled(target, gradient.user_item, shared.item(*item));
             }
         }
         add_scaled(target, 2.0 * own.user_user, shared.user(user as u32));
-        target.iter_mut().for_each(|value| *value += own.user_sum);
+        for value in target.iter_mut() {
+            *value += own.user_sum;
+        }
     });
     let mut item_gradient = vec![0.0; shared.items.len()];
     let pairs_of = group(&pairs.items, shared.items.len() / TOWER_WIDTH);
@@ -353,7 +349,9 @@ fn scatter(shared: &Shared<'_>, pairs: &Pairs, chunks: &[ChunkOutcome]) -> Outco
             add_scaled(target, gradients[at].user_item, shared.user(pairs.users[at / pairs.width]));
         }
         add_scaled(target, 2.0 * square, shared.item(item as u32));
-        target.iter_mut().for_each(|value| *value += total);
+        for value in target.iter_mut() {
+            *value += total;
+        }
     });
     Outcome { loss_sum: 0.0, range: [f32::INFINITY, f32::NEG_INFINITY], user_gradient, item_gradient }
 }
@@ -372,8 +370,12 @@ impl Groups {
 
 fn group(values: &[u32], count: usize) -> Groups {
     let mut starts = vec![0u32; count + 1];
-    values.iter().for_each(|value| starts[*value as usize + 1] += 1);
-    (0..count).for_each(|at| starts[at + 1] += starts[at]);
+    for value in values {
+        starts[*value as usize + 1] += 1;
+    }
+    for at in 0..count {
+        starts[at + 1] += starts[at];
+    }
     let mut next = starts.clone();
     let mut positions = vec![0; values.len()];
     for (at, value) in values.iter().enumerate() {

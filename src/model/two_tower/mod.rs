@@ -6,6 +6,8 @@
 //! runs in its factored form. Results do not depend on the number of threads.
 
 mod draw;
+#[cfg(test)]
+mod golden;
 mod kernels;
 mod loss;
 mod parameters;
@@ -17,6 +19,8 @@ mod speed;
 mod test_data;
 mod tower;
 mod train;
+#[cfg(test)]
+mod train_tests;
 mod vectors;
 
 pub use parameters::Tensor;

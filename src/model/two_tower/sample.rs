@@ -175,7 +175,7 @@ mod tests {
     fn draws_out_of_batch_are_uniform_over_what_is_allowed() {
         let (split, sampler) = sampler(4, 30, 6, 3);
         let positives = sampler.epoch(0);
-        let mut seen = vec![0u32; 30];
+        let mut seen = [0u32; 30];
         for step in 0..300 {
             let batch = sampler.batch(&positives[..1], step);
             batch.pairs.items[1..].iter().for_each(|item| seen[batch.items[*item as usize] as usize] += 1);

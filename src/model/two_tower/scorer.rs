@@ -2,9 +2,10 @@
 //! "dot compress" in its factored form.
 //!
 //! Dot compress stacks `X = [u; i]`, forms `X (X^T W + b)` and hands the 192
-//! numbers to an MLP (PAPER.md, "Model"). Row `r` of that is `(r.u) W0 + (r.i) W1
-//! + (sum r) b`, so the MLP's first layer is a linear map of five numbers of
-//! the pair: `u.u`, `u.i`, `i.i`, `sum u`, `sum i`. That map is [`Factors`].
+//! numbers to an MLP (PAPER.md, "Model"). Row `r` of that is
+//! `(r.u) W0 + (r.i) W1 + (sum r) b`, so the first layer of the MLP is a linear
+//! map of five numbers of the pair: `u.u`, `u.i`, `i.i`, `sum u` and `sum i`.
+//! That map is [`Factors`].
 
 use super::kernels::{Left, Mode, Packed, add_scaled, dot, gelu, gelu_and_slope, normalize_rows};
 use super::parameters::{Linear, Start, Tensor, Weight};
@@ -287,7 +288,8 @@ mod tests {
                 let variance = flat.iter().map(|v| (v - mean).powi(2)).sum::<f32>() / flat.len() as f32;
                 let [factor, shift] = &scorer.norms[depth];
                 for (v, (f, s)) in flat.iter_mut().zip(factor.values().iter().zip(shift.values())) {
-                    *v = super::super::kernels::gelu_of((*v - mean) / (variance + 1e-5).sqrt() * f + s);
+                    let before = (*v - mean) / (variance + 1e-5).sqrt() * f + s;
+                    gelu(&[before], std::slice::from_mut(v));
                 }
             }
         }

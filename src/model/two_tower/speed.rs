@@ -65,7 +65,7 @@ fn speed_at_apple_size() {
             each(adam)
         );
         let start = Instant::now();
-        let model = ScoringModel::Vectors(network.vectors(&of_users, &of_items, [users, items]));
+        let model = ScoringModel::Vectors(Box::new(network.vectors(&of_users, &of_items, [users, items])));
         println!("vectors of all: {:.2} s", start.elapsed().as_secs_f64());
         let start = Instant::now();
         let targets: Vec<_> = split.part(Part::Test).iter().chain(split.part(Part::Validation)).copied().collect();

@@ -262,7 +262,7 @@ impl<'a> Run<'a> {
         observer: &dyn Observer,
     ) -> Result<bool, TrainingError> {
         if !self.targets.is_empty() {
-            let model = ScoringModel::Vectors(vectors.clone());
+            let model = ScoringModel::Vectors(Box::new(vectors.clone()));
             let ranked = model.rank(self.items, self.targets, &self.excluded, &|_| observer.advance(0));
             let ranks = ranked.ok_or(TrainingError::Stopped)?.ranks;
             let average = |metric: fn(u32, u32) -> f64| {

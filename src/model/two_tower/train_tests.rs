@@ -1,0 +1,123 @@
+//! The training as a whole: it learns, it repeats itself, it says when it stalls.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::test_data::{features, random_split};
+use super::train::{Epoch, Observer, Selection, Trained, TrainingError, TrainingOptions, train};
+use crate::ground::Seed;
+use crate::metrics::rank_of;
+use crate::model::interactions::Part;
+use crate::model::ranking::ScoringModel;
+
+/// Counts, and stops after so many positives.
+struct Counter {
+    seen: AtomicU64,
+    limit: u64,
+}
+
+impl Observer for Counter {
+    fn advance(&self, positives: u64) -> bool {
+        self.seen.fetch_add(positives, Ordering::Relaxed) + positives < self.limit
+    }
+
+    fn epoch(&self, _epoch: &Epoch) {}
+}
+
+fn options(compress: bool) -> TrainingOptions {
+    TrainingOptions {
+        compress,
+        activated: false,
+        learning_rate: 3e-3,
+        margin: 1.0,
+        batch: 64,
+        epochs: 4,
+        patience: None,
+        out_of_batch: 5,
+        in_batch: 5,
+        excluded: vec![Part::Train],
+        selection: Selection::Best(Part::Validation),
+    }
+}
+
+fn trained(options: &TrainingOptions, threads: usize, limit: u64) -> Result<Trained, TrainingError> {
+    let split = random_split(40, 30, 8, 7);
+    let (users, items) = (features(40, 3, 0, 1), features(30, 4, 20, 2));
+    let counter = Counter { seen: AtomicU64::new(0), limit };
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+    pool.install(|| train(&split, &users, &items, options, Seed::of_stage(0, "train"), &counter))
+}
+
+#[test]
+fn the_same_bytes_come_out_whatever_the_number_of_threads() {
+    for compress in [true, false] {
+        let [one, two] = [1, 2].map(|threads| trained(&options(compress), threads, u64::MAX).unwrap());
+        assert_eq!((&one.curve, one.selected), (&two.curve, two.selected));
+        assert_eq!(one.tensors.len(), two.tensors.len());
+        for (a, b) in one.tensors.iter().zip(&two.tensors) {
+            assert_eq!((&a.name, &a.shape), (&b.name, &b.shape));
+            assert!(a.values.iter().zip(&b.values).all(|(a, b)| a.to_bits() == b.to_bits()), "{} differs", a.name);
+        }
+    }
+}
+
+#[test]
+fn the_loss_falls_and_the_best_epoch_is_kept() {
+    let result = trained(&options(false), 2, u64::MAX).unwrap();
+    assert!(result.curve[3].loss < 0.7 * result.curve[0].loss, "{:?}", result.curve);
+    let best = result.curve.iter().map(|epoch| epoch.metrics.unwrap()[1]).fold(0.0, f64::max);
+    let selected = &result.curve[result.selected as usize - 1];
+    assert!((selected.metrics.unwrap()[1] - best).abs() < 1e-15);
+    let last = trained(&TrainingOptions { selection: Selection::Last, ..options(false) }, 2, u64::MAX).unwrap();
+    assert_eq!((last.selected, last.curve.len()), (4, 4));
+}
+
+#[test]
+fn patience_ends_a_training_that_no_longer_improves() {
+    let result = trained(&TrainingOptions { patience: Some(1), epochs: 40, ..options(false) }, 2, u64::MAX).unwrap();
+    assert_eq!(result.curve.len(), result.selected as usize + 1);
+}
+
+#[test]
+fn a_stalled_training_and_a_choice_on_test_are_said() {
+    let slow = TrainingOptions {
+        learning_rate: 1e-7,
+        activated: true,
+        epochs: 1,
+        selection: Selection::Best(Part::Test),
+        ..options(true)
+    };
+    let warnings = trained(&slow, 2, u64::MAX).unwrap().warnings.join("\n");
+    assert!(warnings.contains("test_best") && warnings.contains("training stalled"), "{warnings}");
+    assert!(trained(&options(false), 2, u64::MAX).unwrap().warnings.is_empty());
+}
+
+#[test]
+fn a_training_stops_when_told_to() {
+    assert_eq!(trained(&options(false), 2, 100).unwrap_err(), TrainingError::Stopped);
+    let wild = TrainingOptions { learning_rate: 1e30, ..options(true) };
+    assert!(matches!(trained(&wild, 2, u64::MAX), Err(TrainingError::NotFinite { .. })));
+}
+
+#[test]
+fn the_model_read_back_ranks_in_tiles_as_one_by_one() {
+    for compress in [true, false] {
+        let split = random_split(40, 30, 8, 7);
+        let result = trained(&options(compress), 2, u64::MAX).unwrap();
+        let model = ScoringModel::of_tensors(&result.tensors, &split).unwrap();
+        let train_sets = split.sets(&[Part::Train]);
+        let targets = split.part(Part::Test);
+        let ranked = model.rank(30, targets, &train_sets, &|_| true).unwrap();
+        let ScoringModel::Vectors(vectors) = &model else { panic!("a two-tower model has vectors") };
+        let prepared = vectors.prepare();
+        for ((user, item), rank) in targets.iter().zip(&ranked.ranks) {
+            let scores = prepared.scores(&[*user]);
+            assert_eq!(rank_of(&scores, *item as usize, train_sets.of_user(*user)), *rank);
+        }
+        let metrics = result.curve[result.selected as usize - 1].metrics.unwrap();
+        let again = model.rank(30, split.part(Part::Validation), &train_sets, &|_| true).unwrap();
+        let hits = again.ranks.iter().filter(|rank| rank.rank <= 10).count() as f64 / again.ranks.len() as f64;
+        assert!((hits - metrics[0]).abs() < 1e-12);
+        assert!(ScoringModel::of_tensors(&result.tensors, &random_split(40, 31, 8, 7)).is_err());
+        assert!(model.rank(30, targets, &train_sets, &|_| false).is_none());
+    }
+}
