@@ -1,0 +1,64 @@
+# The two commands that do everything are `make pipeline` and `make test`.
+
+PIPELINE ?= pipelines/demo.yaml
+# One profile for everything: the heavy dependencies are compiled once.
+CARGO_FLAGS := --release --locked
+set_data = $(if $(DATA),--set DATA=$(DATA))
+
+.DEFAULT_GOAL := help
+.PHONY: help pipeline plan test check format lint doc deny bench gpu-check clean toolchain python
+
+help: ## Show this list
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo "  PIPELINE=FILE   the pipeline to run (now: $(PIPELINE))"
+	@echo "  DATA=FOLDER     where its data is, for pipelines that read \$${var.DATA}"
+	@echo "  ARGS='…'        more arguments for refrain, such as --keep-going"
+
+python:
+	@command -v python3 >/dev/null || { echo "error: python3 is not installed; the measurements need it" >&2; exit 2; }
+
+toolchain:
+	@command -v cargo >/dev/null || { echo "error: cargo is not installed; Rust 1.95 or newer is needed (see README, Install)" >&2; exit 2; }
+	@command -v cc >/dev/null || { echo "error: no C compiler (cc) is installed; some dependencies are built from C (see README, Install)" >&2; exit 2; }
+
+pipeline: toolchain ## Run a pipeline, building refrain first; the demo unless PIPELINE=… says otherwise
+	@cargo build $(CARGO_FLAGS) --bin refrain
+	@"$${CARGO_TARGET_DIR:-target}/release/refrain" run $(PIPELINE) $(set_data) $(ARGS)
+
+plan: toolchain ## Show what `make pipeline` would run, and why
+	@cargo build $(CARGO_FLAGS) --bin refrain
+	@"$${CARGO_TARGET_DIR:-target}/release/refrain" plan $(PIPELINE) $(set_data) $(ARGS)
+
+test: toolchain ## Run every test
+	cargo test $(CARGO_FLAGS)
+
+check: toolchain format lint doc deny ## What CI checks besides the tests: format, clippy, docs, licences
+
+format:
+	cargo fmt --check
+
+lint:
+	cargo clippy $(CARGO_FLAGS) --all-targets -- -D warnings
+	cargo test $(CARGO_FLAGS) --test it layers::
+
+doc:
+	RUSTDOCFLAGS="-D warnings" cargo doc $(CARGO_FLAGS) --no-deps --document-private-items
+
+deny:
+	@if cargo deny --version >/dev/null 2>&1; then \
+		cargo deny --offline check bans licenses sources; \
+	else \
+		echo "skipped: cargo-deny is not installed (cargo install cargo-deny); licences and sources are not checked"; \
+	fi
+
+bench: toolchain python ## Take the measurements of docs/benchmarks.md
+	@cargo build $(CARGO_FLAGS) --bin refrain
+	@REFRAIN="$${CARGO_TARGET_DIR:-target}/release/refrain" python3 scripts/bench.py
+
+gpu-check: toolchain ## On a machine with a CUDA GPU: train and embed on it and compare with the CPU
+	@cargo build $(CARGO_FLAGS) --bin refrain
+	@REFRAIN="$${CARGO_TARGET_DIR:-target}/release/refrain" scripts/gpu_check.sh
+
+clean: ## Remove what cargo built; artifacts stay
+	cargo clean
