@@ -461,7 +461,12 @@ pub fn decode_settings<S: DeserializeOwned + JsonSchema>(with: &Value) -> Result
             let path = error.path().to_string();
             let path = if path == "." { String::new() } else { path };
             if !(missing && path.is_empty()) {
-                problems.push(SettingProblem::new(path, error.into_inner().to_string()));
+                let name = path.split(['.', '[']).next().unwrap_or_default();
+                let about = known.and_then(|k| k.get(name)?.get("description")?.as_str());
+                let about = about.map(|about| format!("{name}: {}", about.replace('\n', " ")));
+                let mut problem = SettingProblem::new(path, error.into_inner().to_string());
+                problem.hint = about.filter(|_| problem.what.starts_with("invalid "));
+                problems.push(problem);
             }
             Err(problems)
         }

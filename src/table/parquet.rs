@@ -86,6 +86,9 @@ impl<W: Write + Send> ParquetWriter<W> {
     }
 
     fn start(&mut self, schema: &SchemaRef) -> Result<(), TableError> {
+        if !matches!(self.state, State::Waiting(_)) {
+            return Ok(());
+        }
         if let State::Waiting(sink) = std::mem::replace(&mut self.state, State::Broken) {
             let properties = properties(schema)?;
             let writer = ArrowWriter::try_new(sink, Arc::clone(schema), Some(properties)).map_err(refused("write"))?;

@@ -12,21 +12,22 @@ use crate::lab::files_below;
 const MAY_USE: &[(&str, &[&str])] = &[
     ("ground", &[]),
     ("table", &["ground"]),
+    ("text", &["ground"]),
     ("metrics", &["ground"]),
     ("web", &["ground"]),
-    ("model", &["ground", "table"]),
+    ("model", &["ground", "table", "metrics"]),
     ("store", &["ground", "table"]),
     ("sandbox", &["ground", "table"]),
     ("weights", &["ground", "model", "web"]),
     ("stage", &["ground", "table", "model", "web"]),
-    ("kinds", &["stage", "ground", "table", "metrics", "model", "web", "weights"]),
+    ("kinds", &["stage", "ground", "table", "metrics", "model", "text", "web", "weights"]),
     ("pipeline", &["stage", "ground", "web", "sandbox"]),
     ("engine", &["pipeline", "stage", "ground", "table", "model", "web", "sandbox", "store"]),
     (
         "cli",
         &[
-            "engine", "pipeline", "kinds", "stage", "ground", "table", "metrics", "model", "web", "weights", "sandbox",
-            "store",
+            "engine", "pipeline", "kinds", "stage", "ground", "table", "metrics", "model", "text", "web", "weights",
+            "sandbox", "store",
         ],
     ),
 ];

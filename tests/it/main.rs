@@ -7,3 +7,4 @@ mod interrupt;
 mod lab;
 mod layers;
 mod messages;
+mod pipelines;

@@ -4,3 +4,4 @@ mod cache;
 mod lab;
 mod laws;
 mod running;
+mod speed;
