@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::device::DeviceError;
+use refrain_encoder::{DeviceError, EncoderError};
+
 use crate::ground::files::FileError;
 
 /// A failure of the sentence encoder, or of its weights.
@@ -11,12 +12,9 @@ pub enum ModelError {
     /// No device to compute on.
     #[error(transparent)]
     NoDevice(#[from] DeviceError),
-    /// The device failed while computing.
-    #[error("the device failed while computing: {0}")]
-    Device(String),
-    /// The weights are not of this model.
-    #[error("could not use the model's weights: {0}")]
-    Weights(String),
+    /// The network or its weights failed.
+    #[error(transparent)]
+    Encoder(#[from] EncoderError),
     /// The tokenizer's file, or a text, was refused by the tokenizer.
     #[error("could not {action} with the tokenizer: {why}")]
     Tokenizer {

@@ -5,7 +5,7 @@
 
 use std::ops::ControlFlow;
 
-use super::bert::WIDTH;
+use refrain_encoder::WIDTH;
 use super::{DeviceChoice, MINILM, MiniLm, ModelError, ModelFiles, Models};
 
 /// The encoder on a device, if the weights are on this machine.

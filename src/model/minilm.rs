@@ -6,13 +6,10 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use burn::backend::cuda::CudaDevice;
-use burn::backend::flex::FlexDevice;
 use rayon::prelude::*;
+use refrain_encoder::{Device, Encoder, Selection, WIDTH};
 use tokenizers::{Tokenizer, TruncationDirection, TruncationParams, TruncationStrategy};
 
-use super::bert::{Bert, WIDTH};
-use super::device::{CpuBackend, CudaBackend, Device, Selection};
 use super::error::ModelError;
 use super::weights::ModelFiles;
 
@@ -61,11 +58,6 @@ pub struct MiniLm {
     selection: Selection,
 }
 
-enum Encoder {
-    Cpu(Box<Bert<CpuBackend>>),
-    Cuda(Box<Bert<CudaBackend>>),
-}
-
 /// Texts of one length, by their index among the distinct texts.
 struct Batch {
     length: usize,
@@ -88,11 +80,7 @@ impl MiniLm {
             direction: TruncationDirection::Right,
         };
         tokenizer.with_padding(None).with_truncation(Some(truncation)).map_err(refused)?;
-        let weights = files.file("model.safetensors");
-        let encoder = match selection.device {
-            Device::Cpu => Encoder::Cpu(Box::new(Bert::read(weights, &FlexDevice)?)),
-            Device::Cuda => Encoder::Cuda(Box::new(Bert::read(weights, &CudaDevice::default())?)),
-        };
+        let encoder = Encoder::read(files.file("model.safetensors"), selection.device)?;
         Ok(Self { tokenizer, encoder, selection })
     }
 
@@ -123,9 +111,9 @@ impl MiniLm {
             times[index] += 1;
         }
         let ids = distinct.par_iter().map(|text| self.tokens(text)).collect::<Result<Vec<_>, _>>()?;
-        let budget = match self.encoder {
-            Encoder::Cpu(_) => CPU_BATCH_TOKENS,
-            Encoder::Cuda(_) => CUDA_BATCH_TOKENS,
+        let budget = match self.encoder.device() {
+            Device::Cpu => CPU_BATCH_TOKENS,
+            Device::Cuda => CUDA_BATCH_TOKENS,
         };
         let stopped = AtomicBool::new(false);
         let run = |batch: &Batch| {
@@ -133,10 +121,7 @@ impl MiniLm {
                 return Err(ModelError::Stopped);
             }
             let joined: Vec<u32> = batch.texts.iter().flat_map(|&text| ids[text].iter().copied()).collect();
-            let vectors = match &self.encoder {
-                Encoder::Cpu(bert) => bert.encode(&joined, batch.length)?,
-                Encoder::Cuda(bert) => bert.encode(&joined, batch.length)?,
-            };
+            let vectors = self.encoder.encode(&joined, batch.length)?;
             if on_done(batch.texts.iter().map(|&text| times[text]).sum()).is_break() {
                 stopped.store(true, Ordering::Relaxed);
             }
@@ -145,9 +130,9 @@ impl MiniLm {
         let batches = batches(&ids, budget);
         // Whole batches side by side, each on one core: faster than splitting
         // each product over the cores, and the same whatever their number.
-        let results: Vec<Result<Vec<f32>, ModelError>> = match self.encoder {
-            Encoder::Cpu(_) => batches.par_iter().with_max_len(1).map(run).collect(),
-            Encoder::Cuda(_) => batches.iter().map(run).collect(),
+        let results: Vec<Result<Vec<f32>, ModelError>> = match self.encoder.device() {
+            Device::Cpu => batches.par_iter().with_max_len(1).map(run).collect(),
+            Device::Cuda => batches.iter().map(run).collect(),
         };
         let mut values = vec![0.0; distinct.len() * WIDTH];
         for (batch, vectors) in batches.iter().zip(results) {

@@ -1,31 +1,27 @@
-//! Everything on Burn: the sentence encoder, the two-tower recommender, the
-//! choice of device, and the weights on this machine. Knows nothing of stages
-//! and of the network.
+//! The sentence encoder, the two-tower recommender, the choice of device, and
+//! the weights on this machine. Knows nothing of stages and of the network; what
+//! touches Burn is in `crates/encoder`.
 
-mod bert;
-mod device;
 mod error;
+pub mod features;
 #[cfg(test)]
 mod golden;
-mod kernels;
+pub mod interactions;
 mod minilm;
+pub mod model_table;
+pub mod ranking;
+pub mod two_tower;
 mod weights;
 
 use std::path::PathBuf;
 
-pub use bert::WIDTH as MINILM_WIDTH;
-pub use device::{CpuBackend, CudaBackend, Device, DeviceChoice, DeviceError, Selection};
+pub use refrain_encoder::{Device, DeviceChoice, DeviceError, Selection, WIDTH as MINILM_WIDTH};
+
 pub use error::ModelError;
 pub use minilm::{MiniLm, TextVectors};
 pub use weights::{MINILM, ModelFile, ModelFiles, ModelSource};
 
 use crate::ground::Environment;
-
-pub mod features;
-pub mod interactions;
-pub mod model_table;
-pub mod ranking;
-pub mod two_tower;
 
 /// Weights on this machine and the device to compute on.
 #[derive(Debug, Clone)]

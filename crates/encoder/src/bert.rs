@@ -9,7 +9,7 @@ use burn::tensor::ops::AttentionModuleOptions;
 use burn::tensor::{Int, Tensor, TensorData};
 use safetensors::{Dtype, SafeTensors};
 
-use super::error::ModelError;
+use super::EncoderError;
 use super::kernels::{Kernels, Norm};
 
 /// The length of a text's vector.
@@ -56,10 +56,10 @@ impl<B: Kernels> Bert<B> {
     /// Reads the weights from the bytes of a safetensors file.
     ///
     /// # Errors
-    /// [`ModelError::Weights`] if the file is not of this model.
-    pub(super) fn read(bytes: &[u8], device: &B::Device) -> Result<Self, ModelError> {
+    /// [`EncoderError::Weights`] if the file is not of this model.
+    pub(super) fn read(bytes: &[u8], device: &B::Device) -> Result<Self, EncoderError> {
         let file = SafeTensors::deserialize(bytes)
-            .map_err(|error| ModelError::Weights(format!("it is not a safetensors file ({error})")))?;
+            .map_err(|error| EncoderError::Weights(format!("it is not a safetensors file ({error})")))?;
         let reader = Reader { file, device: device.clone() };
         let types = reader.values("embeddings.token_type_embeddings.weight", &[2, WIDTH])?;
         let mut positions = reader.values("embeddings.position_embeddings.weight", &[512, WIDTH])?;
@@ -86,8 +86,8 @@ impl<B: Kernels> Bert<B> {
     /// `texts * WIDTH` numbers, each text's of Euclidean length 1.
     ///
     /// # Errors
-    /// [`ModelError::Device`] if the device fails.
-    pub(super) fn encode(&self, ids: &[u32], length: usize) -> Result<Vec<f32>, ModelError> {
+    /// [`EncoderError::Device`] if the device fails.
+    pub(super) fn encode(&self, ids: &[u32], length: usize) -> Result<Vec<f32>, EncoderError> {
         let (texts, rows) = (ids.len() / length, ids.len());
         let ids: Vec<i32> = ids.iter().map(|&id| id as i32).collect();
         let ids = Tensor::<B, 1, Int>::from_data(TensorData::new(ids, [rows]), &self.device);
@@ -99,8 +99,8 @@ impl<B: Kernels> Bert<B> {
             x = layer.forward(x, texts, length);
         }
         let mean = x.reshape([texts, length, WIDTH]).mean_dim(1).reshape([texts, WIDTH]);
-        let data = mean.try_into_data().map_err(|error| ModelError::Device(format!("{error:?}")))?;
-        let mut vectors = data.into_vec::<f32>().map_err(|error| ModelError::Device(format!("{error:?}")))?;
+        let data = mean.try_into_data().map_err(|error| EncoderError::Device(format!("{error:?}")))?;
+        let mut vectors = data.into_vec::<f32>().map_err(|error| EncoderError::Device(format!("{error:?}")))?;
         vectors.chunks_exact_mut(WIDTH).for_each(to_unit_length);
         Ok(vectors)
     }
@@ -141,11 +141,11 @@ struct Reader<'a, B: Kernels> {
 }
 
 impl<B: Kernels> Reader<'_, B> {
-    fn values(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, ModelError> {
-        let tensor = self.file.tensor(name).map_err(|_| ModelError::Weights(format!("it has no tensor `{name}`")))?;
+    fn values(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, EncoderError> {
+        let tensor = self.file.tensor(name).map_err(|_| EncoderError::Weights(format!("it has no tensor `{name}`")))?;
         if tensor.dtype() != Dtype::F32 || tensor.shape() != shape {
             let (dtype, actual) = (tensor.dtype(), tensor.shape());
-            return Err(ModelError::Weights(format!("`{name}` is {dtype:?} {actual:?}, not F32 {shape:?}")));
+            return Err(EncoderError::Weights(format!("`{name}` is {dtype:?} {actual:?}, not F32 {shape:?}")));
         }
         Ok(tensor.data().as_chunks::<4>().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect())
     }
@@ -159,13 +159,13 @@ impl<B: Kernels> Reader<'_, B> {
         Tensor::from_data(TensorData::new(values, [length]), &self.device)
     }
 
-    fn norm(&self, name: &str) -> Result<Norm<B>, ModelError> {
+    fn norm(&self, name: &str) -> Result<Norm<B>, EncoderError> {
         let read = |part: &str| self.values(&format!("{name}.{part}"), &[WIDTH]).map(|values| self.vector(values));
         Ok(Norm { gamma: read("weight")?, beta: read("bias")? })
     }
 
     /// Several linear maps of one input as a single one, whose outputs lie side by side.
-    fn linear(&self, names: &[String], inputs: usize, outputs: usize) -> Result<Linear<B>, ModelError> {
+    fn linear(&self, names: &[String], inputs: usize, outputs: usize) -> Result<Linear<B>, EncoderError> {
         let all = names.len() * outputs;
         let mut weight = vec![0.0; inputs * all];
         let mut bias = Vec::with_capacity(all);
@@ -181,7 +181,7 @@ impl<B: Kernels> Reader<'_, B> {
         Ok(Linear { weight: self.matrix(weight, [inputs, all]), bias: self.vector(bias) })
     }
 
-    fn layer(&self, name: &str) -> Result<Layer<B>, ModelError> {
+    fn layer(&self, name: &str) -> Result<Layer<B>, EncoderError> {
         let heads = ["query", "key", "value"].map(|part| format!("{name}.attention.self.{part}"));
         Ok(Layer {
             query_key_value: self.linear(&heads, WIDTH, WIDTH)?,
@@ -197,7 +197,7 @@ impl<B: Kernels> Reader<'_, B> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::CpuBackend;
+    use crate::device::CpuBackend;
 
     #[test]
     fn a_file_that_is_not_of_this_model_is_refused() {

@@ -13,10 +13,10 @@ use std::time::Duration;
 use burn::tensor::Tensor;
 
 /// The backend that computes on the processor's cores.
-pub type CpuBackend = burn::backend::Flex;
+pub(crate) type CpuBackend = burn::backend::Flex;
 
 /// The backend that computes on an NVIDIA GPU, in 32-bit floats.
-pub type CudaBackend = burn::backend::Cuda;
+pub(crate) type CudaBackend = burn::backend::Cuda;
 
 /// What the user asked for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -73,9 +73,9 @@ pub enum DeviceError {
 /// Where tensors are computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Device {
-    /// [`CpuBackend`], on its default device.
+    /// The processor: Burn's flex backend.
     Cpu,
-    /// [`CudaBackend`], on its default device, the first GPU.
+    /// The first NVIDIA GPU: Burn's CUDA backend.
     Cuda,
 }
 

@@ -1,0 +1,79 @@
+//! All of Burn: the device to compute on, and the network of
+//! all-MiniLM-L6-v2 on it.
+//!
+//! A crate of its own for one reason: whoever names a CUDA tensor compiles
+//! Burn's kernels with it, eight minutes of a processor. Here that is done once;
+//! nothing generic leaves this crate, so refrain itself stays quick to build.
+//! Texts, files and weights' whereabouts are the `model` module's part.
+
+mod bert;
+mod device;
+mod kernels;
+
+use burn::backend::cuda::CudaDevice;
+use burn::backend::flex::FlexDevice;
+
+pub use bert::WIDTH;
+pub use device::{Device, DeviceChoice, DeviceError, Selection};
+
+use bert::Bert;
+use device::{CpuBackend, CudaBackend};
+
+/// A failure of the network or of its weights.
+#[derive(Debug, thiserror::Error)]
+pub enum EncoderError {
+    /// The device failed while computing.
+    #[error("the device failed while computing: {0}")]
+    Device(String),
+    /// The weights are not of this model.
+    #[error("could not use the model's weights: {0}")]
+    Weights(String),
+}
+
+/// The network of all-MiniLM-L6-v2 with its weights on a device.
+#[derive(Debug)]
+pub struct Encoder(OnDevice);
+
+#[derive(Debug)]
+enum OnDevice {
+    Cpu(Box<Bert<CpuBackend>>),
+    Cuda(Box<Bert<CudaBackend>>),
+}
+
+impl Encoder {
+    /// The network with weights from the bytes of a safetensors file.
+    ///
+    /// # Errors
+    /// [`EncoderError::Weights`] if the file is not of this model.
+    pub fn read(weights: &[u8], device: Device) -> Result<Self, EncoderError> {
+        Ok(Self(match device {
+            Device::Cpu => OnDevice::Cpu(Box::new(Bert::read(weights, &FlexDevice)?)),
+            Device::Cuda => OnDevice::Cuda(Box::new(Bert::read(weights, &CudaDevice::default())?)),
+        }))
+    }
+
+    /// Where it computes.
+    #[must_use]
+    pub fn device(&self) -> Device {
+        match self.0 {
+            OnDevice::Cpu(_) => Device::Cpu,
+            OnDevice::Cuda(_) => Device::Cuda,
+        }
+    }
+
+    /// The vectors of texts that all have `length` tokens; a text's vector does
+    /// not depend on its neighbours.
+    ///
+    /// # Shapes
+    /// `ids` has `texts * length` token ids, text after text; the result
+    /// `texts * WIDTH` numbers, each text's of Euclidean length 1.
+    ///
+    /// # Errors
+    /// [`EncoderError::Device`] if the device fails.
+    pub fn encode(&self, ids: &[u32], length: usize) -> Result<Vec<f32>, EncoderError> {
+        match &self.0 {
+            OnDevice::Cpu(bert) => bert.encode(ids, length),
+            OnDevice::Cuda(bert) => bert.encode(ids, length),
+        }
+    }
+}
