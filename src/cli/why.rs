@@ -1,13 +1,18 @@
 //! `refrain why STAGE`: everything that differs between what a result was made
 //! from and what it would be made from now.
 
+use serde_json::Value;
+
 use super::arguments::{Global, StageArguments};
 use super::errors::{Exit, describe_failure};
 use super::project;
 use super::status::age;
 use super::terminal::{Style, data};
-use crate::engine::{self, State, Why};
+use crate::engine::{self, Reason, State, Why};
 use crate::ground::{Clock, SystemClock};
+
+/// Values of up to so many bytes stand on one line.
+const SHORT: usize = 50;
 
 /// Prints why a stage would run.
 ///
@@ -51,7 +56,7 @@ fn describe(why: &Why, now_millis: u64, style: Style) -> String {
     }
     let reasons = why.planned.state.reasons();
     let further = why.changes.iter().filter(|change| !reasons.contains(change));
-    lines.extend(reasons.iter().chain(further).map(|reason| format!("  {reason}")));
+    lines.extend(reasons.iter().chain(further).map(in_full));
     match why.made_at_millis {
         Some(at) => lines.push(format!("its last result was made {} ago", age(at, now_millis))),
         None => lines.push("it has no result in this store".to_owned()),
@@ -59,10 +64,21 @@ fn describe(why: &Why, now_millis: u64, style: Style) -> String {
     lines.join("\n")
 }
 
+/// A reason in a line; of a setting whose value is long, both values whole.
+fn in_full(reason: &Reason) -> String {
+    let Reason::Setting { path, before, now } = reason else { return format!("  {reason}") };
+    let words = |value: &Option<Value>| value.as_ref().map_or_else(|| "(not there)".to_owned(), ToString::to_string);
+    let (before, now) = (words(before), words(now));
+    if before.len().max(now.len()) <= SHORT {
+        return format!("  {reason}");
+    }
+    format!("  setting {path}:\n    before: {before}\n    now:    {now}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::{Planned, Reason};
+    use crate::engine::Planned;
     use crate::ground::{ContentHash, InstanceId};
 
     #[test]
@@ -79,5 +95,13 @@ core would run:
   setting min_per_item: 5 -> 3
 its last result was made 3 min ago";
         assert_eq!(describe(&why, 180_000, Style::new(false)), text);
+    }
+
+    #[test]
+    fn long_values_are_shown_whole() {
+        let long = |end: &str| Some(Value::String(format!("{}{end}", "x".repeat(60))));
+        let told = in_full(&Reason::Setting { path: "query".into(), before: long("a"), now: long("b") });
+        let x = "x".repeat(60);
+        assert_eq!(told, format!("  setting query:\n    before: \"{x}a\"\n    now:    \"{x}b\""));
     }
 }

@@ -63,6 +63,7 @@ fn a_missing_file_is_named() {
     assert_snapshot!(answer.seen(), @r"
     exit code 2
     error: could not read `nowhere.yaml`: No such file or directory (os error 2)
+      hint: give the path of a pipeline's YAML file
 
     1 mistake in nowhere.yaml; nothing ran
     ");
