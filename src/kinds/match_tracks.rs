@@ -273,7 +273,13 @@ mod tests {
         assert_eq!(ran.notes, ["4 of 6 loved tracks are in the catalog of 4 items"]);
         assert_eq!(ran.warnings, ["1 of 6 catalog rows have no artist or no title"]);
         insta::assert_snapshot!(ran.golden(), @r"
-        fill
+        interactions.at 2bff229aa2ab
+        interactions.item_id 8b8e7c79a558
+        interactions.user_id e6fee66a6258
+        items.album 22e00519e043
+        items.artist f96e7c11bf44
+        items.item_id 214c75eb9c58
+        items.title 3b3be1ad240b
         ");
     }
 
