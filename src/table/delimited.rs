@@ -118,7 +118,7 @@ impl Lines<'_> {
         let rest = self.bytes.get(start..).unwrap_or_default();
         let end = start + rest.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
         let between = self.bytes.get(self.counted..end).unwrap_or_default();
-        self.newlines += between.iter().filter(|byte| **byte == b'\n').count() as u64;
+        self.newlines += between.split(|byte| *byte == b'\n').count().saturating_sub(1) as u64;
         self.counted = self.counted.max(end);
         self.newlines + 1
     }
