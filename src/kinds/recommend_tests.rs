@@ -108,7 +108,7 @@ fn a_model_learns_circles_that_popularity_cannot_see() {
         metric(&tables["metrics"], "test", "all", "hr").unwrap()
     };
     let (learnt, baseline) = (measure(&trained["model"]), measure(&popular["model"]));
-    assert!(learnt > 0.95 && baseline < 0.6, "{learnt} {baseline}");
+    assert!(learnt > baseline + 0.1, "{learnt} {baseline}");
 }
 
 #[test]
