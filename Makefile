@@ -6,7 +6,7 @@ CARGO_FLAGS := --release --locked
 set_data = $(if $(DATA),--set DATA=$(DATA))
 
 .DEFAULT_GOAL := help
-.PHONY: help pipeline plan test check format lint doc deny bench gpu-check clean toolchain python
+.PHONY: help pipeline plan test check format lint doc layers deny bench gpu-check clean toolchain python
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,19 +31,24 @@ plan: toolchain ## Show what `make pipeline` would run, and why
 	@"$${CARGO_TARGET_DIR:-target}/release/refrain" plan $(PIPELINE) $(set_data) $(ARGS)
 
 test: toolchain ## Run every test
-	cargo test $(CARGO_FLAGS)
+	cargo test $(CARGO_FLAGS) --workspace
 
-check: toolchain format lint doc deny ## What CI checks besides the tests: format, clippy, docs, licences
+check: toolchain format lint doc layers deny ## What CI checks besides the tests: format, layers, clippy, docs, licences
 
 format:
-	cargo fmt --check
+	cargo fmt --all --check
 
-lint:
-	cargo clippy $(CARGO_FLAGS) --all-targets -- -D warnings
+layers:
 	cargo test $(CARGO_FLAGS) --test it layers::
 
+lint:
+	cargo clippy $(CARGO_FLAGS) --workspace --all-targets -- -D warnings
+
 doc:
-	RUSTDOCFLAGS="-D warnings" cargo doc $(CARGO_FLAGS) --no-deps --document-private-items
+	RUSTDOCFLAGS="-D warnings" cargo doc $(CARGO_FLAGS) --workspace --no-deps --document-private-items
+
+layers:
+	cargo test $(CARGO_FLAGS) --test it layers::
 
 deny:
 	@if cargo deny --version >/dev/null 2>&1; then \

@@ -31,7 +31,7 @@ pub trait StageKind: Sync + Send {
     fn summary(&self) -> &'static str;
     /// What it reads, writes and promises, in Markdown.
     fn documentation(&self) -> &'static str;
-    /// A stage of this kind as it stands in YAML: `inputs:` and `with:`.
+    /// A stage of this kind as it stands in YAML: `kind:`, `inputs:` and `with:`.
     fn example(&self) -> &'static str;
     /// The JSON Schema of `with:`.
     fn settings_schema(&self) -> Value;

@@ -4,6 +4,10 @@
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Counts the temporary files of this process.
+static TURN: AtomicU64 = AtomicU64::new(0);
 
 /// A failed file operation, with what was attempted and on what.
 #[derive(Debug, thiserror::Error)]
@@ -64,7 +68,9 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     let folder = path.parent().unwrap_or_else(|| Path::new("."));
     create_folder(folder)?;
     let name = path.file_name().and_then(|n| n.to_str()).unwrap_or("file");
-    let temporary = folder.join(format!(".{name}.{}.tmp", std::process::id()));
+    // Two threads may write the same file: each has a temporary file of its own.
+    let turn = TURN.fetch_add(1, Ordering::Relaxed);
+    let temporary = folder.join(format!(".{name}.{}-{turn}.tmp", std::process::id()));
     let written = fs::File::create(&temporary).and_then(|mut file| {
         file.write_all(bytes)?;
         file.sync_all()
@@ -81,4 +87,23 @@ pub fn publish(from: &Path, to: &Path) -> Result<(), FileError> {
     fs::rename(from, to).map_err(FileError::with("publish", to))?;
     let folder = to.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
     fs::File::open(folder).and_then(|f| f.sync_all()).map_err(FileError::with("sync", folder))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_that_write_one_file_do_not_take_each_others_temporary_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tag");
+        std::thread::scope(|scope| {
+            for text in ["one", "two", "three", "four"] {
+                let path = &path;
+                scope.spawn(move || (0..50).for_each(|_| write_atomically(path, text.as_bytes()).unwrap()));
+            }
+        });
+        assert!(["one", "two", "three", "four"].contains(&read_text(&path).unwrap().as_str()));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary file is left");
+    }
 }

@@ -68,7 +68,7 @@ impl StageKind for Compare {
     }
 
     fn example(&self) -> &'static str {
-        "inputs: { metrics: [\"evaluate@*\", evaluate_popularity] }\nwith: { k: 10 }"
+        "kind: compare\ninputs: { metrics: [\"evaluate@*\", evaluate_popularity] }\nwith: { k: 10 }"
     }
 
     fn settings_schema(&self) -> Value {

@@ -74,7 +74,7 @@ impl StageKind for CrawlLovedTracks {
     }
 
     fn example(&self) -> &'static str {
-        "inputs: { users: users }\nwith: { per_user: 200, min_per_user: 5 }"
+        "kind: crawl_loved_tracks\ninputs: { users: users }\nwith: { per_user: 200, min_per_user: 5 }"
     }
 
     fn settings_schema(&self) -> Value {

@@ -63,7 +63,7 @@ impl StageKind for CrawlLyrics {
     }
 
     fn example(&self) -> &'static str {
-        "inputs: { tracks: matched.items }\nwith: { providers: [lyricsovh, lrclib] }"
+        "kind: crawl_lyrics\ninputs: { tracks: matched.items }\nwith: { providers: [lyricsovh, lrclib] }"
     }
 
     fn settings_schema(&self) -> Value {

@@ -58,7 +58,7 @@ impl StageKind for CrawlTopTags {
     }
 
     fn example(&self) -> &'static str {
-        "inputs: { tracks: matched.items }"
+        "kind: crawl_top_tags\ninputs: { tracks: matched.items }"
     }
 
     fn settings_schema(&self) -> Value {

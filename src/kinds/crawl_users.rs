@@ -105,7 +105,7 @@ impl StageKind for CrawlUsers {
     }
 
     fn example(&self) -> &'static str {
-        "with: { seed_user: RJ, max_users: 8000 }"
+        "kind: crawl_users\nwith: { seed_user: RJ, max_users: 8000 }"
     }
 
     fn settings_schema(&self) -> Value {

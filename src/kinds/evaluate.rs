@@ -68,7 +68,7 @@ impl StageKind for Evaluate {
     }
 
     fn example(&self) -> &'static str {
-        "inputs: { split: split, model: train }\nwith: { k: [10, 20] }"
+        "kind: evaluate\ninputs: { split: split, model: train }\nwith: { k: [10, 20] }"
     }
 
     fn settings_schema(&self) -> Value {

@@ -45,7 +45,7 @@ impl StageKind for Popularity {
     }
 
     fn example(&self) -> &'static str {
-        "inputs: { split: split }"
+        "kind: popularity\ninputs: { split: split }"
     }
 
     fn settings_schema(&self) -> Value {

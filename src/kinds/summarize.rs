@@ -109,7 +109,7 @@ impl StageKind for Summarize {
     }
 
     fn example(&self) -> &'static str {
-        "inputs: { items: songs }\nwith:\n  model: llama-3.1-8b-instant\n  word_limit: 25\n  prompt: |\n    \
+        "kind: summarize\ninputs: { items: songs }\nwith:\n  model: llama-3.1-8b-instant\n  word_limit: 25\n  prompt: |\n    \
          Summarize the song {{ title }} by {{ artist }} in at most {{ word_limit }} words."
     }
 

@@ -253,7 +253,7 @@ impl StageKind for TrainTwoTower {
     }
 
     fn example(&self) -> &'static str {
-        "inputs: { split: split, vectors: vectors, users: users, items: items }\nwith:\n  tower: text\n  user_features: \
+        "kind: train_two_tower\ninputs: { split: split, vectors: vectors, users: users, items: items }\nwith:\n  tower: text\n  user_features: \
          [country]\n  item_features: [artist, tag]\n  learning_rate: 0.003\n  epochs: 20"
     }
 

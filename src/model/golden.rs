@@ -5,8 +5,8 @@
 
 use std::ops::ControlFlow;
 
-use refrain_encoder::WIDTH;
 use super::{DeviceChoice, MINILM, MiniLm, ModelError, ModelFiles, Models};
+use refrain_encoder::WIDTH;
 
 /// The encoder on a device, if the weights are on this machine.
 fn encoder(choice: DeviceChoice) -> Option<MiniLm> {

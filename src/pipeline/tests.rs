@@ -62,6 +62,7 @@ fn set_values_replace_defaults_and_keep_their_type() {
        |
     19 |     with: { min_per_user: "${var.least}" }
        |                           ^
+      hint: min_per_user: Fewest rows per user.
     "#);
 }
 
@@ -136,6 +137,7 @@ stages:
        |
     15 |     with: { tower: texts, layers: [64, wide] }
        |                                        ^
+      hint: layers: Widths.
 
     error: `30 days` is not a duration
       --> p.yaml:19:23

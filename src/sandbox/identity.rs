@@ -39,7 +39,8 @@ mod tests {
     #[test]
     fn what_the_servers_do_is_no_part_of_the_worlds_identity_and_what_they_say_is() {
         let settings = SandboxSettings::default();
-        let same = SandboxSettings { start: SandboxStart::OnRequest, faults: 0.3, per_second: Some(5.0), ..settings.clone() };
+        let same =
+            SandboxSettings { start: SandboxStart::OnRequest, faults: 0.3, per_second: Some(5.0), ..settings.clone() };
         let other = SandboxSettings { seed: 1, ..settings.clone() };
         assert_eq!(identity(&settings).unwrap(), identity(&same).unwrap());
         assert_ne!(identity(&settings).unwrap(), identity(&other).unwrap());

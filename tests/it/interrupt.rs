@@ -80,7 +80,7 @@ fn ctrl_c_stops_cleanly_and_says_how_to_go_on() {
     let output = run.wait_with_output().expect("an end");
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(130), "{told}");
-    assert!(told.contains("stopping") && told.contains("go on with `refrain run crawl.yaml`"), "{told}");
+    assert!(told.contains("stopping") && told.contains("go on with `refrain run crawl.yaml "), "{told}");
     finish(&lab, &sandbox);
 }
 

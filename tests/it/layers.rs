@@ -56,7 +56,7 @@ fn sources() -> Vec<Source> {
 
 fn is_test(path: &Path) -> bool {
     path.components().any(|part| part.as_os_str() == "tests" || part.as_os_str() == "tests.rs")
-        || path.file_stem().is_some_and(|stem| stem.to_string_lossy().ends_with("_tests"))
+        || path.file_stem().is_some_and(|stem| stem == "fixtures" || stem.to_string_lossy().ends_with("_tests"))
 }
 
 /// What comes before the tests, without comments.

@@ -15,7 +15,7 @@ fn a_failure_skips_what_is_below_and_keep_going_does_the_rest() {
     let toys = pipeline(&[
         lab.toy("bad", 1).with(|toy| toy.act = Act::Fail),
         lab.toy("below", 1).reading(&["bad"]),
-        lab.toy("aside", 1),
+        lab.toy("aside", 2),
         lab.toy("later", 1).reading(&["aside"]),
     ]);
     lab.options.jobs = 1;
