@@ -161,7 +161,7 @@ mod tests {
     /// anyone has is stale: raise [`FORMAT`] and say so in the commit.
     #[test]
     fn golden_key() {
-        assert_eq!(sample().key().to_string(), "GOLDEN");
+        assert_eq!(sample().key().to_string(), "94736e92086271bb2a725f9faa8b656174e83af8a6d88a8826bbda7322b066b7");
     }
 
     #[test]
