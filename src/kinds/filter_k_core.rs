@@ -234,7 +234,11 @@ mod tests {
         // Item c has one user; without it user u3 has one item.
         assert_eq!(ran.rows("interactions"), ["u1|a|9", "u1|b|2", "u2|a|3", "u2|b|5"]);
         assert_eq!(ran.notes, ["kept 2 of 3 users, 2 of 3 items, 4 of 6 interactions"]);
-        insta::assert_snapshot!(ran.golden());
+        insta::assert_snapshot!(ran.golden(), @r"
+        interactions.at afebdc9bda8a
+        interactions.item_id fe1e9605ddc1
+        interactions.user_id 24aee99a8753
+        ");
     }
 
     #[test]

@@ -265,11 +265,22 @@ mod tests {
     fn tracks_match_on_artist_and_title_and_the_latest_time_stays() {
         let with = json!({"artist_separator": ";", "keep_columns": ["album"]});
         let ran = run(&MatchTracks, &with, inputs()).unwrap();
-        insta::assert_snapshot!(ran.rows("interactions").join("\n"));
-        insta::assert_snapshot!(ran.rows("items").join("\n"));
+        let (sigur, halo) = ("1fea800440194b25", "e0ae4e3694db226d");
+        let expected = [format!("u1|{sigur}|1"), format!("u1|{halo}|7"), format!("u2|{halo}|5")];
+        assert_eq!(ran.rows("interactions"), expected);
+        let expected = [format!("{sigur}|Sigur Rós|Hoppípolla|Takk..."), format!("{halo}|Beyoncé;Jay-Z|Halo|first")];
+        assert_eq!(ran.rows("items"), expected);
         assert_eq!(ran.notes, ["4 of 6 loved tracks are in the catalog of 4 items"]);
         assert_eq!(ran.warnings, ["1 of 6 catalog rows have no artist or no title"]);
-        insta::assert_snapshot!(ran.golden());
+        insta::assert_snapshot!(ran.golden(), @r"
+        interactions.at 2bff229aa2ab
+        interactions.item_id 8b8e7c79a558
+        interactions.user_id e6fee66a6258
+        items.album 22e00519e043
+        items.artist f96e7c11bf44
+        items.item_id 214c75eb9c58
+        items.title 3b3be1ad240b
+        ");
     }
 
     #[test]

@@ -224,6 +224,10 @@ impl Checked {
             texts: &IDS,
         };
         let read = read_delimited(&bytes, &layout).map_err(|error| self.explain(error))?;
+        if read.table.column_names().is_empty() {
+            let what = format!("could not read `{}`: it is empty", self.settings.path.display());
+            return Err(StageError::with_hint(what, "its first row should name the columns"));
+        }
         if read.bad.is_empty() {
             return Ok(read.table);
         }
@@ -329,7 +333,17 @@ mod tests {
         let ran = read("t.csv", text, with).unwrap();
         assert_eq!(ran.rows("table"), ["2|a, b|7", "10|-|8"]);
         assert_eq!(ran.outputs["table"].schema().field(0).data_type(), &DataType::Utf8);
-        insta::assert_snapshot!(ran.golden());
+        insta::assert_snapshot!(ran.golden(), @r"
+        table.name 29b2c662a716
+        table.plays d9eff3276db6
+        table.user_id 7ad0b9d6e3f5
+        ");
+    }
+
+    #[test]
+    fn an_empty_file_is_refused_and_one_with_a_header_alone_is_an_empty_table() {
+        assert!(read("t.csv", b"", json!({})).unwrap_err().to_string().ends_with("it is empty"));
+        assert_eq!(read("t.csv", b"a,b\n", json!({})).unwrap().outputs["table"].column_names(), ["a", "b"]);
     }
 
     #[test]

@@ -174,7 +174,12 @@ mod tests {
         let expected = ["a|x|1|train", "a|y|2|train", "b|y|1|train", "b|z|2|train", "b|x|3|validation", "b|w|9|test"];
         assert_eq!(ran.rows("split"), expected);
         assert_eq!(ran.warnings, ["1 of 2 users have fewer than 3 interactions: all of theirs are for training"]);
-        insta::assert_snapshot!(ran.golden());
+        insta::assert_snapshot!(ran.golden(), @r"
+        split.at 18f26c6bd94e
+        split.item_id c4975701ed73
+        split.part 773ad57a8b98
+        split.user_id b49d5e42c207
+        ");
     }
 
     #[test]

@@ -128,7 +128,11 @@ mod tests {
     fn the_first_words_are_kept_and_missing_texts_stay_missing() {
         let ran = run(&TruncateWords, &json!({"words": 2}), vec![("texts", lyrics())]).unwrap();
         assert_eq!(ran.rows("texts"), ["a|one two|ok", "b|un deux|ok", "c|-|not_found", "d||ok"]);
-        insta::assert_snapshot!(ran.golden());
+        insta::assert_snapshot!(ran.golden(), @r"
+        texts.item_id c5c113c1f724
+        texts.status 49f2eabb3c71
+        texts.text fb6f7f270112
+        ");
     }
 
     #[test]

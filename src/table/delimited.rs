@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, StringArray};
+use arrow::datatypes::Schema;
 use csv::{ByteRecord, ReaderBuilder};
 use encoding_rs::{Encoding, UTF_8};
 use schemars::JsonSchema;
@@ -65,7 +66,7 @@ pub struct Delimited {
 
 /// Reads a delimited text whose first row names the columns.
 ///
-/// - An empty value is null. Empty lines are skipped.
+/// - An empty value is null. Empty lines are skipped. An empty text has no columns.
 /// - A column without a name is called `column_N` (from 1); of two of one name
 ///   the second is called `name_2`.
 /// - A row with another number of values than the first, with bytes that the
@@ -89,14 +90,38 @@ pub fn read_delimited(bytes: &[u8], layout: &Layout<'_>) -> Result<Delimited, Ta
     let header = if next(&mut reader, &mut record) { names(&record) } else { Vec::new() };
     let mut columns = wanted(&header, layout)?;
     let mut bad = Vec::new();
+    let mut lines = Lines { bytes: &bytes, counted: 0, newlines: 0 };
     while next(&mut reader, &mut record) {
-        let line = record.position().map_or(0, csv::Position::line);
+        let start = record.position().map_or(0, csv::Position::byte) as usize;
         if let Err(why) = take(&record, &mut columns, header.len(), encoding) {
-            bad.push(BadRow { line, why });
+            bad.push(BadRow { line: lines.line_at(start), why });
         }
+    }
+    if columns.is_empty() {
+        return Ok(Delimited { table: Table::new(Arc::new(Schema::empty()), Vec::new()), bad });
     }
     let arrays = columns.into_iter().map(|column| (column.name.clone(), column.into_array()));
     Ok(Delimited { table: Table::of_columns(arrays)?, bad })
+}
+
+/// Counts lines up to a byte; the bytes asked for ascend.
+struct Lines<'a> {
+    bytes: &'a [u8],
+    counted: usize,
+    newlines: u64,
+}
+
+impl Lines<'_> {
+    /// The line, from 1, of the first character at or after `start`: where a
+    /// line ends in two characters, a row is said to start at the second.
+    fn line_at(&mut self, start: usize) -> u64 {
+        let rest = self.bytes.get(start..).unwrap_or_default();
+        let end = start + rest.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+        let between = self.bytes.get(self.counted..end).unwrap_or_default();
+        self.newlines += between.split(|byte| *byte == b'\n').count().saturating_sub(1) as u64;
+        self.counted = self.counted.max(end);
+        self.newlines + 1
+    }
 }
 
 /// The bytes as UTF-8, and the encoding they were in. UTF-8 is passed through:
