@@ -4,6 +4,11 @@
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Numbers the temporary files of this process: two threads that write one
+/// path at once must not write one temporary file.
+static TEMPORARY: AtomicU64 = AtomicU64::new(0);
 
 /// A failed file operation, with what was attempted and on what.
 #[derive(Debug, thiserror::Error)]
@@ -64,7 +69,8 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     let folder = path.parent().unwrap_or_else(|| Path::new("."));
     create_folder(folder)?;
     let name = path.file_name().and_then(|n| n.to_str()).unwrap_or("file");
-    let temporary = folder.join(format!(".{name}.{}.tmp", std::process::id()));
+    let number = TEMPORARY.fetch_add(1, Ordering::Relaxed);
+    let temporary = folder.join(format!(".{name}.{}-{number}.tmp", std::process::id()));
     let written = fs::File::create(&temporary).and_then(|mut file| {
         file.write_all(bytes)?;
         file.sync_all()
