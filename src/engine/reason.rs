@@ -199,7 +199,7 @@ fn number_words(number: Option<u64>) -> String {
 }
 
 fn world_words(world: Option<&String>) -> &str {
-    world.map(String::as_str).unwrap_or("the real services")
+    world.map_or("the real services", String::as_str)
 }
 
 /// A duration in the largest whole unit that fits: `3d`, `5h`, `12min`, `7s`.

@@ -161,8 +161,9 @@ fn two_runs_at_once_do_each_piece_of_work_once() {
     // Both have made their plans, in which everything is to be done, before
     // either starts.
     let barrier = Arc::new(Barrier::new(2));
+    let stores = [lab.store(), lab.store()];
     let summaries = std::thread::scope(|scope| {
-        let runs = [0, 1].map(|_| {
+        let runs = stores.map(|store| {
             let barrier = Arc::clone(&barrier);
             let watcher = Watcher::acting(move |event| {
                 if matches!(event, Event::RunStarted { .. }) {
@@ -170,7 +171,7 @@ fn two_runs_at_once_do_each_piece_of_work_once() {
                 }
             });
             let (lab, toys) = (&lab, &toys);
-            scope.spawn(move || run(toys, &lab.store(), &lab.options, watcher).unwrap())
+            scope.spawn(move || run(toys, &store, &lab.options, watcher).unwrap())
         });
         runs.map(|run| run.join().unwrap())
     });
