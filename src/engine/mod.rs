@@ -1,7 +1,7 @@
 //! The engine: which stages must run, why, in what order, and running them.
 //! It knows no kind by name, and nothing of terminals.
 //!
-//! [`plan`] compares fingerprints with the store; [`run`] does what the plan
+//! [`plan()`] compares fingerprints with the store; [`run`] does what the plan
 //! leaves to do and tells an [`Observer`] what happens; [`why`] explains one
 //! instance; [`resolve`] finds what an instance made. All are synchronous;
 //! [`run`] makes its own runtime, so it must be called outside of one.

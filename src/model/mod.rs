@@ -74,4 +74,17 @@ mod tests {
         assert_eq!(folder(&[("HOME", "/h"), ("XDG_CACHE_HOME", "/c")]), PathBuf::from("/c/refrain/models"));
         assert_eq!(folder(&[("HOME", "/h"), ("REFRAIN_MODELS", "/m")]), PathBuf::from("/m"));
     }
+
+    #[test]
+    fn there_is_always_a_device_unless_the_gpu_was_insisted_on() {
+        assert_eq!(DeviceChoice::Cpu.select().map(|s| s.device), Ok(Device::Cpu));
+        let auto = DeviceChoice::Auto.select().expect("auto always finds a device");
+        match DeviceChoice::Cuda.select() {
+            Ok(selection) => assert_eq!((selection.device, auto.device), (Device::Cuda, Device::Cuda)),
+            Err(error) => {
+                assert_eq!(auto.device, Device::Cpu);
+                assert!(error.to_string().starts_with("the device `cuda` was asked for, but "), "{error}");
+            }
+        }
+    }
 }

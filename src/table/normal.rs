@@ -43,7 +43,7 @@ pub(super) fn normal_schema(schema: &Schema) -> SchemaRef {
     Arc::new(Schema::new(schema.fields().iter().map(|field| normal_field(field)).collect::<Fields>()))
 }
 
-/// The same rows under [`normal_schema`].
+/// The same rows under `normal_schema`.
 ///
 /// # Errors
 /// [`TableError::Arrow`] if a column does not fit its plainest type: more than

@@ -114,7 +114,7 @@ impl Sandbox {
         self.url.clone()
     }
 
-    /// The world's [`identity`].
+    /// The world's [`identity()`].
     #[must_use]
     pub fn identity(&self) -> &str {
         &self.identity
