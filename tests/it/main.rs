@@ -3,6 +3,7 @@
 
 mod cache;
 mod commands;
+mod demo;
 mod interrupt;
 mod lab;
 mod layers;
