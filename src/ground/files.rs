@@ -51,6 +51,14 @@ pub fn read_bytes(path: &Path) -> Result<Vec<u8>, FileError> {
     fs::read(path).map_err(FileError::with("read", path))
 }
 
+/// How many bytes a file has.
+///
+/// # Errors
+/// [`FileError`] if it cannot be looked at.
+pub fn size(path: &Path) -> Result<u64, FileError> {
+    Ok(fs::metadata(path).map_err(FileError::with("read", path))?.len())
+}
+
 /// Makes a folder and those above it; one that is there already is fine.
 ///
 /// # Errors

@@ -10,6 +10,7 @@
 //! manifests-v1/<key>.json              what a key produced
 //! last-v2/<pipeline>.jsonl             what each instance used last
 //! runs-v1/<time>-<id>/                 the records of each run
+//! columns-v1.jsonl                     which columns of their inputs stages read
 //! seen-v1.jsonl                        verified files by size, time and inode
 //! tmp/  locks/  set-aside/
 //! ```
@@ -17,6 +18,7 @@
 mod error;
 mod last;
 mod lock;
+mod log;
 mod record;
 mod seen;
 mod temporary;
@@ -29,6 +31,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use serde::{Deserialize, Serialize};
+
 use crate::ground::files::{self, FileError};
 use crate::ground::{Clock, ContentHash, SystemClock};
 
@@ -40,6 +44,7 @@ pub use record::{Artifact, FORMAT, Manifest};
 pub use writer::ArtifactWriter;
 
 use last::Lasts;
+use log::Log;
 use seen::{Seen, Stamp};
 use temporary::TemporaryFile;
 
@@ -62,6 +67,13 @@ pub enum ObjectState {
     },
 }
 
+/// The columns that are read of each input: by port.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ColumnsRead {
+    /// By port; a port that is not named is read whole.
+    pub columns: BTreeMap<String, Vec<String>>,
+}
+
 /// A folder of artifacts, shared by any number of pipelines and processes.
 /// Clones are handles on the same store.
 #[derive(Debug, Clone)]
@@ -75,6 +87,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     seen: Seen,
     lasts: Lasts,
+    columns: Log<ColumnsRead>,
     /// The lock files that were made, which stay until the store is closed:
     /// making and removing one for each key is slow on some file systems.
     locks: Mutex<BTreeSet<PathBuf>>,
@@ -119,6 +132,7 @@ impl Store {
             clock,
             seen: Seen::new(root.join("seen-v1.jsonl")),
             lasts: Lasts::new(root.join("last-v2")),
+            columns: Log::new(root.join("columns-v1.jsonl")),
             locks: Mutex::default(),
             warnings: Mutex::default(),
         };
@@ -143,8 +157,11 @@ impl Store {
     #[must_use]
     pub fn object_path(&self, hash: &ContentHash) -> PathBuf {
         let name = hash.to_string();
-        let folder: String = name.chars().take(2).collect();
-        self.root().join("objects-v1").join(folder).join(format!("{name}.parquet"))
+        let folder = name.get(..2).unwrap_or_default();
+        let mut path = self.root().join("objects-v1");
+        path.push(folder);
+        path.push(format!("{name}.parquet"));
+        path
     }
 
     /// Whether an artifact's file is there and whole. Its bytes are read once
@@ -231,6 +248,20 @@ impl Store {
     /// [`StoreError::File`] if it cannot be written.
     pub fn set_last(&self, pipeline: &str, instance: &str, last: LastRun) -> Result<(), StoreError> {
         Ok(self.inner.lasts.note(pipeline, instance, last)?)
+    }
+
+    /// Which columns a stage reads, as it was found before for the same
+    /// question: finding it may take much longer than remembering it.
+    #[must_use]
+    pub fn columns_read(&self, question: &ContentHash) -> Option<ColumnsRead> {
+        self.inner.columns.find(&question.to_string())
+    }
+
+    /// Remembers which columns a stage reads.
+    pub fn set_columns_read(&self, question: &ContentHash, columns: ColumnsRead) {
+        if let Err(error) = self.inner.columns.note(&question.to_string(), columns) {
+            self.warn(format!("{error}: {}; it will be found out again next time", error.source));
+        }
     }
 
     /// Takes the lock of a key, waiting until it is free.
@@ -321,8 +352,7 @@ impl Store {
             Err(error) if error.is_not_found() => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        let text = String::from_utf8_lossy(&bytes);
-        let why = match record::unseal::<T>(&text) {
+        let why = match record::unseal::<T>(bytes) {
             Ok(record) if fits(&record) => return Ok(Some(record)),
             Ok(_) => "it is of another key or format".to_owned(),
             Err(why) => why,

@@ -166,14 +166,28 @@ pub fn read_parquet(path: &Path, columns: Option<&[String]>) -> Result<Table, Ta
         let mask = ProjectionMask::roots(builder.parquet_schema(), roots.collect::<Vec<_>>());
         builder = builder.with_projection(mask);
     }
-    let reader = builder.with_batch_size(ROW_GROUP).build().map_err(refused("read"))?;
-    let schema = arrow::array::RecordBatchReader::schema(&reader);
-    let batches = reader.collect::<Result<_, _>>().map_err(|source| TableError::Arrow { action: "read", source })?;
-    let table = Table::new(schema, batches);
+    let table = read(builder.with_batch_size(ROW_GROUP))?;
     match columns {
         None => Ok(table),
         Some(columns) => table.select(columns),
     }
+}
+
+/// Reads no more than the first `rows` rows of a Parquet file.
+///
+/// # Errors
+/// [`TableError`] if it cannot be read.
+pub fn read_first_rows(path: &Path, rows: usize) -> Result<Table, TableError> {
+    let file = File::open(path).map_err(FileError::with("read", path))?;
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(refused("read"))?;
+    read(builder.with_batch_size(rows.clamp(1, ROW_GROUP)).with_limit(rows))
+}
+
+fn read(builder: ParquetRecordBatchReaderBuilder<File>) -> Result<Table, TableError> {
+    let reader = builder.build().map_err(refused("read"))?;
+    let schema = arrow::array::RecordBatchReader::schema(&reader);
+    let batches = reader.collect::<Result<_, _>>().map_err(|source| TableError::Arrow { action: "read", source })?;
+    Ok(Table::new(schema, batches))
 }
 
 /// How many rows a Parquet file has and the names and types of its columns, from its footer alone.
