@@ -19,10 +19,11 @@ use super::options::{Failure, RunOptions};
 use super::outputs::Outputs;
 use super::planner::{Work, damage, is_api};
 use super::reporter::StageReporter;
-use crate::ground::Seed;
+use crate::ground::{Seed, files};
 use crate::pipeline::{Instance, Refresh};
 use crate::stage::{Progress, StageContext, StageError};
 use crate::store::{self, Artifact, KeyLock, LastRun, Manifest, Store, StoreError};
+use crate::table::TableError;
 use crate::web::Session;
 
 /// How often a key that another run holds is tried again.
@@ -93,6 +94,9 @@ impl Job {
         let outputs = Outputs::new(&self.store, ports);
         let context = self.context(&outputs, session.clone());
         handle.block_on(self.instance.stage.run(&context)).map_err(|error| of_stage(&error))?;
+        if is_api(&self.instance) {
+            self.network.flush()?;
+        }
         let artifacts = outputs.finish().map_err(|error| Failure::of(&error, None))?;
         self.publish(artifacts, session.requests(), started).map_err(|error| in_store(&error))
     }
@@ -198,10 +202,11 @@ fn same_columns(one: &Manifest, other: &Manifest) -> bool {
 }
 
 impl Failure {
-    /// An error and the chain of its causes.
+    /// An error and the chain of its causes; a disk that is full or failing
+    /// decides the hint.
     pub(super) fn of(error: &(dyn std::error::Error + 'static), hint: Option<String>) -> Self {
         let causes = std::iter::successors(error.source(), |cause| cause.source()).map(ToString::to_string).collect();
-        Self { error: error.to_string(), causes, hint }
+        Self { error: error.to_string(), causes, hint: files::disk_hint(error).or(hint) }
     }
 }
 
@@ -215,6 +220,9 @@ fn of_stage(error: &StageError) -> Failure {
         StageError::Failed { hint, .. } => hint.clone(),
         StageError::Web(error) => error.hint(),
         StageError::Variable(missing) => Some(format!("set {} in the environment, or add `--sandbox`", missing.name)),
+        StageError::Table(TableError::InFile { action: "read", .. }) => {
+            Some("find and mend damaged artifacts with `refrain verify --repair`, then run again".to_owned())
+        }
         StageError::Cancelled | StageError::Table(_) => None,
     };
     Failure::of(error, hint)

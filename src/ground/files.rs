@@ -35,6 +35,23 @@ impl FileError {
     }
 }
 
+/// What to do about an error behind which a disk stands that is full or
+/// failing; none for any other error.
+#[must_use]
+pub fn disk_hint(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+    /// The system's number for an error of input or output.
+    const EIO: i32 = 5;
+    let mut chain = std::iter::successors(Some(error), |error| error.source());
+    let cause = chain.find_map(|error| error.downcast_ref::<io::Error>())?;
+    let what = match cause.kind() {
+        io::ErrorKind::StorageFull => "free some space on that disk",
+        io::ErrorKind::QuotaExceeded => "free some of your space on that disk, or have your quota raised",
+        _ if cfg!(unix) && cause.raw_os_error() == Some(EIO) => "see in the system's log what is wrong with that disk",
+        _ => return None,
+    };
+    Some(format!("{what}, then run again: what is finished is kept"))
+}
+
 /// Reads a whole file as UTF-8.
 ///
 /// # Errors
@@ -92,6 +109,15 @@ pub fn publish(from: &Path, to: &Path) -> Result<(), FileError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_full_disk_is_found_behind_other_errors() {
+        let full = |kind: io::ErrorKind| FileError::with("write", Path::new("song"))(io::Error::from(kind));
+        let hint = disk_hint(&full(io::ErrorKind::StorageFull)).unwrap();
+        assert_eq!(hint, "free some space on that disk, then run again: what is finished is kept");
+        assert!(disk_hint(&io::Error::other(full(io::ErrorKind::StorageFull))).is_some());
+        assert_eq!(disk_hint(&full(io::ErrorKind::NotFound)), None);
+    }
 
     #[test]
     fn threads_that_write_one_file_do_not_take_each_others_temporary_file() {

@@ -89,8 +89,8 @@ impl Drop for Inner {
 }
 
 impl Store {
-    /// Opens the store in a folder and makes what is missing. Temporary files
-    /// that dead processes left are removed.
+    /// Opens the store in a folder and makes what is missing. Temporary files and
+    /// locks that dead processes left are removed.
     ///
     /// # Errors
     /// [`StoreError::File`] if a folder cannot be made or listed.
@@ -109,7 +109,7 @@ impl Store {
         for (name, text) in [("CACHEDIR.TAG", CACHEDIR_TAG), (".gitignore", "*\n")] {
             let path = root.join(name);
             if !path.exists() {
-                files::write_atomically(&path, text.as_bytes())?;
+                temporary::write(&root.join("tmp"), &path, text.as_bytes())?;
             }
         }
         temporary::sweep(&root.join("tmp"))?;
@@ -336,9 +336,7 @@ impl Store {
     }
 
     fn write_record(&self, path: &Path, text: &str) -> Result<(), StoreError> {
-        let mut temporary = TemporaryFile::create(&self.root().join("tmp"))?;
-        temporary.write(text.as_bytes())?;
-        Ok(temporary.publish(path)?)
+        Ok(temporary::write(&self.root().join("tmp"), path, text.as_bytes())?)
     }
 
     /// Moves a damaged file out of the way, keeping it for inspection.

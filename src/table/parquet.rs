@@ -158,6 +158,10 @@ pub fn write_parquet<W: Write + Send>(table: &Table, sink: W) -> Result<W, Table
 /// # Errors
 /// [`TableError`] if it cannot be read or a column is missing.
 pub fn read_parquet(path: &Path, columns: Option<&[String]>) -> Result<Table, TableError> {
+    read(path, columns).map_err(|error| error.at("read", path))
+}
+
+fn read(path: &Path, columns: Option<&[String]>) -> Result<Table, TableError> {
     let file = File::open(path).map_err(FileError::with("read", path))?;
     let mut builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(refused("read"))?;
     if let Some(columns) = columns {
@@ -182,7 +186,8 @@ pub fn read_parquet(path: &Path, columns: Option<&[String]>) -> Result<Table, Ta
 /// [`TableError`] if it cannot be read.
 pub fn describe_parquet(path: &Path) -> Result<(u64, Vec<(String, DataType)>), TableError> {
     let file = File::open(path).map_err(FileError::with("read", path))?;
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(refused("read"))?;
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file);
+    let builder = builder.map_err(|error| refused("read")(error).at("read", path))?;
     let rows = u64::try_from(builder.metadata().file_metadata().num_rows()).unwrap_or(0);
     let schema = normal_schema(builder.schema());
     Ok((rows, schema.fields().iter().map(|f| (f.name().clone(), f.data_type().clone())).collect()))
