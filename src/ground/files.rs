@@ -68,12 +68,33 @@ pub fn read_bytes(path: &Path) -> Result<Vec<u8>, FileError> {
     fs::read(path).map_err(FileError::with("read", path))
 }
 
-/// Makes a folder and those above it; one that is there already is fine.
+/// Makes a folder and those above it; one that is there already is fine. A new
+/// one is synced into the folder above it: else a power cut could take it away
+/// with all that was synced inside of it.
 ///
 /// # Errors
-/// [`FileError`] if it cannot be made.
+/// [`FileError`] if it cannot be made or synced.
 pub fn create_folder(path: &Path) -> Result<(), FileError> {
-    fs::create_dir_all(path).map_err(FileError::with("create", path))
+    if path.as_os_str().is_empty() || path.is_dir() {
+        return Ok(());
+    }
+    let parent = folder_of(path);
+    create_folder(parent)?;
+    match fs::create_dir(path) {
+        // Another may have made it meanwhile.
+        Err(_) if path.is_dir() => {}
+        made => made.map_err(FileError::with("create", path))?,
+    }
+    sync_folder(parent)
+}
+
+/// The folder that a path stands in.
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."))
+}
+
+fn sync_folder(path: &Path) -> Result<(), FileError> {
+    fs::File::open(path).and_then(|folder| folder.sync_all()).map_err(FileError::with("sync", path))
 }
 
 /// Writes a file so that a reader sees the old content or the whole new one:
@@ -102,13 +123,24 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
 /// [`FileError`] if the rename or the sync fails.
 pub fn publish(from: &Path, to: &Path) -> Result<(), FileError> {
     fs::rename(from, to).map_err(FileError::with("publish", to))?;
-    let folder = to.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
-    fs::File::open(folder).and_then(|f| f.sync_all()).map_err(FileError::with("sync", folder))
+    sync_folder(folder_of(to))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn folders_are_made_with_those_above_them_and_found_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a/b/c");
+        create_folder(&path).unwrap();
+        create_folder(&path).unwrap();
+        assert!(path.is_dir());
+        write_atomically(&folder.path().join("file"), b"").unwrap();
+        let error = create_folder(&folder.path().join("file/below")).unwrap_err();
+        assert_eq!(error.to_string(), format!("could not create `{}`", folder.path().join("file").display()));
+    }
 
     #[test]
     fn a_full_disk_is_found_behind_other_errors() {

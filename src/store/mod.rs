@@ -286,7 +286,8 @@ impl Store {
         let millis = i64::try_from(self.now_millis()).unwrap_or(i64::MAX);
         let time = jiff::Timestamp::from_millisecond(millis).unwrap_or_default().strftime("%Y%m%dT%H%M%SZ").to_string();
         let path = self.root().join("runs-v1").join(format!("{time}-{id}"));
-        files::create_folder(&path)?;
+        // For people who look back: it need not outlive a power cut.
+        fs::create_dir_all(&path).map_err(FileError::with("create", &path))?;
         Ok(path)
     }
 

@@ -32,6 +32,12 @@ pub(super) fn recorded(store: &Path) -> BTreeSet<String> {
     segments.iter().flat_map(|path| answers(&fs::read(path).unwrap_or_default())).collect()
 }
 
+/// How many requests the published results were made of.
+pub(super) fn published(store: &Path) -> u64 {
+    let manifests = files_below(&store.join("manifests-v1"), ".json").into_iter().filter_map(|path| json(&path).ok());
+    manifests.filter_map(|manifest| manifest["requests"].as_u64()).sum()
+}
+
 /// A record: a mark, the payload's length, half a BLAKE3 over length and
 /// payload; the payload begins with the length of its JSON head.
 fn answers(bytes: &[u8]) -> Vec<String> {

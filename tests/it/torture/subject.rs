@@ -203,6 +203,10 @@ impl Case<'_> {
     /// is how many processes were killed before.
     pub(super) fn recover(&self, fault: &Fault, kills: u64) -> Result<(), String> {
         let recorded = store::recorded(&self.store).len() as u64;
+        let published = store::published(&self.store);
+        ensure(published <= recorded, || {
+            format!("the published results are made of {published} answers, and {recorded} are recorded")
+        })?;
         let rerun = self.plain();
         let told = format!("{}\n{}", rerun.stderr, rerun.stdout);
         ensure(rerun.code == 0, || format!("the rerun ended with exit code {}:\n{told}", rerun.code))?;
