@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::event::Outcome;
 use super::network::Network;
 use super::options::{Failure, RunOptions};
-use super::outputs::Outputs;
+use super::outputs::{OutputError, Outputs};
 use super::planner::{Work, damage, is_api};
 use super::reporter::StageReporter;
 use crate::ground::{Seed, files};
@@ -28,6 +28,9 @@ use crate::web::Session;
 
 /// How often a key that another run holds is tried again.
 const LOCK_INTERVAL: Duration = Duration::from_millis(50);
+
+/// What to do when the store cannot write.
+const CHECK_SPACE: &str = "check the space and the permissions of the artifacts folder";
 
 /// Everything that one stage's work needs.
 pub(super) struct Job {
@@ -97,7 +100,10 @@ impl Job {
         if is_api(&self.instance) {
             self.network.flush()?;
         }
-        let artifacts = outputs.finish().map_err(|error| Failure::of(&error, None))?;
+        let artifacts = outputs.finish().map_err(|error| {
+            let is_bug = matches!(error, OutputError::Missing(_));
+            Failure::of(&error, (!is_bug).then(|| CHECK_SPACE.to_owned()))
+        })?;
         self.publish(artifacts, session.requests(), started).map_err(|error| in_store(&error))
     }
 
@@ -212,7 +218,7 @@ impl Failure {
 
 /// A failure of the store, as the stage's.
 pub(super) fn in_store(error: &StoreError) -> Failure {
-    Failure::of(error, Some("check the space and the permissions of the artifacts folder".to_owned()))
+    Failure::of(error, Some(CHECK_SPACE.to_owned()))
 }
 
 fn of_stage(error: &StageError) -> Failure {
@@ -223,6 +229,7 @@ fn of_stage(error: &StageError) -> Failure {
         StageError::Table(TableError::InFile { action: "read", .. }) => {
             Some("find and mend damaged artifacts with `refrain verify --repair`, then run again".to_owned())
         }
+        StageError::Table(TableError::InFile { .. }) => Some(CHECK_SPACE.to_owned()),
         StageError::Cancelled | StageError::Table(_) => None,
     };
     Failure::of(error, hint)

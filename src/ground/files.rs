@@ -41,14 +41,16 @@ impl FileError {
 pub fn disk_hint(error: &(dyn std::error::Error + 'static)) -> Option<String> {
     /// The system's number for an error of input or output.
     const EIO: i32 = 5;
-    let mut chain = std::iter::successors(Some(error), |error| error.source());
-    let cause = chain.find_map(|error| error.downcast_ref::<io::Error>())?;
-    let what = match cause.kind() {
-        io::ErrorKind::StorageFull => "free some space on that disk",
-        io::ErrorKind::QuotaExceeded => "free some of your space on that disk, or have your quota raised",
-        _ if cfg!(unix) && cause.raw_os_error() == Some(EIO) => "see in the system's log what is wrong with that disk",
-        _ => return None,
+    let what = |cause: &io::Error| match cause.kind() {
+        io::ErrorKind::StorageFull => Some("free some space on that disk"),
+        io::ErrorKind::QuotaExceeded => Some("free some of your space on that disk, or have your quota raised"),
+        _ if cfg!(unix) && cause.raw_os_error() == Some(EIO) => {
+            Some("see in the system's log what is wrong with that disk")
+        }
+        _ => None,
     };
+    let mut chain = std::iter::successors(Some(error), |error| error.source());
+    let what = chain.find_map(|error| error.downcast_ref().and_then(what))?;
     Some(format!("{what}, then run again: what is finished is kept"))
 }
 

@@ -242,6 +242,35 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_is_no_parquet_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("t.parquet");
+        crate::ground::files::write_atomically(&path, b"PAR1, but no more than that").unwrap();
+        for error in [read_parquet(&path, None).unwrap_err(), describe_parquet(&path).unwrap_err()] {
+            assert_eq!(error.to_string(), format!("could not read `{}`", path.display()));
+        }
+    }
+
+    #[test]
+    fn an_error_of_the_system_is_told_as_one() {
+        struct Full;
+        impl Write for Full {
+            fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+                Err(std::io::ErrorKind::StorageFull.into())
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let error = ParquetWriter::new(Full).append(&table(70_000)).unwrap_err().at("write", Path::new("t"));
+        let TableError::File(error) = error else { panic!("{error:?}") };
+        assert_eq!(
+            (error.to_string().as_str(), error.source.kind()),
+            ("could not write `t`", std::io::ErrorKind::StorageFull)
+        );
+    }
+
+    #[test]
     fn empty_tables_keep_their_columns_and_other_columns_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("t.parquet");

@@ -94,7 +94,10 @@ fn killed(subject: &Subject, fault: &Fault) -> Result<bool, String> {
 #[test]
 #[ignore = "only with REPLAY, from `make torture`"]
 fn replay() {
-    let Ok(text) = std::env::var("TORTURE_REPLAY") else { return };
+    let text = std::env::var("TORTURE_REPLAY").unwrap_or_default();
+    if text.is_empty() {
+        return;
+    }
     let (name, orders) = text.split_once(' ').expect("a subject and its orders");
     let (_, pipeline) = SUBJECTS.iter().find(|(known, _)| *known == name).expect("a known subject");
     let (subject, fault) = (Subject::new(pipeline), Fault::parse(orders));
@@ -108,9 +111,8 @@ fn replay() {
 #[test]
 fn a_few_kills_lose_nothing() {
     let subject = Subject::new(WHOLE);
-    let mut sweep = Sweep::new("quick", 16);
-    for (turn, fault) in kills::sampled(&subject, 16, &mut chance()).into_iter().enumerate() {
-        assert!(turn < 16);
+    let mut sweep = Sweep::new("quick", 12);
+    for fault in kills::sampled(&subject, 12, &mut chance()) {
         sweep.take(&format!("whole {fault}"), killed(&subject, &fault));
     }
     sweep.end();

@@ -1,30 +1,13 @@
-//! A store as it lies on the disk, read without the program's own code: what
-//! every stage gave, which answers are recorded, and what should not be there.
+//! A store as it lies on the disk, read without the program's own code: which
+//! answers are recorded, and what should not be there.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
 use serde_json::Value;
 
 use crate::lab::files_below;
-
-/// The hash of each output of each instance, as `instance.output`.
-pub(super) type Results = BTreeMap<String, String>;
-
-/// What every stage of a pipeline used last.
-pub(super) fn results(store: &Path, pipeline: &str) -> Result<Results, String> {
-    let mut results = Results::new();
-    for path in files_below(&store.join("last-v1").join(pipeline), ".json") {
-        let key = text(&json(&path)?["key"]);
-        let manifest = json(&store.join("manifests-v1").join(format!("{key}.json")))?;
-        let instance = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        for (output, artifact) in manifest["outputs"].as_object().into_iter().flatten() {
-            results.insert(format!("{instance}.{output}"), text(&artifact["hash"]));
-        }
-    }
-    Ok(results)
-}
 
 /// The keys of all whole answers in the memo.
 pub(super) fn recorded(store: &Path) -> BTreeSet<String> {

@@ -1,6 +1,7 @@
 //! What is tortured: a small pipeline against a sandbox that outlives it, how it
 //! is run under a fault, and all that must hold afterwards.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -8,8 +9,10 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use super::faults::Fault;
-use super::store::{self, Results};
+use super::store;
 use crate::lab::{Answer, Lab, Sandbox};
 
 /// Crawls, prompts, SQL, several outputs and two variants: every kind of file
@@ -91,6 +94,9 @@ const IN_FLIGHT: u64 = 16;
 /// A power cut also takes the answers that were not synced yet, at most so many.
 const UNSYNCED: u64 = 64;
 
+/// The hash of each output of each instance, as `instance.output`.
+type Results = BTreeMap<String, String>;
+
 /// A pipeline, the server that it asks, and what it gives when all goes well.
 pub(super) struct Subject {
     lab: Lab,
@@ -101,6 +107,8 @@ pub(super) struct Subject {
     /// How long an undisturbed run takes.
     pub(super) takes: Duration,
     turn: AtomicU64,
+    /// Whether this binary has `refrain verify`.
+    can_verify: bool,
 }
 
 /// A store that something happened to, and the traffic before it did.
@@ -131,7 +139,8 @@ impl Subject {
         let sandbox = Sandbox::start(&lab, "--users 40 --songs 40");
         let turn = AtomicU64::new(0);
         let takes = Duration::ZERO;
-        let mut subject = Self { lab, sandbox, results: Results::new(), distinct: 0, takes, turn };
+        let can_verify = lab.line("verify --help").code == 0;
+        let mut subject = Self { lab, sandbox, results: Results::new(), distinct: 0, takes, turn, can_verify };
         let (takes, distinct, results) = subject.calm();
         (subject.takes, subject.distinct, subject.results) = (takes, distinct, results);
         subject
@@ -146,7 +155,7 @@ impl Subject {
         assert_eq!(first.code, 0, "{first:#?}");
         let distinct = first.finished()["requests"].as_u64().expect("a number");
         assert_eq!(store::recorded(&case.store).len() as u64, distinct, "the test reads the memo wrongly");
-        let (results, faults) = (store::results(&case.store, "torture").expect("results"), store::faults(&case.store));
+        let (results, faults) = (case.results().expect("results"), store::faults(&case.store));
         assert!(!results.is_empty() && faults.is_empty(), "{results:#?} {faults:#?}");
         (takes, distinct, results)
     }
@@ -169,17 +178,39 @@ impl Subject {
 }
 
 impl Case<'_> {
-    fn command(&self) -> Command {
+    fn command(&self, what: &str) -> Command {
         let subject = self.subject;
-        let line = format!("run p.yaml --json --sandbox={} --artifacts", subject.sandbox.url);
+        let line = format!("{what} p.yaml --json --sandbox={} --artifacts", subject.sandbox.url);
         let mut command = subject.lab.command(line.split_whitespace());
         command.arg(&self.store).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
 
+    /// What every stage gave; all must be up to date.
+    fn results(&self) -> Result<Results, String> {
+        let answer = answer(self.command("status").output().expect("the binary starts"));
+        let stages: Vec<Value> =
+            serde_json::from_str(&answer.stdout).map_err(|error| format!("{error}: {answer:#?}"))?;
+        let mut results = Results::new();
+        for stage in &stages {
+            ensure(stage["state"] == "fresh", || format!("not fresh: {stage}"))?;
+            for (output, artifact) in stage["last"]["outputs"].as_object().into_iter().flatten() {
+                results.insert(format!("{}.{output}", stage["stage"]), artifact["hash"].to_string());
+            }
+        }
+        Ok(results)
+    }
+
+    /// `refrain verify` finds nothing.
+    fn verifies(&self) -> Result<(), String> {
+        let mut command = self.subject.lab.command(["verify", "--artifacts"]);
+        let found = answer(command.arg(&self.store).output().expect("the binary starts"));
+        ensure(found.code == 0, || format!("it does not verify: {found:#?}"))
+    }
+
     /// A run without any fault.
     pub(super) fn plain(&self) -> Answer {
-        answer(self.command().output().expect("the binary starts"))
+        answer(self.command("run").output().expect("the binary starts"))
     }
 
     /// Starts a run under a fault; gives the file in which its operations are counted.
@@ -188,7 +219,7 @@ impl Case<'_> {
         let root = self.subject.lab.path("").canonicalize().expect("the laboratory");
         let (log, undo) = (root.join(format!("{turn}.log")), root.join(format!("{turn}.undo")));
         fs::create_dir(&undo).expect("a folder");
-        let mut command = self.command();
+        let mut command = self.command("run");
         fault.apply(&mut command, &self.store, &log, &undo);
         (command.spawn().expect("the binary starts"), log)
     }
@@ -227,7 +258,7 @@ impl Case<'_> {
 
     /// Says what is wrong with a store on which all has been done.
     fn is_whole(&self, fault: &Fault) -> Result<(), String> {
-        let results = store::results(&self.store, "torture")?;
+        let results = self.results()?;
         ensure(results == self.subject.results, || {
             format!("the artifacts differ: {results:#?}\ninstead of {:#?}", self.subject.results)
         })?;
@@ -237,6 +268,9 @@ impl Case<'_> {
         ensure(idle, || format!("another run was not idle: {again:#?}"))?;
         let warned = again.events().into_iter().filter(|event| event["event"] == "warning").count();
         ensure(warned == 0 && again.stderr.is_empty(), || format!("another run still warns: {again:#?}"))?;
+        if self.subject.can_verify {
+            self.verifies()?;
+        }
         let mut faults = store::faults(&self.store);
         // What could not be read was set aside, and that is where it stays.
         faults.retain(|fault_found| fault.order("READS").is_none() || !fault_found.contains("/set-aside/"));
