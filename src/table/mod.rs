@@ -92,7 +92,7 @@ pub enum TableError {
         path: std::path::PathBuf,
         /// Why.
         #[source]
-        source: Box<TableError>,
+        source: Box<Self>,
     },
     /// Whoever takes the table does not take this one.
     #[error("{0}")]

@@ -23,7 +23,7 @@ impl Fault {
     }
 
     /// Another order.
-    pub(super) fn with(mut self, name: &str, value: impl ToString) -> Self {
+    pub(super) fn with(mut self, name: &str, value: impl ToString + Copy) -> Self {
         self.0.insert(format!("FAULTS_{name}"), value.to_string());
         self
     }

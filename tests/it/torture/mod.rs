@@ -6,6 +6,7 @@
 //! One quick sweep is among the normal tests; the whole is `make torture`.
 
 #![cfg(target_os = "linux")]
+#![expect(clippy::print_stdout, reason = "a long test tells how far it is")]
 
 mod clocks;
 mod errors;

@@ -188,7 +188,7 @@ impl Case<'_> {
 
     /// What every stage gave; all must be up to date.
     fn results(&self) -> Result<Results, String> {
-        let answer = answer(self.command("status").output().expect("the binary starts"));
+        let answer = answer(&self.command("status").output().expect("the binary starts"));
         let stages: Vec<Value> =
             serde_json::from_str(&answer.stdout).map_err(|error| format!("{error}: {answer:#?}"))?;
         let mut results = Results::new();
@@ -204,13 +204,13 @@ impl Case<'_> {
     /// `refrain verify` finds nothing.
     fn verifies(&self) -> Result<(), String> {
         let mut command = self.subject.lab.command(["verify", "--artifacts"]);
-        let found = answer(command.arg(&self.store).output().expect("the binary starts"));
+        let found = answer(&command.arg(&self.store).output().expect("the binary starts"));
         ensure(found.code == 0, || format!("it does not verify: {found:#?}"))
     }
 
     /// A run without any fault.
     pub(super) fn plain(&self) -> Answer {
-        answer(self.command("run").output().expect("the binary starts"))
+        answer(&self.command("run").output().expect("the binary starts"))
     }
 
     /// Starts a run under a fault; gives the file in which its operations are counted.
@@ -290,10 +290,10 @@ pub(super) fn ended(child: Child, log: &Path) -> Ended {
     let killed = output.status.signal() == Some(9);
     let log = fs::read_to_string(log).unwrap_or_default();
     let struck = log.lines().filter_map(|line| Some(line.strip_prefix('!')?.to_owned())).collect();
-    Ended { killed, answer: answer(output), operations: log.lines().count() as u64, struck }
+    Ended { killed, answer: answer(&output), operations: log.lines().count() as u64, struck }
 }
 
-fn answer(output: Output) -> Answer {
+fn answer(output: &Output) -> Answer {
     Answer {
         code: output.status.code().unwrap_or(-1),
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
