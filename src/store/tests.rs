@@ -189,7 +189,7 @@ fn opening_sweeps_what_the_dead_left_and_nothing_of_the_living() {
     writer.append(&table(3)).unwrap();
     drop(fs::File::create(folder.path().join("tmp/999999-1.tmp")).unwrap());
     let lock = living.lock(&ContentHash::of(b"living")).unwrap();
-    drop(fs::File::create(folder.path().join("locks/dead.lock")).unwrap());
+    drop(fs::File::create(folder.path().join(format!("locks/{}.lock", ContentHash::of(b"dead")))).unwrap());
     let left = || (files_in(&folder.path().join("tmp")), files_in(&folder.path().join("locks")));
     assert_eq!(left(), (2, 2));
     let _other = store(folder.path());
