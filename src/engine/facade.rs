@@ -86,7 +86,7 @@ pub fn run(
     preflight::check(pipeline, &plan, options)?;
     let folder = store.run_folder(&run_id(pipeline, options))?;
     let reporter = Arc::new(Reporter::new(observer, folder).map_err(StoreError::File)?);
-    reporter.record("plan.json", &plan).map_err(StoreError::File)?;
+    reporter.record("plan.json", &plan);
     reporter.tell(&Event::RunStarted {
         run: reporter.run(),
         pipeline: plan.pipeline.clone(),
@@ -104,7 +104,7 @@ pub fn run(
     }
     let results = shell.finish();
     let summary = summarise(reporter.run(), &plan, options, results, started);
-    reporter.record("summary.json", &summary).map_err(StoreError::File)?;
+    reporter.record("summary.json", &summary);
     reporter.tell(&Event::Finished {
         stages: summary.stages,
         ran: summary.ran,

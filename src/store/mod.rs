@@ -97,13 +97,15 @@ struct Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         let locks = std::mem::take(&mut *self.locks.lock().unwrap_or_else(PoisonError::into_inner));
-        locks.iter().for_each(|path| lock::remove(path));
+        for path in locks {
+            lock::remove(&path);
+        }
     }
 }
 
 impl Store {
-    /// Opens the store in a folder and makes what is missing. Temporary files
-    /// that dead processes left are removed.
+    /// Opens the store in a folder and makes what is missing. Temporary files and
+    /// locks that dead processes left are removed.
     ///
     /// # Errors
     /// [`StoreError::File`] if a folder cannot be made or listed.
@@ -122,7 +124,7 @@ impl Store {
         for (name, text) in [("CACHEDIR.TAG", CACHEDIR_TAG), (".gitignore", "*\n")] {
             let path = root.join(name);
             if !path.exists() {
-                files::write_atomically(&path, text.as_bytes())?;
+                temporary::write(&root.join("tmp"), &path, text.as_bytes())?;
             }
         }
         temporary::sweep(&root.join("tmp"))?;
@@ -317,7 +319,8 @@ impl Store {
         let millis = i64::try_from(self.now_millis()).unwrap_or(i64::MAX);
         let time = jiff::Timestamp::from_millisecond(millis).unwrap_or_default().strftime("%Y%m%dT%H%M%SZ").to_string();
         let path = self.root().join("runs-v1").join(format!("{time}-{id}"));
-        files::create_folder(&path)?;
+        // For people who look back: it need not outlive a power cut.
+        fs::create_dir_all(&path).map_err(FileError::with("create", &path))?;
         Ok(path)
     }
 
@@ -366,9 +369,7 @@ impl Store {
     }
 
     fn write_record(&self, path: &Path, text: &str) -> Result<(), StoreError> {
-        let mut temporary = TemporaryFile::create(&self.root().join("tmp"))?;
-        temporary.write(text.as_bytes())?;
-        Ok(temporary.publish(path)?)
+        Ok(temporary::write(&self.root().join("tmp"), path, text.as_bytes())?)
     }
 
     /// Moves a damaged file out of the way, keeping it for inspection.

@@ -38,7 +38,7 @@ impl ArtifactWriter {
         if self.columns.is_none() {
             self.columns = Some(TableHasher::new(table.schema())?);
         }
-        self.parquet.append(table)?;
+        self.parquet.append(table).map_err(|error| error.at("write", self.temporary.path()))?;
         if let Some(columns) = self.columns.as_mut() {
             columns.update(table)?;
         }
@@ -55,7 +55,7 @@ impl ArtifactWriter {
     pub fn finish(self) -> Result<Artifact, StoreError> {
         let Self { store, temporary, parquet, columns } = self;
         let columns = columns.ok_or(StoreError::NoTable)?;
-        let sink = parquet.finish()?;
+        let sink = parquet.finish().map_err(|error| error.at("write", temporary.path()))?;
         let hash = ContentHash::from(*sink.hasher.finalize().as_bytes());
         let artifact = Artifact { hash, bytes: sink.bytes, rows: columns.rows(), columns: columns.finish() };
         let path = store.object_path(&hash);
