@@ -9,12 +9,13 @@
 //! objects-v1/ab/abcd….parquet          named by the BLAKE3 of their bytes
 //! manifests-v1/<key>.json              what a key produced
 //! last-v2/<pipeline>.jsonl             what each instance used last
-//! runs-v1/<time>-<id>/                 the records of each run
+//! runs-v1/<time>-<id>/                 the records of each run, and `pins`: the keys it uses
 //! seen-v1.jsonl                        verified files by size, time and inode
 //! tmp/  locks/  set-aside/
 //! ```
 
 mod error;
+mod guard;
 mod last;
 mod lock;
 mod record;
@@ -34,6 +35,7 @@ use crate::ground::{Clock, ContentHash, SystemClock};
 
 pub use crate::table::ColumnFacts;
 pub use error::StoreError;
+pub use guard::{Guard, Pins};
 pub use last::LastRun;
 pub use lock::KeyLock;
 pub use record::{Artifact, FORMAT, Manifest};
