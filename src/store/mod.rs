@@ -10,7 +10,7 @@
 //! manifests-v1/<key>.json              what a key produced
 //! last-v2/<pipeline>.jsonl             what each instance used last
 //! runs-v1/<time>-<id>/                 the records of each run, and `pins`: the keys it uses
-//! seen-v1.jsonl                        verified files by size, time and inode
+//! seen-v1.jsonl                        verified files by size, times and inode
 //! tmp/  locks/  set-aside/
 //! ```
 
@@ -31,7 +31,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::ground::files::{self, FileError};
-use crate::ground::{Clock, ContentHash, SystemClock};
+use crate::ground::{Clock, ContentHash, SystemClock, hash_file};
 
 pub use crate::table::ColumnFacts;
 pub use error::StoreError;
@@ -150,7 +150,7 @@ impl Store {
     }
 
     /// Whether an artifact's file is there and whole. Its bytes are read once
-    /// per size, time of change and inode; a damaged file is moved to
+    /// per size, times and inode; a damaged file is moved to
     /// `set-aside/` and reported in the warnings.
     #[must_use]
     pub fn check(&self, artifact: &Artifact) -> ObjectState {
@@ -168,7 +168,7 @@ impl Store {
         if self.inner.seen.recall(&name, &stamp) == Some(artifact.hash) {
             return ObjectState::Good;
         }
-        let why = match seen::hash_file(&path) {
+        let why = match hash_file(&path) {
             Ok(found) if found == artifact.hash => {
                 self.remember(&name, stamp, found);
                 return ObjectState::Good;
@@ -261,7 +261,7 @@ impl Store {
     }
 
     /// The BLAKE3 of a file outside the store, read again only when its size,
-    /// time of change or inode differ.
+    /// times or inode differ.
     ///
     /// # Errors
     /// [`FileError`] if it cannot be read.
@@ -269,11 +269,11 @@ impl Store {
         let metadata = fs::metadata(path).map_err(FileError::with("read", path))?;
         let stamp = Stamp::of(&metadata);
         let name = std::path::absolute(path).ok().and_then(|path| Some(format!("file:{}", path.to_str()?)));
-        let Some(name) = name else { return seen::hash_file(path) };
+        let Some(name) = name else { return hash_file(path) };
         if let Some(hash) = self.inner.seen.recall(&name, &stamp) {
             return Ok(hash);
         }
-        let hash = seen::hash_file(path)?;
+        let hash = hash_file(path)?;
         if !stamp.is_fresh(self.now_millis()) {
             self.remember(&name, stamp, hash);
         }
