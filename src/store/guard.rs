@@ -14,11 +14,15 @@ use std::sync::{Mutex, PoisonError};
 
 use super::Store;
 use super::error::StoreError;
+use super::temporary::is_still_at;
 use crate::ground::ContentHash;
 use crate::ground::files::FileError;
 
 /// The file in a run's folder that holds its pins, one key a line.
 pub(super) const PINS: &str = "pins";
+
+/// The file in `locks/` that guards hold.
+pub(super) const GC_LOCK: &str = "gc.lock";
 
 /// While it is held, nothing is collected. Shared by any number of holders;
 /// given back when dropped. To be held for moments: a collection waits for it.
@@ -48,20 +52,30 @@ impl Store {
     /// # Errors
     /// [`StoreError::File`] if the lock cannot be had.
     pub fn guard(&self) -> Result<Guard, StoreError> {
-        let (file, path) = self.open_guard()?;
-        match file.lock_shared() {
-            Ok(()) => Ok(Guard { _file: file }),
-            // Where there are no locks, nothing can be collected either.
-            Err(error) if error.kind() == ErrorKind::Unsupported => Ok(Guard { _file: file }),
-            Err(error) => Err(FileError::with("lock", &path)(error).into()),
-        }
+        // Where there are no locks, nothing can be collected either.
+        let shared = |file: &File| match file.lock_shared() {
+            Err(error) if error.kind() == ErrorKind::Unsupported => Ok(()),
+            locked => locked,
+        };
+        Ok(Guard { _file: self.locked(shared)? })
     }
 
     /// Waits until nobody holds a guard, and keeps all guards waiting.
     pub(super) fn sole(&self) -> Result<Sole, StoreError> {
-        let (file, path) = self.open_guard()?;
-        file.lock().map_err(FileError::with("lock", &path))?;
-        Ok(Sole { _file: file })
+        Ok(Sole { _file: self.locked(File::lock)? })
+    }
+
+    fn locked(&self, lock: impl Fn(&File) -> std::io::Result<()>) -> Result<File, FileError> {
+        let path = self.root().join("locks").join(GC_LOCK);
+        loop {
+            let opened = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+            let file = opened.map_err(FileError::with("open", &path))?;
+            lock(&file).map_err(FileError::with("lock", &path))?;
+            // A lock on a file that was removed meanwhile keeps nobody out.
+            if is_still_at(&file, &path) {
+                return Ok(file);
+            }
+        }
     }
 
     /// The pins of the run with this folder. The run lives, for all others, as
@@ -79,12 +93,6 @@ impl Store {
             Err(error) => return Err(FileError::with("lock", &path)(error).into()),
         }
         Ok(Pins { path, file: Mutex::new(file) })
-    }
-
-    fn open_guard(&self) -> Result<(File, PathBuf), StoreError> {
-        let path = self.root().join("locks").join("gc.lock");
-        let opened = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
-        Ok((opened.map_err(FileError::with("open", &path))?, path))
     }
 }
 

@@ -33,7 +33,7 @@ struct Line {
     at: u64,
 }
 
-type Known = BTreeMap<String, LastRun>;
+pub(super) type Known = BTreeMap<String, LastRun>;
 
 /// The last runs of all pipelines of a store.
 #[derive(Debug)]
@@ -110,18 +110,33 @@ fn open(path: &Path, text: &mut String) -> Result<File, FileError> {
     Ok(file)
 }
 
-/// Reads the lines that decode; rewrites the file when most are outdated.
-fn load(path: &Path) -> Known {
+/// What a file holds.
+#[derive(Debug, Default)]
+pub(super) struct Notes {
+    pub(super) known: Known,
+    /// How many lines it has.
+    pub(super) lines: usize,
+    /// How many of them cannot be read.
+    pub(super) torn: usize,
+}
+
+/// Reads the lines that decode.
+pub(super) fn read(path: &Path) -> Notes {
     let bytes = files::read_bytes(path).unwrap_or_default();
-    let text = String::from_utf8_lossy(&bytes);
-    let mut known = Known::new();
-    let mut lines = 0_usize;
-    for line in text.lines() {
-        lines += 1;
-        if let Ok(Line { instance, key, at }) = serde_json::from_str(line) {
-            known.insert(instance, LastRun { key, at_millis: at });
+    let mut notes = Notes::default();
+    for line in String::from_utf8_lossy(&bytes).lines() {
+        notes.lines += 1;
+        match serde_json::from_str(line) {
+            Ok(Line { instance, key, at }) => drop(notes.known.insert(instance, LastRun { key, at_millis: at })),
+            Err(_) => notes.torn += 1,
         }
     }
+    notes
+}
+
+/// Reads what is known; rewrites the file when most of it is outdated.
+fn load(path: &Path) -> Known {
+    let Notes { known, lines, .. } = read(path);
     if lines > 1_000 && lines > 4 * known.len() {
         let line = |(instance, last): (&String, &LastRun)| {
             let line = Line { instance: instance.clone(), key: last.key, at: last.at_millis };

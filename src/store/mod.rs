@@ -15,7 +15,9 @@
 //! ```
 
 mod error;
+mod gc;
 mod guard;
+mod inventory;
 mod last;
 mod lock;
 mod record;
@@ -23,6 +25,7 @@ mod seen;
 mod temporary;
 #[cfg(test)]
 mod tests;
+mod verify;
 mod writer;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,10 +38,12 @@ use crate::ground::{Clock, ContentHash, SystemClock, hash_file};
 
 pub use crate::table::ColumnFacts;
 pub use error::StoreError;
+pub use gc::{Collected, Collection, Going, Group, Kept, Retention};
 pub use guard::{Guard, Pins};
 pub use last::LastRun;
 pub use lock::KeyLock;
 pub use record::{Artifact, FORMAT, Manifest};
+pub use verify::{Finding, Trouble, Verification};
 pub use writer::ArtifactWriter;
 
 use last::Lasts;
@@ -346,7 +351,14 @@ impl Store {
     /// Moves a damaged file out of the way, keeping it for inspection.
     fn set_aside(&self, path: &Path) -> Result<PathBuf, FileError> {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let to = self.root().join("set-aside").join(format!("{}-{name}", self.now_millis()));
+        let folder = self.root().join("set-aside");
+        let millis = self.now_millis();
+        let mut to = folder.join(format!("{millis}-{name}"));
+        let mut turn = 1;
+        while to.exists() {
+            turn += 1;
+            to = folder.join(format!("{millis}-{turn}-{name}"));
+        }
         fs::rename(path, &to).map_err(FileError::with("set aside", path))?;
         Ok(to)
     }

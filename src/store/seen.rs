@@ -54,6 +54,11 @@ impl Stamp {
         Self { size: metadata.len(), modified, changed: 0, inode: 0, device: 0 }
     }
 
+    /// When the file was changed last: milliseconds since 1970-01-01 UTC.
+    pub(super) fn changed_millis(&self) -> u64 {
+        u64::try_from(self.modified.max(self.changed) / 1_000_000).unwrap_or(0)
+    }
+
     /// Whether two stamps are of one file, whatever was written to it between.
     pub(super) fn is_same_file(&self, other: &Self) -> bool {
         (self.inode, self.device) == (other.inode, other.device)
@@ -62,8 +67,7 @@ impl Stamp {
     /// Whether the file was changed so shortly before `now_millis` that another
     /// change could carry the same time.
     pub(super) fn is_fresh(&self, now_millis: u64) -> bool {
-        let changed = u64::try_from(self.modified.max(self.changed) / 1_000_000).unwrap_or(0);
-        changed.saturating_add(2_000) > now_millis
+        self.changed_millis().saturating_add(2_000) > now_millis
     }
 }
 
