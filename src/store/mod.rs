@@ -22,6 +22,8 @@ mod last;
 mod lock;
 mod record;
 mod seen;
+#[cfg(test)]
+mod speed_tests;
 mod temporary;
 #[cfg(test)]
 mod tests;
