@@ -79,6 +79,10 @@ pub(super) enum Command {
     Schema,
     /// Serve a synthetic world: Last.fm, lyrics, search and chat on the loopback
     Sandbox(SandboxArguments),
+    /// Read the whole store and name what is damaged, missing or not refrain's
+    Verify(VerifyArguments),
+    /// Say what nothing refers to any more, and delete it if told to
+    Gc(GcArguments),
     /// Weights of models on this machine
     #[command(subcommand)]
     Model(ModelCommand),
@@ -263,6 +267,40 @@ pub(super) struct SandboxArguments {
     /// Requests per second that each server allows before it answers 429
     #[arg(long, value_name = "N")]
     pub(super) per_second: Option<f64>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct VerifyArguments {
+    /// Move what is damaged out of the way, so that the next run makes it again
+    #[arg(long)]
+    pub(super) repair: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct GcArguments {
+    /// Pipelines whose results are kept, besides those in this folder and below pipelines/
+    #[arg(value_name = "FILE")]
+    pub(super) files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(super) reading: Reading,
+    /// Keep everything that runs of the last N days used
+    #[arg(long, value_name = "N", default_value_t = 30)]
+    pub(super) keep_days: u32,
+    /// Delete without asking
+    #[arg(long, short)]
+    pub(super) yes: bool,
+    /// Only say what would go; this is what happens without --yes where nobody can be asked
+    #[arg(long, conflicts_with = "yes")]
+    pub(super) dry_run: bool,
+    /// Go on though a pipeline does not load: of it, only what its stages used last is kept
+    #[arg(long)]
+    pub(super) ignore_broken: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -5,6 +5,7 @@ mod arguments;
 mod catalogue;
 mod cells;
 mod errors;
+mod gc;
 mod graph;
 mod grid;
 mod interrupt;
@@ -17,6 +18,7 @@ mod serve;
 mod show;
 mod status;
 mod terminal;
+mod verify;
 mod why;
 mod words;
 
@@ -61,6 +63,8 @@ fn dispatch(arguments: &Arguments) -> anyhow::Result<Exit> {
         Command::Kinds(kinds) => catalogue::kinds(global, kinds),
         Command::Schema => catalogue::schema(),
         Command::Sandbox(sandbox) => serve::sandbox(sandbox),
+        Command::Verify(verify) => verify::verify(global, verify),
+        Command::Gc(gc) => gc::gc(global, gc),
         Command::Model(ModelCommand::Fetch(fetch)) => serve::fetch(fetch),
     }
 }

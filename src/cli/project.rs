@@ -48,12 +48,28 @@ pub(super) fn open(global: &Global, file: Option<PathBuf>, reading: &Reading) ->
         Ok(pipeline) => pipeline,
         Err(exit) => return Ok(Err(exit)),
     };
-    let store = Store::open(&global.artifacts).map_err(|error| {
+    let store = open_store(global)?;
+    Ok(Ok(Project { pipeline, store }))
+}
+
+fn open_store(global: &Global) -> Result<Store, Mistake> {
+    Store::open(&global.artifacts).map_err(|error| {
         Mistake::new(format!("could not open the store in `{}`", global.artifacts.display()))
             .hint("choose another folder with --artifacts or REFRAIN_ARTIFACTS")
             .because(error)
-    })?;
-    Ok(Ok(Project { pipeline, store }))
+    })
+}
+
+/// The store, for commands that need one to be there already.
+///
+/// # Errors
+/// [`Mistake`] if there is none or it cannot be opened.
+pub(super) fn existing_store(global: &Global) -> Result<Store, Mistake> {
+    if global.artifacts.join("objects-v1").is_dir() {
+        return open_store(global);
+    }
+    Err(Mistake::new(format!("there is no store in `{}`", global.artifacts.display()))
+        .hint("name its folder with --artifacts or REFRAIN_ARTIFACTS; `refrain run` makes one"))
 }
 
 /// As [`open`], for commands whose words are `[FILE] STAGE`; also gives the

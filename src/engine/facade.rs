@@ -81,10 +81,15 @@ pub fn run(
     observer: Arc<dyn Observer>,
 ) -> Result<Summary, EngineError> {
     let started = Instant::now();
+    // Until the results that the plan found are pinned, none may be collected.
+    let guard = store.guard()?;
     let planner = Planner::new(pipeline, store, &options.plan)?;
     let (plan, looks) = planner.plan()?;
     preflight::check(pipeline, &plan, options)?;
     let folder = store.run_folder(&run_id(pipeline, options))?;
+    let pins = Arc::new(store.pins(&folder)?);
+    pins.add(plan.stages.iter().filter_map(|stage| stage.state.fresh_key()))?;
+    drop(guard);
     let reporter = Arc::new(Reporter::new(observer, folder).map_err(StoreError::File)?);
     reporter.record("plan.json", &plan);
     reporter.tell(&Event::RunStarted {
@@ -96,7 +101,7 @@ pub fn run(
     });
     plan.warnings.iter().for_each(|text| reporter.tell(&Event::Warning { text: text.clone() }));
     let capacity = capacity(pipeline, &plan, options);
-    let mut shell = Shell::new(&planner, options, &plan, looks, Arc::clone(&reporter), capacity);
+    let mut shell = Shell::new(&planner, options, &plan, looks, Arc::clone(&reporter), pins, capacity);
     if shell.settle_first() {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(EngineError::Runtime)?;
         let handle = runtime.handle().clone();

@@ -22,7 +22,7 @@ use super::reporter::StageReporter;
 use crate::ground::{Seed, files};
 use crate::pipeline::{Instance, Refresh};
 use crate::stage::{Progress, StageContext, StageError};
-use crate::store::{self, Artifact, KeyLock, LastRun, Manifest, Store, StoreError};
+use crate::store::{self, Artifact, Guard, KeyLock, LastRun, Manifest, Pins, Store, StoreError};
 use crate::table::TableError;
 use crate::web::Session;
 
@@ -41,6 +41,7 @@ pub(super) struct Job {
     pub(super) options: RunOptions,
     pub(super) cancel: CancellationToken,
     pub(super) network: Arc<Network>,
+    pub(super) pins: Arc<Pins>,
     pub(super) reporter: Arc<StageReporter>,
 }
 
@@ -80,11 +81,13 @@ impl Job {
 
     fn attempt(&self, handle: &Handle, session: &mut Session, started: Instant) -> Result<Ended, Failure> {
         let Some(_lock) = self.lock(handle)? else { return Ok(Ended::Stopped) };
+        let guard = self.pinned().map_err(|error| in_store(&error))?;
         if let Some(manifest) = self.adoptable().map_err(|error| in_store(&error))? {
             let manifest = Arc::new(manifest);
             self.remember(&manifest).map_err(|error| in_store(&error))?;
             return Ok(Ended::Done(manifest, Outcome::Adopted));
         }
+        drop(guard);
         if is_api(&self.instance) {
             let max_age = match self.instance.refresh {
                 Refresh::Once => None,
@@ -100,6 +103,7 @@ impl Job {
         if is_api(&self.instance) {
             self.network.flush()?;
         }
+        let _guard = self.store.guard().map_err(|error| in_store(&error))?;
         let artifacts = outputs.finish().map_err(|error| {
             let is_bug = matches!(error, OutputError::Missing(_));
             Failure::of(&error, (!is_bug).then(|| CHECK_SPACE.to_owned()))
@@ -128,6 +132,14 @@ impl Job {
                 }
             });
         }
+    }
+
+    /// Pins the key, whose result is about to be adopted or made, and keeps
+    /// collection away until that is settled.
+    fn pinned(&self) -> Result<Guard, StoreError> {
+        let guard = self.store.guard()?;
+        self.pins.add([self.work.key])?;
+        Ok(guard)
     }
 
     /// What another run has made of the same key since this one looked.

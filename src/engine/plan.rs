@@ -106,6 +106,15 @@ pub enum State {
 }
 
 impl State {
+    /// The key of the result that is there.
+    #[must_use]
+    pub fn fresh_key(&self) -> Option<ContentHash> {
+        match self {
+            Self::Fresh { key, .. } => Some(*key),
+            Self::Stale { .. } | Self::Undecided { .. } | Self::Blocked { .. } => None,
+        }
+    }
+
     /// The reasons to run that are known, in a user's words.
     #[must_use]
     pub fn reasons(&self) -> &[Reason] {

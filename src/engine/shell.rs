@@ -9,6 +9,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio_util::sync::CancellationToken;
 
+use super::error::EngineError;
 use super::event::{Event, Outcome};
 use super::job::{Ended, Job, Report, in_store, remember};
 use super::network::Network;
@@ -19,7 +20,7 @@ use super::reporter::{Reporter, StageReporter};
 use super::scheduler::{Because, Capacity, Scheduler, Status, Task};
 use crate::ground::ContentHash;
 use crate::pipeline::Instance;
-use crate::store::Manifest;
+use crate::store::{Manifest, Pins};
 
 /// A run in progress. A *task* is a wanted instance, by its place in the plan.
 pub(super) struct Shell<'a> {
@@ -27,6 +28,7 @@ pub(super) struct Shell<'a> {
     options: &'a RunOptions,
     reporter: Arc<Reporter>,
     network: Arc<Network>,
+    pins: Arc<Pins>,
     scheduler: Scheduler,
     /// By instance.
     results: Vec<Option<Arc<Manifest>>>,
@@ -64,6 +66,7 @@ impl<'a> Shell<'a> {
         plan: &Plan,
         looks: Vec<Option<Look>>,
         reporter: Arc<Reporter>,
+        pins: Arc<Pins>,
         capacity: Capacity,
     ) -> Self {
         let pipeline = planner.pipeline;
@@ -80,6 +83,7 @@ impl<'a> Shell<'a> {
             options,
             reporter,
             network,
+            pins,
             results: vec![None; pipeline.instances.len()],
             synthetic: planner.synthetic(),
             looks,
@@ -184,7 +188,7 @@ impl<'a> Shell<'a> {
         }
         let look = match self.looks[task].take() {
             Some(look) => Ok(look),
-            None => self.planner.look(index, &self.results),
+            None => self.look_now(index),
         };
         match look {
             Ok(Look::Fresh { manifest, restored: true, .. }) => self.restored(task, manifest, Outcome::Restored),
@@ -195,6 +199,16 @@ impl<'a> Shell<'a> {
             Ok(Look::Blocked(failure)) => Decision::Failed(failure),
             Err(error) => Decision::Failed(Failure::of(&error, error.hint())),
         }
+    }
+
+    /// Looks at an instance during the run, and pins the result if it is there.
+    fn look_now(&self, index: usize) -> Result<Look, EngineError> {
+        let _guard = self.planner.store.guard()?;
+        let look = self.planner.look(index, &self.results)?;
+        if let Look::Fresh { key, .. } = &look {
+            self.pins.add([*key])?;
+        }
+        Ok(look)
     }
 
     /// A result that the instance did not have last: it has it from now on.
@@ -223,6 +237,7 @@ impl<'a> Shell<'a> {
             options: self.options.clone(),
             cancel: self.cancel.clone(),
             network: Arc::clone(&self.network),
+            pins: Arc::clone(&self.pins),
         };
         let (sender, inner) = (sender.clone(), handle.clone());
         // The receiver outlives every job: the loop ends when none is running.

@@ -3,6 +3,7 @@
 
 mod clock;
 mod environment;
+mod file_hash;
 pub mod files;
 mod hash;
 mod names;
@@ -11,6 +12,7 @@ mod seed;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use environment::{Environment, MissingVariable};
+pub use file_hash::hash_file;
 pub use hash::{ContentHash, Hasher, ParseHashError, canonical_json, hash_json};
 pub use names::{InstanceId, NameError, check_name};
 pub use problem::{Location, Problem, Problems, closest};

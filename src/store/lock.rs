@@ -56,9 +56,9 @@ impl Drop for KeyLock {
 /// Removes a lock's file if nobody holds it.
 pub(super) fn remove(path: &Path) {
     let Ok(file) = OpenOptions::new().write(true).open(path) else { return };
-    // Removed while held, so that nobody can be working under it. A file that
-    // stays does no harm.
-    if file.try_lock().is_ok() {
+    // Removed while held, so that nobody can be working under it, unless it was
+    // removed already and another stands there now. A file that stays does no harm.
+    if file.try_lock().is_ok() && is_still_at(&file, path) {
         drop(fs::remove_file(path));
     }
 }

@@ -9,21 +9,27 @@
 //! objects-v1/ab/abcd….parquet          named by the BLAKE3 of their bytes
 //! manifests-v1/<key>.json              what a key produced
 //! last-v2/<pipeline>.jsonl             what each instance used last
-//! runs-v1/<time>-<id>/                 the records of each run
+//! runs-v1/<time>-<id>/                 the records of each run, and `pins`: the keys it uses
 //! columns-v1.jsonl                     which columns of their inputs stages read
-//! seen-v1.jsonl                        verified files by size, time and inode
+//! seen-v1.jsonl                        verified files by size, times and inode
 //! tmp/  locks/  set-aside/
 //! ```
 
 mod error;
+mod gc;
+mod guard;
+mod inventory;
 mod last;
 mod lock;
 mod log;
 mod record;
 mod seen;
+#[cfg(test)]
+mod speed_tests;
 mod temporary;
 #[cfg(test)]
 mod tests;
+mod verify;
 mod writer;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,13 +40,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use crate::ground::files::{self, FileError};
-use crate::ground::{Clock, ContentHash, SystemClock};
+use crate::ground::{Clock, ContentHash, SystemClock, hash_file};
 
 pub use crate::table::ColumnFacts;
 pub use error::StoreError;
+pub use gc::{Collected, Collection, Going, Group, Kept, Retention};
+pub use guard::{Guard, Pins};
 pub use last::LastRun;
 pub use lock::KeyLock;
 pub use record::{Artifact, FORMAT, Manifest};
+pub use verify::{Finding, Trouble, Verification};
 pub use writer::ArtifactWriter;
 
 use last::Lasts;
@@ -133,8 +142,8 @@ impl Store {
             root: root.to_owned(),
             clock,
             seen: Seen::new(root.join("seen-v1.jsonl")),
-            lasts: Lasts::new(root.join("last-v2")),
-            columns: Log::new(root.join("columns-v1.jsonl")),
+            lasts: Lasts::new(root.join("last-v2"), root.join("tmp")),
+            columns: Log::new(root.join("columns-v1.jsonl"), root.join("tmp")),
             locks: Mutex::default(),
             warnings: Mutex::default(),
         };
@@ -167,7 +176,7 @@ impl Store {
     }
 
     /// Whether an artifact's file is there and whole. Its bytes are read once
-    /// per size, time of change and inode; a damaged file is moved to
+    /// per size, times and inode; a damaged file is moved to
     /// `set-aside/` and reported in the warnings.
     #[must_use]
     pub fn check(&self, artifact: &Artifact) -> ObjectState {
@@ -185,7 +194,7 @@ impl Store {
         if self.inner.seen.recall(&name, &stamp) == Some(artifact.hash) {
             return ObjectState::Good;
         }
-        let why = match seen::hash_file(&path) {
+        let why = match hash_file(&path) {
             Ok(found) if found == artifact.hash => {
                 self.remember(&name, stamp, found);
                 return ObjectState::Good;
@@ -292,7 +301,7 @@ impl Store {
     }
 
     /// The BLAKE3 of a file outside the store, read again only when its size,
-    /// time of change or inode differ.
+    /// times or inode differ.
     ///
     /// # Errors
     /// [`FileError`] if it cannot be read.
@@ -300,11 +309,11 @@ impl Store {
         let metadata = fs::metadata(path).map_err(FileError::with("read", path))?;
         let stamp = Stamp::of(&metadata);
         let name = std::path::absolute(path).ok().and_then(|path| Some(format!("file:{}", path.to_str()?)));
-        let Some(name) = name else { return seen::hash_file(path) };
+        let Some(name) = name else { return hash_file(path) };
         if let Some(hash) = self.inner.seen.recall(&name, &stamp) {
             return Ok(hash);
         }
-        let hash = seen::hash_file(path)?;
+        let hash = hash_file(path)?;
         if !stamp.is_fresh(self.now_millis()) {
             self.remember(&name, stamp, hash);
         }
@@ -375,7 +384,14 @@ impl Store {
     /// Moves a damaged file out of the way, keeping it for inspection.
     fn set_aside(&self, path: &Path) -> Result<PathBuf, FileError> {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let to = self.root().join("set-aside").join(format!("{}-{name}", self.now_millis()));
+        let folder = self.root().join("set-aside");
+        let millis = self.now_millis();
+        let mut to = folder.join(format!("{millis}-{name}"));
+        let mut turn = 1;
+        while to.exists() {
+            turn += 1;
+            to = folder.join(format!("{millis}-{turn}-{name}"));
+        }
         fs::rename(path, &to).map_err(FileError::with("set aside", path))?;
         Ok(to)
     }

@@ -1,11 +1,12 @@
 //! What files were found to hold, so that unchanged ones are not read again: a
-//! file is known again by its size, its time of change and its inode.
+//! file is known again by its size, its times and its inode. The time of its
+//! last change of state (ctime) cannot be set back, as the time of its last write can.
 //!
 //! The memory is one append-only file of JSON lines in the store. It only saves
 //! work: a line that is lost or torn means that a file is read once more.
 
 use std::collections::BTreeMap;
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::{Metadata, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -21,8 +22,12 @@ use crate::ground::files::{self, FileError};
 pub(super) struct Stamp {
     /// Bytes.
     pub(super) size: u64,
-    /// Time of change: nanoseconds since 1970-01-01 UTC.
+    /// Time of the last write: nanoseconds since 1970-01-01 UTC.
     modified: i64,
+    /// Time of the last change of state; 0 where there is none, and in lines
+    /// of before it was recorded, which then match no file.
+    #[serde(default)]
+    changed: i64,
     /// The file's number on its device; 0 where there is none.
     inode: u64,
     /// The device's number; 0 where there is none.
@@ -33,15 +38,26 @@ impl Stamp {
     #[cfg(unix)]
     pub(super) fn of(metadata: &Metadata) -> Self {
         use std::os::unix::fs::MetadataExt;
-        let modified = metadata.mtime().wrapping_mul(1_000_000_000).wrapping_add(metadata.mtime_nsec());
-        Self { size: metadata.len(), modified, inode: metadata.ino(), device: metadata.dev() }
+        let nanos = |seconds: i64, rest: i64| seconds.wrapping_mul(1_000_000_000).wrapping_add(rest);
+        Self {
+            size: metadata.len(),
+            modified: nanos(metadata.mtime(), metadata.mtime_nsec()),
+            changed: nanos(metadata.ctime(), metadata.ctime_nsec()),
+            inode: metadata.ino(),
+            device: metadata.dev(),
+        }
     }
 
     #[cfg(not(unix))]
     pub(super) fn of(metadata: &Metadata) -> Self {
         let since = metadata.modified().ok().and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
         let modified = since.map_or(0, |since| i64::try_from(since.as_nanos()).unwrap_or(i64::MAX));
-        Self { size: metadata.len(), modified, inode: 0, device: 0 }
+        Self { size: metadata.len(), modified, changed: 0, inode: 0, device: 0 }
+    }
+
+    /// When the file was changed last: milliseconds since 1970-01-01 UTC.
+    pub(super) fn changed_millis(&self) -> u64 {
+        u64::try_from(self.modified.max(self.changed) / 1_000_000).unwrap_or(0)
     }
 
     /// Whether two stamps are of one file, whatever was written to it between.
@@ -52,8 +68,7 @@ impl Stamp {
     /// Whether the file was changed so shortly before `now_millis` that another
     /// change could carry the same time.
     pub(super) fn is_fresh(&self, now_millis: u64) -> bool {
-        let changed = u64::try_from(self.modified / 1_000_000).unwrap_or(0);
-        changed.saturating_add(2_000) > now_millis
+        self.changed_millis().saturating_add(2_000) > now_millis
     }
 }
 
@@ -134,20 +149,12 @@ fn load(path: &Path) -> Known {
     known
 }
 
-/// Reads a whole file and hashes it.
-pub(super) fn hash_file(path: &Path) -> Result<ContentHash, FileError> {
-    let file = File::open(path).map_err(FileError::with("read", path))?;
-    let mut hasher = blake3::Hasher::new();
-    hasher.update_reader(file).map_err(FileError::with("read", path))?;
-    Ok(ContentHash::from(*hasher.finalize().as_bytes()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn stamp(size: u64) -> Stamp {
-        Stamp { size, modified: 5_000_000_000, inode: 3, device: 1 }
+        Stamp { size, modified: 5_000_000_000, changed: 4_000_000_000, inode: 3, device: 1 }
     }
 
     #[test]
@@ -165,6 +172,20 @@ mod tests {
         assert_eq!(next.recall("a", &stamp(2)), None);
         assert_eq!(next.recall("b", &stamp(1)), None);
         assert_eq!(next.recall("d", &stamp(1)), Some(hash));
+    }
+
+    #[test]
+    fn a_line_of_before_ctime_was_recorded_is_read_and_matches_no_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("seen.jsonl");
+        let hash = ContentHash::of(b"song");
+        let line = format!(
+            r#"{{"file":"a","stamp":{{"size":1,"modified":5000000000,"inode":3,"device":1}},"hash":"{hash}"}}"#
+        );
+        files::write_atomically(&path, format!("{line}\n").as_bytes()).unwrap();
+        let seen = Seen::new(path);
+        assert_eq!(seen.recall("a", &Stamp { changed: 0, ..stamp(1) }), Some(hash));
+        assert_eq!(seen.recall("a", &stamp(1)), None);
     }
 
     #[test]

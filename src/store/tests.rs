@@ -124,6 +124,25 @@ fn a_flipped_byte_is_noticed_set_aside_and_healed() {
     assert_eq!(put(&later, &table(50)), artifact);
 }
 
+#[cfg(unix)]
+#[test]
+fn a_change_that_sets_the_time_back_is_noticed() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path());
+    let artifact = put(&store, &table(50));
+    let path = store.object_path(&artifact.hash);
+    let before = fs::metadata(&path).unwrap().modified().unwrap();
+    // The times of files are as fine as the kernel's clock ticks.
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    let mut file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+    file.seek(SeekFrom::Start(20)).unwrap();
+    file.write_all(b"?").unwrap();
+    file.set_modified(before).unwrap();
+    drop(file);
+    assert_eq!(fs::metadata(&path).unwrap().modified().unwrap(), before);
+    assert!(matches!(self::store(folder.path()).check(&artifact), ObjectState::Damaged { .. }));
+}
+
 #[test]
 fn what_a_key_produced_is_known_to_the_next_process() {
     let folder = tempfile::tempdir().unwrap();

@@ -12,7 +12,7 @@ use super::temporary::TemporaryFile;
 use super::{ObjectState, Store};
 use crate::ground::ContentHash;
 use crate::ground::files::{self, FileError};
-use crate::table::{ParquetWriter, Table, TableHasher};
+use crate::table::{FEW_ROWS, ParquetWriter, Table, TableHasher};
 
 /// An artifact being written. Dropped unfinished, it leaves nothing.
 #[derive(Debug)]
@@ -35,14 +35,18 @@ impl ArtifactWriter {
     /// [`StoreError::Table`] if the columns differ from the first table's, if
     /// their type cannot be stored, or if the file cannot be written.
     pub fn append(&mut self, table: &Table) -> Result<(), StoreError> {
-        if self.columns.is_none() {
-            self.columns = Some(TableHasher::new(table.schema())?);
-        }
-        self.parquet.append(table).map_err(|error| error.at("write", self.temporary.path()))?;
-        if let Some(columns) = self.columns.as_mut() {
-            columns.update(table)?;
-        }
-        Ok(())
+        let columns = match &mut self.columns {
+            Some(columns) => columns,
+            None => self.columns.insert(TableHasher::new(table.schema())?),
+        };
+        let parquet = &mut self.parquet;
+        let (written, hashed) = if table.rows() < FEW_ROWS {
+            (parquet.append(table), columns.update(table))
+        } else {
+            rayon::join(|| parquet.append(table), || columns.update(table))
+        };
+        written.map_err(|error| error.at("write", self.temporary.path()))?;
+        Ok(hashed?)
     }
 
     /// Syncs the file and publishes it under the hash of its bytes. A good

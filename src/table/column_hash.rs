@@ -15,9 +15,11 @@ use arrow::datatypes::{
     ArrowNativeType, ByteArrayType, DataType, Float16Type, Float32Type, Float64Type, SchemaRef, ToByteSlice,
 };
 use arrow::downcast_primitive_array;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::normal::{normal_type, type_name};
+use super::parquet::FEW_ROWS;
 use super::{Table, TableError};
 use crate::ground::{ContentHash, Hasher};
 
@@ -73,13 +75,13 @@ impl TableHasher {
             };
             return Err(TableError::OtherColumns { first: text(&first), other: text(&other) });
         }
-        for batch in table.batches() {
-            for (node, array) in self.columns.iter_mut().zip(batch.columns()) {
-                node.update(array)?;
-            }
-            self.rows += batch.num_rows() as u64;
+        let update =
+            |(at, node): (usize, &mut Node)| table.batches().iter().try_for_each(|batch| node.update(batch.column(at)));
+        self.rows += table.rows() as u64;
+        if table.rows() < FEW_ROWS {
+            return self.columns.iter_mut().enumerate().try_for_each(update);
         }
-        Ok(())
+        self.columns.par_iter_mut().enumerate().try_for_each(update)
     }
 
     /// How many rows were added.

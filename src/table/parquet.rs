@@ -1,19 +1,25 @@
 //! Parquet files, written with fixed properties by one writer: equal rows under
 //! equal columns give equal bytes, in however many pieces they are appended.
 
+use std::fmt;
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{ArrayRef, RecordBatch};
 use arrow::compute::concat_batches;
-use arrow::datatypes::{DataType, Schema, SchemaRef};
+use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::arrow_writer::{
+    ArrowColumnChunk, ArrowColumnWriter, ArrowLeafColumn, ArrowRowGroupWriterFactory, compute_leaves,
+};
 use parquet::arrow::{ArrowSchemaConverter, ArrowWriter, ProjectionMask};
 use parquet::basic::{Compression, Type, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
+use parquet::file::writer::SerializedFileWriter;
+use rayon::prelude::*;
 
 use super::normal::{normal_schema, normalise, type_name};
 use super::{Table, TableError};
@@ -21,6 +27,8 @@ use crate::ground::files::FileError;
 
 /// Rows in a row group, and in a batch that is read.
 const ROW_GROUP: usize = 65_536;
+/// Below so many rows, other threads cost more than they give.
+pub const FEW_ROWS: usize = 2_048;
 
 /// Writes one Parquet file, a row group at a time.
 #[derive(Debug)]
@@ -31,8 +39,15 @@ pub struct ParquetWriter<W: Write + Send> {
 #[derive(Debug)]
 enum State<W: Write + Send> {
     Waiting(W),
-    Writing { writer: Box<ArrowWriter<W>>, schema: SchemaRef, pending: Vec<RecordBatch>, rows: usize },
+    Writing { groups: Box<Groups<W>>, pending: Vec<RecordBatch>, rows: usize },
     Broken,
+}
+
+/// Encodes row groups and writes them.
+struct Groups<W: Write + Send> {
+    schema: SchemaRef,
+    file: SerializedFileWriter<W>,
+    encoders: ArrowRowGroupWriterFactory,
 }
 
 impl<W: Write + Send> ParquetWriter<W> {
@@ -50,9 +65,10 @@ impl<W: Write + Send> ParquetWriter<W> {
     pub fn append(&mut self, table: &Table) -> Result<(), TableError> {
         let table = normalise(table)?;
         self.start(table.schema())?;
-        let State::Writing { writer, schema, pending, rows } = &mut self.state else { return Err(broken()) };
-        if table.schema() != schema {
-            return Err(TableError::OtherColumns { first: columns_of(schema), other: columns_of(table.schema()) });
+        let State::Writing { groups, pending, rows } = &mut self.state else { return Err(broken()) };
+        let first = &groups.schema;
+        if table.schema() != first {
+            return Err(TableError::OtherColumns { first: columns_of(first), other: columns_of(table.schema()) });
         }
         for batch in table.batches() {
             // Row groups, and thereby pages, start at the same rows however
@@ -64,7 +80,7 @@ impl<W: Write + Send> ParquetWriter<W> {
                 taken += length;
                 *rows += length;
                 if *rows == ROW_GROUP {
-                    write_group(writer, schema, pending)?;
+                    groups.write(pending)?;
                     *rows = 0;
                 }
             }
@@ -78,11 +94,11 @@ impl<W: Write + Send> ParquetWriter<W> {
     /// [`TableError::Parquet`] if it cannot be written, or if no table, not
     /// even an empty one, was appended.
     pub fn finish(self) -> Result<W, TableError> {
-        let State::Writing { mut writer, schema, mut pending, .. } = self.state else { return Err(broken()) };
+        let State::Writing { mut groups, mut pending, .. } = self.state else { return Err(broken()) };
         if !pending.is_empty() {
-            write_group(&mut writer, &schema, &mut pending)?;
+            groups.write(&mut pending)?;
         }
-        writer.into_inner().map_err(refused("write"))
+        groups.file.into_inner().map_err(refused("write"))
     }
 
     fn start(&mut self, schema: &SchemaRef) -> Result<(), TableError> {
@@ -90,24 +106,63 @@ impl<W: Write + Send> ParquetWriter<W> {
             return Ok(());
         }
         if let State::Waiting(sink) = std::mem::replace(&mut self.state, State::Broken) {
-            let properties = properties(schema)?;
-            let writer = ArrowWriter::try_new(sink, Arc::clone(schema), Some(properties)).map_err(refused("write"))?;
-            self.state =
-                State::Writing { writer: Box::new(writer), schema: Arc::clone(schema), pending: Vec::new(), rows: 0 };
+            let groups = Box::new(Groups::new(sink, schema)?);
+            self.state = State::Writing { groups, pending: Vec::new(), rows: 0 };
         }
         Ok(())
     }
 }
 
-fn write_group<W: Write + Send>(
-    writer: &mut ArrowWriter<W>,
-    schema: &SchemaRef,
-    pending: &mut Vec<RecordBatch>,
-) -> Result<(), TableError> {
-    let group = concat_batches(schema, pending.iter())
-        .map_err(|source| TableError::Arrow { action: "join the parts of", source })?;
-    pending.clear();
-    writer.write(&group).and_then(|()| writer.flush()).map_err(refused("write"))
+impl<W: Write + Send> Groups<W> {
+    fn new(sink: W, schema: &SchemaRef) -> Result<Self, TableError> {
+        let properties = properties(schema)?;
+        let writer = ArrowWriter::try_new(sink, Arc::clone(schema), Some(properties));
+        let (file, encoders) = writer.and_then(ArrowWriter::into_serialized_writer).map_err(refused("write"))?;
+        Ok(Self { schema: Arc::clone(schema), file, encoders })
+    }
+
+    /// Writes a row group. Its columns are encoded side by side and written in
+    /// their order, so that the bytes do not depend on the number of threads.
+    fn write(&mut self, pending: &mut Vec<RecordBatch>) -> Result<(), TableError> {
+        let group = concat_batches(&self.schema, pending.iter())
+            .map_err(|source| TableError::Arrow { action: "join the parts of", source })?;
+        pending.clear();
+        self.encoded(&group).and_then(|columns| self.append(columns)).map_err(refused("write"))
+    }
+
+    fn encoded(&self, group: &RecordBatch) -> Result<Vec<Vec<ArrowColumnChunk>>, ParquetError> {
+        let index = self.file.flushed_row_groups().len();
+        let mut encoders: Vec<Vec<ArrowColumnWriter>> = self.schema.fields().iter().map(|_| Vec::new()).collect();
+        for (leaf, encoder) in self.encoders.create_column_writers(index)?.into_iter().enumerate() {
+            encoders[self.file.schema_descr().get_column_root_idx(leaf)].push(encoder);
+        }
+        let encode = |((field, array), encoders): ((&FieldRef, &ArrayRef), Vec<ArrowColumnWriter>)| {
+            let leaves = compute_leaves(field, array)?;
+            let encode = |(mut encoder, leaf): (ArrowColumnWriter, ArrowLeafColumn)| {
+                encoder.write(&leaf)?;
+                encoder.close()
+            };
+            encoders.into_iter().zip(leaves).map(encode).collect()
+        };
+        let columns = self.schema.fields().iter().zip(group.columns());
+        let columns: Vec<_> = columns.zip(encoders).collect();
+        if group.num_rows() < FEW_ROWS {
+            return columns.into_iter().map(encode).collect();
+        }
+        columns.into_par_iter().map(encode).collect()
+    }
+
+    fn append(&mut self, columns: Vec<Vec<ArrowColumnChunk>>) -> Result<(), ParquetError> {
+        let mut group = self.file.next_row_group()?;
+        columns.into_iter().flatten().try_for_each(|chunk| chunk.append_to_row_group(&mut group))?;
+        group.close().map(drop)
+    }
+}
+
+impl<W: Write + Send> fmt::Debug for Groups<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Groups").field("schema", &self.schema).finish_non_exhaustive()
+    }
 }
 
 /// The one set of properties. Nothing in them varies with time or machine.
@@ -170,7 +225,7 @@ fn read(path: &Path, columns: Option<&[String]>) -> Result<Table, TableError> {
         let mask = ProjectionMask::roots(builder.parquet_schema(), roots.collect::<Vec<_>>());
         builder = builder.with_projection(mask);
     }
-    let table = read(builder.with_batch_size(ROW_GROUP))?;
+    let table = collect(builder.with_batch_size(ROW_GROUP))?;
     match columns {
         None => Ok(table),
         Some(columns) => table.select(columns),
@@ -183,11 +238,12 @@ fn read(path: &Path, columns: Option<&[String]>) -> Result<Table, TableError> {
 /// [`TableError`] if it cannot be read.
 pub fn read_first_rows(path: &Path, rows: usize) -> Result<Table, TableError> {
     let file = File::open(path).map_err(FileError::with("read", path))?;
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(refused("read"))?;
-    read(builder.with_batch_size(rows.clamp(1, ROW_GROUP)).with_limit(rows))
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(refused("read"));
+    let table = builder.and_then(|builder| collect(builder.with_batch_size(rows.clamp(1, ROW_GROUP)).with_limit(rows)));
+    table.map_err(|error| error.at("read", path))
 }
 
-fn read(builder: ParquetRecordBatchReaderBuilder<File>) -> Result<Table, TableError> {
+fn collect(builder: ParquetRecordBatchReaderBuilder<File>) -> Result<Table, TableError> {
     let reader = builder.build().map_err(refused("read"))?;
     let schema = arrow::array::RecordBatchReader::schema(&reader);
     let batches = reader.collect::<Result<_, _>>().map_err(|source| TableError::Arrow { action: "read", source })?;
@@ -210,7 +266,7 @@ pub fn describe_parquet(path: &Path) -> Result<(u64, Vec<(String, DataType)>), T
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow::array::{ArrayRef, Float32Array, Int64Array, LargeStringArray, ListArray, StringArray};
+    use arrow::array::{Float32Array, Int64Array, LargeStringArray, ListArray, StringArray};
     use arrow::datatypes::Float32Type;
 
     fn table(rows: i64) -> Table {
@@ -238,6 +294,25 @@ mod tests {
         let whole = write_parquet(&table, Vec::new()).unwrap();
         assert_eq!(whole, in_pieces(&table, 1_000));
         assert_eq!(whole, in_pieces(&table, 65_537));
+    }
+
+    #[test]
+    fn columns_encoded_side_by_side_give_the_bytes_of_one_after_the_other() {
+        let numbered = |rows: i64| {
+            let nested: ArrayRef = Arc::new(arrow::array::StructArray::from(table(rows).single_batch().unwrap()));
+            let mut columns = vec![("nested".to_owned(), nested)];
+            let plain = table(rows);
+            columns.extend(plain.column_names().into_iter().map(|name| (name.clone(), plain.column(&name).unwrap())));
+            Table::of_columns(columns).unwrap()
+        };
+        for rows in [0, 1, FEW_ROWS as i64, ROW_GROUP as i64 + 1, 150_000] {
+            let table = normalise(&numbered(rows)).unwrap();
+            let mut one =
+                ArrowWriter::try_new(Vec::new(), Arc::clone(table.schema()), Some(properties(table.schema()).unwrap()))
+                    .unwrap();
+            one.write(&table.single_batch().unwrap()).unwrap();
+            assert_eq!(write_parquet(&table, Vec::new()).unwrap(), one.into_inner().unwrap(), "{rows}");
+        }
     }
 
     #[test]

@@ -209,7 +209,7 @@ impl Lab {
     }
 
     pub(super) fn store(&self) -> Store {
-        Store::open(&self.folder.path().join("artifacts")).unwrap()
+        Store::open_at(&self.folder.path().join("artifacts"), Arc::clone(&self.clock) as _).unwrap()
     }
 
     /// A toy that reads nothing and gives its `add`.

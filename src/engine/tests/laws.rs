@@ -13,7 +13,7 @@ use crate::pipeline::Pipeline;
 
 /// Settings from small ranges, so that equal results and equal work are common.
 #[derive(Debug, Clone)]
-struct Node {
+pub(super) struct Node {
     add: i64,
     step: i64,
     noise: i64,
@@ -28,7 +28,7 @@ enum Edit {
     Nothing,
 }
 
-fn nodes() -> impl Strategy<Value = Node> {
+pub(super) fn nodes() -> impl Strategy<Value = Node> {
     let edges = prop::collection::vec(any::<Index>(), 0..3);
     (0..3_i64, 1..4_i64, 0..2_i64, any::<bool>(), edges).prop_map(|(add, step, noise, reads_noise, edges)| Node {
         add,
@@ -47,7 +47,7 @@ fn edits() -> impl Strategy<Value = Edit> {
     ]
 }
 
-fn built(lab: &Lab, nodes: &[Node]) -> Pipeline {
+pub(super) fn built(lab: &Lab, nodes: &[Node]) -> Pipeline {
     let names: Vec<String> = (0..nodes.len()).map(|i| format!("s{i}")).collect();
     let toys: Vec<Toy> = nodes
         .iter()
@@ -67,7 +67,7 @@ fn built(lab: &Lab, nodes: &[Node]) -> Pipeline {
 }
 
 /// The hash of every column that every stage ended with.
-fn results(lab: &Lab, pipeline: &Pipeline) -> BTreeMap<String, Vec<ContentHash>> {
+pub(super) fn results(lab: &Lab, pipeline: &Pipeline) -> BTreeMap<String, Vec<ContentHash>> {
     lab.run(pipeline);
     let store = lab.store();
     let of = |id: String| {
