@@ -92,6 +92,7 @@ pub fn run(
         stages: plan.stages.len(),
         fresh: plan.fresh(),
         sandbox: plan.sandbox.clone(),
+        at_millis: options.plan.clock.now_millis(),
     });
     plan.warnings.iter().for_each(|text| reporter.tell(&Event::Warning { text: text.clone() }));
     let capacity = capacity(pipeline, &plan, options);

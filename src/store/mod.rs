@@ -33,7 +33,7 @@ use crate::ground::{Clock, ContentHash, SystemClock};
 pub use crate::table::ColumnFacts;
 pub use error::StoreError;
 pub use lock::KeyLock;
-pub use record::{Artifact, FORMAT, LastRun, Manifest};
+pub use record::{Artifact, Blessing, FORMAT, LastRun, Manifest};
 pub use writer::ArtifactWriter;
 
 use seen::{Seen, Stamp};
