@@ -1,6 +1,7 @@
 //! The integration tests, in one binary: most of them run the real `refrain`
 //! in a folder of their own and look at what comes back.
 
+mod bless;
 mod cache;
 mod commands;
 mod demo;
@@ -9,3 +10,4 @@ mod lab;
 mod layers;
 mod messages;
 mod pipelines;
+mod runs;

@@ -183,6 +183,8 @@ fn every_command_has_its_help() {
         "run",
         "plan",
         "why",
+        "bless",
+        "runs",
         "status",
         "graph",
         "show",
