@@ -19,6 +19,12 @@ The manifest says for ever that it was blessed, when, why, from which result, an
 
 To undo: `refrain run --force STAGE` makes the result anew, and its manifest replaces the blessed one.";
 
+const DIFF_HELP: &str = "\
+RUN is a run's name as `refrain runs` prints it, the beginning of it, `last`, or `last~1` for the run before the last.
+The first is the earlier one: `refrain diff last~1 last` says what the last run changed.
+
+Rows are matched by the columns that the kind says tell them apart, else by those whose names end with `_id`.";
+
 /// Runs data pipelines written in YAML, and refrains from doing again what has been done
 #[derive(Debug, Parser)]
 #[command(name = "refrain", version, about, after_help = AFTER_HELP, disable_help_subcommand = true, max_term_width = 100)]
@@ -75,6 +81,9 @@ pub(super) enum Command {
     Bless(BlessArguments),
     /// List the runs of the store, newest first
     Runs(RunsArguments),
+    /// Compare two runs: settings, rows and metrics, stage by stage
+    #[command(after_help = DIFF_HELP)]
+    Diff(DiffArguments),
     /// Say what the store holds of each stage
     Status(StatusArguments),
     /// Print the pipeline's graph
@@ -195,6 +204,25 @@ pub(super) struct RunsArguments {
     /// How many to list
     #[arg(long, short = 'n', value_name = "N", default_value_t = 20)]
     pub(super) limit: usize,
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DiffArguments {
+    /// The first run
+    #[arg(value_name = "RUN")]
+    pub(super) before: String,
+    /// The second run
+    #[arg(value_name = "RUN")]
+    pub(super) now: String,
+    /// Compare only this stage
+    #[arg(value_name = "STAGE[@VARIANT]")]
+    pub(super) stage: Option<String>,
+    /// Match rows by these columns
+    #[arg(long, value_name = "COLUMN,…", value_delimiter = ',')]
+    pub(super) by: Vec<String>,
     /// Print JSON
     #[arg(long)]
     pub(super) json: bool,

@@ -16,8 +16,9 @@ pub(super) fn table(fields: &[&Field], before: &str, now: &str) -> String {
     if fields.is_empty() {
         return String::new();
     }
-    let mut grid =
-        Grid::new([("field", Align::Left), (before, Align::Left), (now, Align::Left), ("where", Align::Left)]);
+    let has_places = fields.iter().any(|field| !place(field).is_empty());
+    let head = ["field", before, now, "where"].into_iter().take(if has_places { 4 } else { 3 });
+    let mut grid = Grid::new(head.map(|name| (name, Align::Left)));
     let mut below = Vec::new();
     for field in fields {
         let (old, new) = (value(field, field.before.as_ref()), value(field, field.now.as_ref()));

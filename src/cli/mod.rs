@@ -5,6 +5,7 @@ mod arguments;
 mod bless;
 mod catalogue;
 mod cells;
+mod diff;
 mod errors;
 mod fields;
 mod graph;
@@ -59,6 +60,7 @@ fn dispatch(arguments: &Arguments) -> anyhow::Result<Exit> {
         Command::Why(why) => why::why(global, why),
         Command::Bless(bless) => bless::bless(global, bless),
         Command::Runs(runs) => runs::runs(global, runs),
+        Command::Diff(diff) => diff::diff(global, diff),
         Command::Status(status) => status::status(global, status),
         Command::Graph(graph) => graph::graph(global, graph),
         Command::Show(show) => show::show(global, show),

@@ -174,8 +174,15 @@ fn words(state: &State) -> (&'static str, Vec<Said>) {
 }
 
 fn some_reasons(causes: &[Cause]) -> Vec<Said> {
-    let said = |cause: &Cause| Said { why: cause.to_string(), places: cause.at.iter().cloned().collect() };
-    let mut shown: Vec<Said> = causes.iter().take(SHOWN_REASONS).map(said).collect();
+    let mut shown = Vec::new();
+    for cause in causes.iter().take(SHOWN_REASONS) {
+        shown.push(Said { why: cause.to_string(), places: cause.at.iter().cloned().collect() });
+        // Columns of one input have changed for one reason.
+        let since = cause.since.as_ref().map(|since| format!("  since {since}"));
+        if let Some(why) = since.filter(|why| !shown.iter().any(|said: &Said| said.why == *why)) {
+            shown.push(Said { why, places: Vec::new() });
+        }
+    }
     let more = causes.len().saturating_sub(SHOWN_REASONS);
     if more > 0 {
         shown.push(Said { why: format!("and {more} more (`refrain why`)"), places: Vec::new() });

@@ -15,7 +15,7 @@ use crate::pipeline::{Origin, Origins, Pipeline};
 use crate::store::Store;
 
 /// Why an instance must run, and where that comes from. Displays in a user's
-/// words, without the place.
+/// words, without the place and what was behind it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Cause {
     /// The difference.
@@ -37,8 +37,7 @@ impl From<Reason> for Cause {
 
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.reason)?;
-        self.since.as_ref().map_or(Ok(()), |since| write!(f, " since {since}"))
+        self.reason.fmt(f)
     }
 }
 

@@ -44,6 +44,22 @@ pub enum EngineError {
         /// The runs it could mean.
         candidates: Vec<String>,
     },
+    /// Two runs are to be compared in a stage that neither has.
+    #[error("neither run has a stage `{stage}`")]
+    NoStageInRuns {
+        /// The stage as given.
+        stage: String,
+        /// What there is.
+        hint: String,
+    },
+    /// Rows are to be told apart by a column that is not in both tables.
+    #[error("there is no column `{column}` in both tables to compare rows by")]
+    NoKeyColumn {
+        /// The column as given.
+        column: String,
+        /// What there is.
+        hint: String,
+    },
     /// A run left no summary that can be read.
     #[error("the run `{run}` left no summary: it is {state}")]
     NoRecord {
@@ -126,7 +142,10 @@ impl EngineError {
             Self::Ambiguous { candidates, .. } => {
                 candidates.first().map(|first| format!("name one of them, such as `{first}`"))
             }
-            Self::NoSuchRun { hint, .. } | Self::NotBlessed { hint, .. } => Some(hint.clone()),
+            Self::NoSuchRun { hint, .. }
+            | Self::NoStageInRuns { hint, .. }
+            | Self::NoKeyColumn { hint, .. }
+            | Self::NotBlessed { hint, .. } => Some(hint.clone()),
             Self::AmbiguousRun { .. } => Some("give more of the name".to_owned()),
             Self::NoRecord { .. } => Some(
                 "run the pipeline again: what was done is kept, and the new run says what each stage ended with"

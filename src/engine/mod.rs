@@ -8,6 +8,7 @@
 
 mod bless;
 mod cause;
+mod diff;
 mod error;
 mod event;
 mod facade;
@@ -32,6 +33,7 @@ mod world;
 
 pub use bless::{Blessed, bless};
 pub use cause::Cause;
+pub use diff::{Compared, DiffOptions, OutputDiff, RunDiff, StageDiff, diff};
 pub use error::{EngineError, MissingVariable};
 pub use event::{Event, NoObserver, Observer, Outcome};
 pub use facade::{Resolved, plan, resolve, run, why};

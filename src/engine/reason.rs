@@ -183,12 +183,15 @@ fn or_with(path: &str) -> &str {
 /// Two values, each on one line: of long ones the part where they begin to
 /// differ, so that the difference is what is seen.
 fn two_values(before: Option<&Value>, now: Option<&Value>) -> (String, String) {
-    const LONG: usize = 32;
+    /// Values that are no longer are shown whole.
+    const SHORT: usize = 32;
+    /// As much is shown of longer ones.
+    const PART: usize = 22;
     /// How much is shown of what comes before the difference.
-    const BEFORE: usize = 10;
+    const BEFORE: usize = 8;
     let words = |value: Option<&Value>| value.map_or_else(|| "(not there)".to_owned(), ToString::to_string);
     let (before, now) = (words(before), words(now));
-    if before.chars().count().max(now.chars().count()) <= LONG {
+    if before.chars().count().max(now.chars().count()) <= SHORT {
         return (before, now);
     }
     let same = before.chars().zip(now.chars()).take_while(|(a, b)| a == b).count();
@@ -197,8 +200,8 @@ fn two_values(before: Option<&Value>, now: Option<&Value>) -> (String, String) {
     let skipped = if skipped <= 3 { 0 } else { skipped };
     let part = |text: &str| {
         let mut part = if skipped > 0 { "…".to_owned() } else { String::new() };
-        part.extend(text.chars().skip(skipped).take(LONG));
-        if text.chars().count() > skipped + LONG {
+        part.extend(text.chars().skip(skipped).take(PART));
+        if text.chars().count() > skipped + PART {
             part.push('…');
         }
         part

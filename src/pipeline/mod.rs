@@ -29,7 +29,7 @@ use std::time::Duration;
 pub use graph::{Detail, dot, mermaid};
 pub use origin::{Origin, Origins, SourceText};
 use report::{Place, Report};
-pub use schema::schema;
+pub use schema::{example_of, schema};
 
 use crate::ground::files::read_bytes;
 use crate::ground::{InstanceId, Location, Problem, Problems, closest};

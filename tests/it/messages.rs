@@ -185,6 +185,7 @@ fn every_command_has_its_help() {
         "why",
         "bless",
         "runs",
+        "diff",
         "status",
         "graph",
         "show",
