@@ -27,7 +27,9 @@ pub(super) fn bless(global: &Global, arguments: &BlessArguments) -> anyhow::Resu
     if arguments.json {
         data(&serde_json::to_string_pretty(&blessed)?)?;
     } else {
-        blessed.iter().for_each(|one| say(&told(one, style)));
+        for one in &blessed {
+            say(&told(one, style));
+        }
     }
     Ok(Exit::Done)
 }

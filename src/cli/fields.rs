@@ -42,9 +42,8 @@ pub(super) fn table(fields: &[&Field], before: &str, now: &str) -> String {
 
 /// `unchanged: the kind, 5 settings, 2 input columns`; empty if nothing is.
 pub(super) fn unchanged(fields: &[Field]) -> String {
-    let count_of = |part: Part| {
-        fields.iter().filter(|field| field.part == part && !field.is_changed() && !field.undecided).count()
-    };
+    let is_same = |field: &Field| !field.is_changed() && !field.undecided && !field.name.ends_with(".(order)");
+    let count_of = |part: Part| fields.iter().filter(|field| field.part == part && is_same(field)).count();
     let mut parts = Vec::new();
     for (part, word) in
         [(Part::Setting, "setting"), (Part::Input, "input column"), (Part::File, "file"), (Part::Fact, "fact")]
@@ -80,8 +79,9 @@ fn value(field: &Field, value: Option<&Value>) -> String {
     match (field.part, value) {
         (Part::World, None) => "the real services".to_owned(),
         (_, None) => "–".to_owned(),
-        (Part::Input | Part::File, Some(Value::String(hash))) if is_hash(hash) => hash.chars().take(12).collect(),
-        (Part::Fact, Some(Value::String(hash))) if is_hash(hash) => hash.chars().take(12).collect(),
+        (Part::Input | Part::File | Part::Fact, Some(Value::String(hash))) if is_hash(hash) => {
+            hash.chars().take(12).collect()
+        }
         (_, Some(Value::String(text))) => text.clone(),
         (_, Some(other)) => other.to_string(),
     }

@@ -138,11 +138,11 @@ impl EngineError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::NoSuchReference { hint, .. } => Some(hint.clone()),
             Self::Ambiguous { candidates, .. } => {
                 candidates.first().map(|first| format!("name one of them, such as `{first}`"))
             }
-            Self::NoSuchRun { hint, .. }
+            Self::NoSuchReference { hint, .. }
+            | Self::NoSuchRun { hint, .. }
             | Self::NoStageInRuns { hint, .. }
             | Self::NoKeyColumn { hint, .. }
             | Self::NotBlessed { hint, .. } => Some(hint.clone()),

@@ -209,22 +209,20 @@ fn record(store: &Store, run: &str) -> RunRecord {
         requests: 0,
         seconds: None,
     };
-    match closing(&path).or_else(|| closing_of(&run_summary_quietly(store, run)?)) {
-        Some(Event::Finished { stages, ran, cached, failed, skipped, requests, seconds }) => {
-            record.state = match (failed, skipped) {
-                (0, 0) => RunState::Complete,
-                (0, _) => RunState::Stopped,
-                _ => RunState::Failed,
-            };
-            (record.stages, record.requests, record.seconds) = (stages, requests, Some(seconds));
-            (record.ran, record.cached, record.failed, record.skipped) = (ran, cached, failed, skipped);
-        }
-        _ => {
-            count_so_far(&mut record, &events(store, run));
-            if is_held(&path) {
-                record.state = RunState::Running;
-            }
-        }
+    let end = closing(&path).or_else(|| Some(closing_of(&run_summary_quietly(store, run)?)));
+    if let Some(Event::Finished { stages, ran, cached, failed, skipped, requests, seconds }) = end {
+        record.state = match (failed, skipped) {
+            (0, 0) => RunState::Complete,
+            (0, _) => RunState::Stopped,
+            _ => RunState::Failed,
+        };
+        (record.stages, record.requests, record.seconds) = (stages, requests, Some(seconds));
+        (record.ran, record.cached, record.failed, record.skipped) = (ran, cached, failed, skipped);
+        return record;
+    }
+    count_so_far(&mut record, &events(store, run));
+    if is_held(&path) {
+        record.state = RunState::Running;
     }
     record
 }
@@ -233,9 +231,9 @@ fn run_summary_quietly(store: &Store, run: &str) -> Option<Summary> {
     serde_json::from_slice(&read_bytes(&folder(store, run).join("summary.json")).ok()?).ok()
 }
 
-fn closing_of(summary: &Summary) -> Option<Event> {
+fn closing_of(summary: &Summary) -> Event {
     let Summary { stages, ran, cached, failed, skipped, requests, seconds, .. } = *summary;
-    Some(Event::Finished { stages, ran, cached, failed, skipped, requests, seconds })
+    Event::Finished { stages, ran, cached, failed, skipped, requests, seconds }
 }
 
 /// What a run without an end has done.

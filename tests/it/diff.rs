@@ -45,7 +45,7 @@ fn ok(answer: Answer) -> String {
 
 /// What is printed, without the runs' names.
 fn told(lab: &Lab, line: &str) -> String {
-    ok(lab.line(line)).lines().skip(2).map(|line| format!("{line}\n")).collect()
+    ok(lab.line(line)).lines().skip(2).collect::<Vec<_>>().join("\n")
 }
 
 #[test]
