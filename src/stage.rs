@@ -438,14 +438,20 @@ pub fn schema_of<S: JsonSchema>() -> Value {
 /// # Errors
 /// The mistakes, with their paths and hints.
 pub fn decode_settings<S: DeserializeOwned + JsonSchema>(with: &Value) -> Result<S, Vec<SettingProblem>> {
+    let nothing = Value::Object(serde_json::Map::new());
+    let with = if with.is_null() { &nothing } else { with };
+    // Settings refuse unknown keys, so what decodes has no mistake. The schema
+    // and the paths cost much more than the decoding, and only serve messages.
+    if with.is_object()
+        && let Ok(settings) = S::deserialize(with)
+    {
+        return Ok(settings);
+    }
     let schema = schema_of::<S>();
     let known = schema.get("properties").and_then(Value::as_object);
     let names: Vec<&str> = known.map(|map| map.keys().map(String::as_str).collect()).unwrap_or_default();
-    let empty = serde_json::Map::new();
-    let given = match with {
-        Value::Null => &empty,
-        Value::Object(map) => map,
-        _ => return Err(vec![SettingProblem::new("", "`with` must be a mapping of settings")]),
+    let Value::Object(given) = with else {
+        return Err(vec![SettingProblem::new("", "`with` must be a mapping of settings")]);
     };
     let mut problems = Vec::new();
     let mut rest = given.clone();

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use serde::Deserialize;
+
 use super::cause::{explain, place_fields};
 use super::error::EngineError;
 use super::event::{Event, Observer};
@@ -55,30 +57,31 @@ pub fn why(pipeline: &Pipeline, store: &Store, stage: &str, options: &PlanOption
     }
     let reference = || EngineError::NotMade { reference: stage.to_owned() };
     let planned = plan.stages.into_iter().find(|planned| planned.index == index).ok_or_else(reference)?;
-    let last = planner.last(index);
-    let made = last.as_ref().map(|last| store.manifest(&last.key)).transpose()?.flatten();
+    let before = planner.before(index)?;
     let assembled = planner.assemble(&pipeline.instances[index], &results).ok();
-    let changes = match (&assembled, &last) {
-        (Some(assembled), Some(last)) => assembled.changes_since(last),
+    let changes = match (&assembled, &before) {
         (_, None) => vec![Reason::NeverRan],
+        (_, Some((_, None))) => vec![Reason::RecordLost],
+        (Some(assembled), Some((_, Some(earlier)))) => assembled.changes_since(earlier),
         (None, Some(_)) => Vec::new(),
     };
-    let before = last.as_ref().and_then(|last| serde_json::from_value::<Fingerprint>(last.fingerprint.clone()).ok());
-    let mut fields = assembled.as_ref().map(|now| now.fields_since(before.as_ref())).unwrap_or_default();
-    if before.is_some() {
+    let earlier = before.and_then(|(_, manifest)| manifest);
+    let print = earlier.as_ref().and_then(|earlier| Fingerprint::deserialize(&earlier.fingerprint).ok());
+    let mut fields = assembled.as_ref().map(|now| now.fields_since(print.as_ref())).unwrap_or_default();
+    if print.is_some() {
         place_fields(&mut fields, pipeline, store, &planned.id);
     }
     let blessed = match &planned.state {
         State::Fresh { manifest, .. } => manifest.blessed.clone(),
-        _ => made.as_ref().map(|manifest| manifest.blessed.clone()).unwrap_or_default(),
+        _ => earlier.as_ref().map(|manifest| manifest.blessed.clone()).unwrap_or_default(),
     };
     Ok(Why {
         planned,
         changes,
         fields,
         blessed,
-        made_at_millis: made.map(|manifest| manifest.made_at_millis),
-        before: last.map(|last| last.fingerprint),
+        made_at_millis: earlier.as_ref().map(|manifest| manifest.made_at_millis),
+        before: earlier.map(|manifest| manifest.fingerprint),
         now: assembled.map(|assembled| assembled.fingerprint.to_value()),
     })
 }
@@ -219,9 +222,10 @@ fn world_above(pipeline: &Pipeline, store: &Store, index: usize) -> Option<Strin
     let mut queue = vec![index];
     while let Some(index) = queue.pop() {
         let instance = &pipeline.instances[index];
-        if let Some(last) = store.last(&pipeline.name, &instance.id.to_string())
-            && let Some(world) = last.fingerprint.get("world").and_then(serde_json::Value::as_str)
-        {
+        let last = store.last(&pipeline.name, &instance.id.to_string());
+        let manifest = last.and_then(|last| store.manifest(&last.key).ok().flatten());
+        let world = manifest.as_ref().and_then(|manifest| manifest.fingerprint.get("world")?.as_str());
+        if let Some(world) = world {
             return Some(world.to_owned());
         }
         queue.extend(sources(instance).filter(|source| reached.insert(*source)));

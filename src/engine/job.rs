@@ -189,8 +189,7 @@ pub(super) fn remember(
     manifest: &Manifest,
     at_millis: u64,
 ) -> Result<(), StoreError> {
-    let last = LastRun { key: manifest.key, fingerprint: manifest.fingerprint.clone(), at_millis };
-    store.set_last(pipeline, &instance.id.to_string(), &last)
+    store.set_last(pipeline, &instance.id.to_string(), LastRun { key: manifest.key, at_millis })
 }
 
 /// Whether two results have the same outputs with the same columns.

@@ -9,6 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Deserialize;
+
 use super::cause::Cause;
 use super::error::EngineError;
 use super::field::{Field, Part, fields};
@@ -62,11 +64,11 @@ impl Assembled {
         fields
     }
 
-    /// Everything that differs from what an instance used last.
-    pub(super) fn changes_since(&self, last: &LastRun) -> Vec<Reason> {
+    /// Everything that differs from what an earlier result was made from.
+    pub(super) fn changes_since(&self, earlier: &Manifest) -> Vec<Reason> {
         // Only the format is read first: the rest may have had another shape.
-        let format = last.fingerprint.get("format").and_then(serde_json::Value::as_u64).unwrap_or_default() as u32;
-        let Ok(before) = serde_json::from_value::<Fingerprint>(last.fingerprint.clone()) else {
+        let format = earlier.fingerprint.get("format").and_then(serde_json::Value::as_u64).unwrap_or_default() as u32;
+        let Ok(before) = Fingerprint::deserialize(&earlier.fingerprint) else {
             return vec![Reason::Format { before: format, now: FORMAT }];
         };
         let present = Present {
@@ -133,8 +135,9 @@ impl<'a> Planner<'a> {
                 let (state, seconds) = described(&look);
                 (state, seconds, Some(look))
             } else {
-                let state = self.undecided(index, &results, &waiting);
-                (state, self.last_manifest(index)?.map(|manifest| manifest.seconds), None)
+                let before = self.before(index)?;
+                let seconds = before.as_ref().and_then(|(_, manifest)| Some(manifest.as_ref()?.seconds));
+                (self.undecided(index, &results, &waiting, before), seconds, None)
             };
             let (id, kind) = (instance.id.clone(), instance.kind.name());
             stages.push(Planned { index, id, kind, state, synthetic: synthetic[index], last_seconds });
@@ -158,29 +161,26 @@ impl<'a> Planner<'a> {
             Err(failure) => return Ok(Look::Blocked(failure)),
         };
         let key = assembled.fingerprint.key();
-        let manifest = self.store.manifest(&key)?;
         let last = self.last(index);
+        let Some(manifest) = self.store.manifest(&key)? else {
+            let before = last.map(|last| self.store.manifest(&last.key)).transpose()?.flatten();
+            let reasons = since_last(last.as_ref(), before.as_ref(), &assembled, &key);
+            return Ok(Look::Stale(Box::new(Work { key, reasons, assembled, refused: None, before })));
+        };
         let mut reasons = Vec::new();
-        let mut refused = None;
-        if let Some(manifest) = &manifest {
-            if self.forced.contains(&index) {
-                reasons.push(Reason::Forced);
-            }
-            reasons.extend(self.refresh_due(instance.refresh, manifest.made_at_millis));
-            if !reasons.is_empty() {
-                refused = Some(manifest.made_at_millis);
-            }
-            reasons.extend(damage(self.store, instance.stage.as_ref(), manifest));
-            if reasons.is_empty() {
-                let restored = last.is_none_or(|last| last.key != key);
-                return Ok(Look::Fresh { key, manifest: Arc::new(manifest.clone()), restored });
-            }
-        } else {
-            reasons = since_last(last.as_ref(), &assembled, &key);
+        if self.forced.contains(&index) {
+            reasons.push(Reason::Forced);
+        }
+        reasons.extend(self.refresh_due(instance.refresh, manifest.made_at_millis));
+        let refused = (!reasons.is_empty()).then_some(manifest.made_at_millis);
+        reasons.extend(damage(self.store, instance.stage.as_ref(), &manifest));
+        let is_last = last.is_some_and(|last| last.key == key);
+        if reasons.is_empty() {
+            return Ok(Look::Fresh { key, manifest: Arc::new(manifest), restored: !is_last });
         }
         let before = match last {
-            Some(last) if last.key != key => self.store.manifest(&last.key)?,
-            Some(_) => manifest,
+            Some(_) if is_last => Some(manifest),
+            Some(last) => self.store.manifest(&last.key)?,
             None => None,
         };
         Ok(Look::Stale(Box::new(Work { key, reasons, assembled, refused, before })))
@@ -249,7 +249,13 @@ impl<'a> Planner<'a> {
         Ok(())
     }
 
-    fn undecided(&self, index: usize, results: &Results, waiting: &BTreeSet<usize>) -> State {
+    fn undecided(
+        &self,
+        index: usize,
+        results: &Results,
+        waiting: &BTreeSet<usize>,
+        before: Option<(LastRun, Option<Manifest>)>,
+    ) -> State {
         let instance = &self.pipeline.instances[index];
         match self.assemble(instance, results) {
             Err(failure) => State::Blocked { failure },
@@ -258,9 +264,10 @@ impl<'a> Planner<'a> {
                 if self.forced.contains(&index) {
                     reasons.push(Reason::Forced);
                 }
-                match self.last(index) {
+                match before {
                     None => reasons.push(Reason::NeverRan),
-                    Some(last) => reasons.extend(assembled.changes_since(&last)),
+                    Some((_, None)) => reasons.push(Reason::RecordLost),
+                    Some((_, Some(earlier))) => reasons.extend(assembled.changes_since(&earlier)),
                 }
                 let waiting_for = waiting.iter().map(|&i| self.pipeline.instances[i].id.to_string()).collect();
                 State::Undecided { waiting_for, reasons: reasons.into_iter().map(Cause::from).collect() }
@@ -282,8 +289,13 @@ impl<'a> Planner<'a> {
         self.store.last(&self.pipeline.name, &self.pipeline.instances[index].id.to_string())
     }
 
-    fn last_manifest(&self, index: usize) -> Result<Option<Manifest>, EngineError> {
-        Ok(self.last(index).map(|last| self.store.manifest(&last.key)).transpose()?.flatten())
+    /// What an instance used last, and what was recorded of it.
+    ///
+    /// # Errors
+    /// [`EngineError::Store`] if the store cannot be read.
+    pub(super) fn before(&self, index: usize) -> Result<Option<(LastRun, Option<Manifest>)>, EngineError> {
+        let Some(last) = self.last(index) else { return Ok(None) };
+        Ok(Some((last, self.store.manifest(&last.key)?)))
     }
 
     /// Whether each instance of the pipeline, or something above it, takes its
@@ -322,10 +334,15 @@ pub(super) fn damage(store: &Store, stage: &dyn Stage, manifest: &Manifest) -> V
     states.flatten().collect()
 }
 
-fn since_last(last: Option<&LastRun>, assembled: &Assembled, key: &ContentHash) -> Vec<Reason> {
+fn since_last(
+    last: Option<&LastRun>,
+    before: Option<&Manifest>,
+    assembled: &Assembled,
+    key: &ContentHash,
+) -> Vec<Reason> {
     let Some(last) = last else { return vec![Reason::NeverRan] };
-    let changes = if last.key == *key { Vec::new() } else { assembled.changes_since(last) };
-    if changes.is_empty() { vec![Reason::RecordLost] } else { changes }
+    let changes = before.filter(|_| last.key != *key).map(|before| assembled.changes_since(before));
+    changes.filter(|changes| !changes.is_empty()).unwrap_or_else(|| vec![Reason::RecordLost])
 }
 
 fn described(look: &Look) -> (State, Option<f64>) {

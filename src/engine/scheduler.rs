@@ -5,7 +5,7 @@
 //! index starts first (tasks are given in topological order, ties in the order
 //! of the file). A task that does not fit into what is free lets later ones pass.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::stage::Resource;
 
@@ -59,7 +59,7 @@ pub(super) struct Capacity {
     pub(super) gpu: bool,
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 struct Load {
     slots: usize,
     gpus: usize,
@@ -72,6 +72,12 @@ pub(super) struct Scheduler {
     tasks: Vec<Task>,
     below: Vec<Vec<usize>>,
     status: Vec<Status>,
+    /// The ready tasks, by what they would occupy: all of one load fit or none.
+    ready: BTreeMap<Load, BTreeSet<usize>>,
+    /// For each task, how many of those it needs are not done.
+    missing: Vec<usize>,
+    /// How many tasks are waiting, ready or running.
+    open: usize,
     capacity: Capacity,
     occupied: Load,
     keep_going: bool,
@@ -91,9 +97,18 @@ impl Scheduler {
                 below[above].push(index);
             }
         }
-        let status = tasks.iter().map(|t| if t.needs.is_empty() { Status::Ready } else { Status::Waiting }).collect();
+        let missing: Vec<usize> = tasks.iter().map(|task| task.needs.len()).collect();
+        let status = missing.iter().map(|&count| if count == 0 { Status::Ready } else { Status::Waiting }).collect();
         let capacity = Capacity { slots: capacity.slots.max(1), ..capacity };
-        Self { tasks, below, status, capacity, occupied: Load::default(), keep_going, stopped: None }
+        let (open, occupied, ready) = (tasks.len(), Load::default(), BTreeMap::new());
+        let mut new =
+            Self { tasks, below, status, ready, missing, open, capacity, occupied, keep_going, stopped: None };
+        for index in 0..open {
+            if new.missing[index] == 0 {
+                new.set(index, Status::Ready);
+            }
+        }
+        new
     }
 
     /// Where each task stands.
@@ -101,11 +116,17 @@ impl Scheduler {
         &self.status
     }
 
+    /// The tasks that are ready, in order.
+    pub(super) fn ready(&self) -> Vec<usize> {
+        let all: BTreeSet<usize> = self.ready.values().flatten().copied().collect();
+        all.into_iter().collect()
+    }
+
     /// The first ready task that fits into what is free; it is running from now on.
     pub(super) fn start(&mut self) -> Option<usize> {
-        let fits = |&index: &usize| self.status[index] == Status::Ready && self.fits(self.load(index));
-        let index = (0..self.tasks.len()).find(fits)?;
-        self.status[index] = Status::Running;
+        let fitting = self.ready.iter().filter(|(load, _)| self.fits(**load));
+        let index = fitting.filter_map(|(_, tasks)| tasks.first().copied()).min()?;
+        self.set(index, Status::Running);
         self.occupy(index);
         Some(index)
     }
@@ -121,8 +142,17 @@ impl Scheduler {
             Status::Ready => {}
             other => panic!("task {index} is done though it was {other:?}: this is a bug"),
         }
-        self.status[index] = Status::Done;
-        self.wake(self.below[index].clone())
+        self.set(index, Status::Done);
+        let mut woken = Vec::new();
+        for below in self.below[index].clone() {
+            self.missing[below] -= 1;
+            if self.missing[below] == 0 && self.status[below] == Status::Waiting {
+                self.set(below, Status::Ready);
+                woken.push(below);
+            }
+        }
+        woken.sort_unstable();
+        woken
     }
 
     /// A ready or running task failed. Gives the tasks that will not be tried
@@ -136,7 +166,7 @@ impl Scheduler {
             Status::Ready => {}
             other => panic!("task {index} failed though it was {other:?}: this is a bug"),
         }
-        self.status[index] = Status::Failed;
+        self.set(index, Status::Failed);
         let mut skipped = Vec::new();
         let mut lost = self.below[index].clone();
         while let Some(below) = lost.pop() {
@@ -165,7 +195,7 @@ impl Scheduler {
     pub(super) fn stopped(&mut self, index: usize) {
         assert_eq!(self.status[index], Status::Running, "task {index} was not running: this is a bug");
         self.release(index);
-        self.status[index] = Status::Skipped(self.stopped.unwrap_or(Because::Stopped));
+        self.set(index, Status::Skipped(self.stopped.unwrap_or(Because::Stopped)));
     }
 
     /// A ready task turns out to do what another ready or running one does: it
@@ -176,29 +206,30 @@ impl Scheduler {
     pub(super) fn wait_for(&mut self, index: usize, other: usize) {
         let fits = self.status[index] == Status::Ready && matches!(self.status[other], Status::Ready | Status::Running);
         assert!(fits && index != other, "{index} cannot wait for {other}: this is a bug");
-        self.status[index] = Status::Waiting;
+        self.set(index, Status::Waiting);
         self.tasks[index].needs.insert(other);
+        self.missing[index] += 1;
         self.below[other].push(index);
     }
 
     /// Whether nothing runs and nothing can start.
     pub(super) fn is_finished(&self) -> bool {
-        !self.status.iter().any(|s| matches!(s, Status::Waiting | Status::Ready | Status::Running))
+        self.open == 0
     }
 
-    fn wake(&mut self, candidates: Vec<usize>) -> Vec<usize> {
-        let mut ready: Vec<usize> = candidates
-            .into_iter()
-            .filter(|&index| {
-                self.status[index] == Status::Waiting
-                    && self.tasks[index].needs.iter().all(|&above| self.status[above] == Status::Done)
-            })
-            .collect();
-        ready.sort_unstable();
-        for &index in &ready {
-            self.status[index] = Status::Ready;
+    /// Moves a task on; the ready set and the count of open tasks follow.
+    fn set(&mut self, index: usize, status: Status) {
+        let is_open = |status| matches!(status, Status::Waiting | Status::Ready | Status::Running);
+        if is_open(self.status[index]) && !is_open(status) {
+            self.open -= 1;
         }
-        ready
+        self.status[index] = status;
+        let ready = self.ready.entry(self.load(index)).or_default();
+        if status == Status::Ready {
+            ready.insert(index);
+        } else {
+            ready.remove(&index);
+        }
     }
 
     fn halt(&mut self, because: Because, skipped: &mut Vec<(usize, Because)>) {
@@ -211,7 +242,7 @@ impl Scheduler {
     fn skip(&mut self, index: usize, because: Because, skipped: &mut Vec<(usize, Because)>) -> bool {
         let untried = matches!(self.status[index], Status::Waiting | Status::Ready);
         if untried {
-            self.status[index] = Status::Skipped(because);
+            self.set(index, Status::Skipped(because));
             skipped.push((index, because));
         }
         untried

@@ -27,6 +27,12 @@ impl Scheduler {
         }
         assert_eq!(load, self.occupied, "what is occupied is what runs");
         assert!(load.slots <= self.capacity.slots && load.gpus <= 1 && load.apis <= API_SLOTS);
+        let counted = |wanted: fn(&Status) -> bool| -> Vec<usize> {
+            (0..self.status.len()).filter(|&index| wanted(&self.status[index])).collect()
+        };
+        assert_eq!(self.ready(), counted(|status| *status == Status::Ready));
+        let open = counted(|status| matches!(status, Status::Waiting | Status::Ready | Status::Running));
+        assert_eq!(self.open, open.len());
         let running = self.status.contains(&Status::Running);
         let startable = self.status.contains(&Status::Ready);
         assert!(running || startable || self.is_finished(), "stuck: {:?}", self.status);

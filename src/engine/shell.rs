@@ -40,6 +40,8 @@ pub(super) struct Shell<'a> {
     works: BTreeMap<usize, Box<Work>>,
     /// The task that does, or will do, the work of a key.
     in_work: BTreeMap<ContentHash, usize>,
+    /// The key that each of these tasks does.
+    work_keys: BTreeMap<usize, ContentHash>,
     /// Tasks whose work another task does, and that task.
     twins: BTreeMap<usize, usize>,
     ends: Vec<Option<StageResult>>,
@@ -84,6 +86,7 @@ impl<'a> Shell<'a> {
             undecided: plan.stages.iter().map(|stage| matches!(stage.state, State::Undecided { .. })).collect(),
             works: BTreeMap::new(),
             in_work: BTreeMap::new(),
+            work_keys: BTreeMap::new(),
             twins: BTreeMap::new(),
             ends: vec![None; tasks.len()],
             scheduler: Scheduler::new(tasks, capacity, options.keep_going),
@@ -94,8 +97,7 @@ impl<'a> Shell<'a> {
 
     /// Settles everything that is up to date. Whether something is left to do.
     pub(super) fn settle_first(&mut self) -> bool {
-        let ready = self.scheduler.status().iter().enumerate().filter(|(_, status)| **status == Status::Ready);
-        let ready = ready.map(|(task, _)| task).collect();
+        let ready = self.scheduler.ready();
         self.settle(ready);
         !self.scheduler.is_finished()
     }
@@ -164,6 +166,7 @@ impl<'a> Shell<'a> {
                         self.twins.insert(task, other);
                     } else {
                         self.in_work.insert(work.key, task);
+                        self.work_keys.insert(task, work.key);
                         self.works.insert(task, work);
                     }
                 }
@@ -233,7 +236,7 @@ impl<'a> Shell<'a> {
 
     /// Records how a task ended. Gives the tasks that have become ready by it.
     fn conclude(&mut self, task: usize, report: Report) -> Vec<usize> {
-        self.in_work.retain(|_, worker| *worker != task);
+        self.leave_work(task);
         let Report { ended, requests, seconds } = report;
         let mut result = StageResult {
             stage: self.name(task),
@@ -282,6 +285,13 @@ impl<'a> Shell<'a> {
         }
     }
 
+    /// A task's key is free again for others.
+    fn leave_work(&mut self, task: usize) {
+        if let Some(key) = self.work_keys.remove(&task) {
+            self.in_work.remove(&key);
+        }
+    }
+
     fn tell_done(&self, result: &StageResult, outcome: Outcome, manifest: &Manifest) {
         if !outcome.has_run() {
             for text in &manifest.warnings {
@@ -304,7 +314,7 @@ impl<'a> Shell<'a> {
     fn skip(&mut self, skipped: &[(usize, Because)]) {
         for &(task, because) in skipped {
             self.works.remove(&task);
-            self.in_work.retain(|_, worker| *worker != task);
+            self.leave_work(task);
             let because = match because {
                 Because::Failed(cause) => format!("`{}` failed", self.name(cause)),
                 Because::StoppedAfter(cause) => format!("the run stopped after `{}` failed", self.name(cause)),

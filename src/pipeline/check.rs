@@ -217,7 +217,7 @@ fn resolve_reference(
             return None;
         }
     };
-    let target = document.stages.iter().position(|stage| stage.name == reference.stage);
+    let target = document.stage_places.get(&reference.stage).copied();
     if target.is_none() {
         let names = document.stages.iter().map(|stage| stage.name.as_str());
         let hint = suggest(&reference.stage, "stages", names.filter(|name| *name != shell.name));

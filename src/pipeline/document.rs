@@ -35,6 +35,8 @@ pub(super) struct Document {
     pub(super) budgets: BTreeMap<String, (Place, BudgetSettings)>,
     pub(super) sandbox: Option<SandboxSettings>,
     pub(super) stages: Vec<StageShell>,
+    /// The place of each stage in `stages`, by its name.
+    pub(super) stage_places: BTreeMap<String, usize>,
     pub(super) variants: Vec<Variant>,
     pub(super) variables: Variables,
 }
@@ -104,7 +106,8 @@ pub(super) fn read(
             "add at least one below `stages:`; `refrain kinds` lists what stages can do",
         );
     }
-    Some(Document { name, seed, seeds, limiters, budgets, sandbox, stages, variants, variables })
+    let stage_places = stages.iter().enumerate().map(|(at, stage)| (stage.name.clone(), at)).collect();
+    Some(Document { name, seed, seeds, limiters, budgets, sandbox, stages, stage_places, variants, variables })
 }
 
 /// The entries of what must be a mapping; reports anything else.

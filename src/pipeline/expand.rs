@@ -64,21 +64,26 @@ fn repeats(document: &Document, all: &[Drafts]) -> Repeats {
         per_variant: all.iter().map(|drafts| drafts.of_variants).collect(),
         per_seed: all.iter().map(|drafts| !document.seeds.is_empty() && seeded(drafts)).collect(),
     };
-    loop {
-        let mut changed = false;
-        for (stage, drafts) in all.iter().enumerate() {
-            for (_, target, reference) in references(drafts) {
-                let variant = reference.selector == Selector::Own && repeats.per_variant[*target];
-                let seed = reference.selector != Selector::All && repeats.per_seed[*target];
-                changed |= (variant && !repeats.per_variant[stage]) || (seed && !repeats.per_seed[stage]);
-                repeats.per_variant[stage] |= variant;
-                repeats.per_seed[stage] |= seed;
-            }
-        }
-        if !changed {
-            return repeats;
+    // What a stage passes on to those that read it, from each stage that is repeated.
+    let mut readers: Vec<Vec<(usize, bool, bool)>> = vec![Vec::new(); all.len()];
+    for (stage, drafts) in all.iter().enumerate() {
+        for (_, target, reference) in references(drafts) {
+            readers[*target].push((stage, reference.selector == Selector::Own, reference.selector != Selector::All));
         }
     }
+    let mut queue: Vec<usize> = (0..all.len()).collect();
+    while let Some(target) = queue.pop() {
+        for &(stage, passes_variant, passes_seed) in &readers[target] {
+            let variant = passes_variant && repeats.per_variant[target] && !repeats.per_variant[stage];
+            let seed = passes_seed && repeats.per_seed[target] && !repeats.per_seed[stage];
+            repeats.per_variant[stage] |= variant;
+            repeats.per_seed[stage] |= seed;
+            if variant || seed {
+                queue.push(stage);
+            }
+        }
+    }
+    repeats
 }
 
 fn references(drafts: &Drafts) -> impl Iterator<Item = &(Place, usize, Reference)> {
@@ -184,15 +189,17 @@ fn output_of(
 /// Without a required input an instance does not exist, nor then do those that
 /// require it.
 fn drop_absent(candidates: &mut [Candidate<'_>]) {
-    loop {
-        let absent: Vec<usize> = (0..candidates.len())
-            .filter(|index| candidates[*index].exists && missing_input(candidates, &candidates[*index]).is_some())
-            .collect();
-        if absent.is_empty() {
-            return;
+    let mut readers: Vec<Vec<usize>> = vec![Vec::new(); candidates.len()];
+    for (reader, candidate) in candidates.iter().enumerate() {
+        for producer in candidate.producers.iter().flatten() {
+            readers[producer.candidate].push(reader);
         }
-        for index in absent {
+    }
+    let mut queue: Vec<usize> = (0..candidates.len()).collect();
+    while let Some(index) = queue.pop() {
+        if candidates[index].exists && missing_input(candidates, &candidates[index]).is_some() {
             candidates[index].exists = false;
+            queue.extend(&readers[index]);
         }
     }
 }

@@ -313,7 +313,7 @@ fn aliases_stand_for_values_and_bombs_are_refused() {
         let below = format!("*a{}, ", n - 1).repeat(10);
         bomb = format!("{bomb}a{n}: &a{n} [{below}]\n");
     }
-    insta::assert_snapshot!(brief(&bomb).join("\n"), @r#"5:45 the file holds more than 100000 values, with its aliases written out"#);
+    insta::assert_snapshot!(brief(&bomb).join("\n"), @r#"6:45 the file holds more than 1000000 values, with its aliases written out"#);
     insta::assert_snapshot!(brief("a: &a [*a]\n").join("\n"), @r#"1:8 this alias stands for a key, or for a value that contains it (write the value out)"#);
     insta::assert_snapshot!(brief("pipeline: p\nstages: { <<: { a: 1 } }\n").join("\n"), @r#"
     2:1 the pipeline has no stages (add at least one below `stages:`; `refrain kinds` lists what stages can do)

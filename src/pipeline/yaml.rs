@@ -15,7 +15,7 @@ use super::report::{Place, Report};
 /// Nesting deeper than this is refused.
 const MAX_DEPTH: usize = 64;
 /// More values than this, with every alias written out, are refused.
-const MAX_NODES: usize = 100_000;
+const MAX_NODES: usize = 1_000_000;
 
 /// A value and where it starts.
 #[derive(Debug, Clone, PartialEq)]
@@ -110,6 +110,8 @@ struct Frame {
     content: Content,
     /// The key whose value comes next, in a mapping.
     key: Option<(String, Place)>,
+    /// Where each key of a mapping stands in it.
+    keys: BTreeMap<String, usize>,
     depth: usize,
 }
 
@@ -252,7 +254,7 @@ impl Builder {
             );
             return Err(Stop);
         }
-        self.frames.push(Frame { anchor, place, content, key: None, depth: 1 });
+        self.frames.push(Frame { anchor, place, content, key: None, keys: BTreeMap::new(), depth: 1 });
         self.check_size(0, place, report)
     }
 
@@ -320,7 +322,7 @@ impl Builder {
                     report.hinted(node.place, "an alias cannot be a key", "write the key out");
                     return Err(Stop);
                 };
-                add_entry(entries, Entry { key, place, node }, report);
+                add_entry(entries, &mut frame.keys, Entry { key, place, node }, report);
             }
             Content::Scalar(_) => {}
         }
@@ -328,22 +330,20 @@ impl Builder {
     }
 }
 
-fn add_entry(entries: &mut Vec<Entry>, entry: Entry, report: &mut Report) {
+fn add_entry(entries: &mut Vec<Entry>, keys: &mut BTreeMap<String, usize>, entry: Entry, report: &mut Report) {
     if entry.key == "<<" {
         let hint = "repeat the keys, alias a whole value, or give the value once under `vars:`";
         return report.hinted(entry.place, "merge keys (`<<`) are not supported", hint);
     }
-    match entries.iter().find(|other| other.key == entry.key) {
-        None => entries.push(entry),
-        Some(first) => report.hinted(
+    if let Some(first) = keys.get(&entry.key).map(|at| entries[*at].place) {
+        return report.hinted(
             entry.place,
             format!("the key `{}` is given twice in the same mapping", entry.key),
-            format!(
-                "it was first given in line {}, column {}: keep one of the two",
-                first.place.line, first.place.column
-            ),
-        ),
+            format!("it was first given in line {}, column {}: keep one of the two", first.line, first.column),
+        );
     }
+    keys.insert(entry.key.clone(), entries.len());
+    entries.push(entry);
 }
 
 fn place_of(line: usize, column_from_zero: usize) -> Place {

@@ -8,13 +8,14 @@
 //! ```text
 //! objects-v1/ab/abcd….parquet          named by the BLAKE3 of their bytes
 //! manifests-v1/<key>.json              what a key produced
-//! last-v1/<pipeline>/<instance>.json   what an instance used last
+//! last-v2/<pipeline>.jsonl             what each instance used last
 //! runs-v1/<time>-<id>/                 the records of each run
 //! seen-v1.jsonl                        verified files by size, time and inode
 //! tmp/  locks/  set-aside/
 //! ```
 
 mod error;
+mod last;
 mod lock;
 mod record;
 mod seen;
@@ -23,6 +24,7 @@ mod temporary;
 mod tests;
 mod writer;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -32,14 +34,16 @@ use crate::ground::{Clock, ContentHash, SystemClock};
 
 pub use crate::table::ColumnFacts;
 pub use error::StoreError;
+pub use last::LastRun;
 pub use lock::KeyLock;
-pub use record::{Artifact, Blessing, FORMAT, LastRun, Manifest};
+pub use record::{Artifact, Blessing, FORMAT, Manifest};
 pub use writer::ArtifactWriter;
 
+use last::Lasts;
 use seen::{Seen, Stamp};
 use temporary::TemporaryFile;
 
-const FOLDERS: [&str; 7] = ["objects-v1", "manifests-v1", "last-v1", "runs-v1", "tmp", "locks", "set-aside"];
+const FOLDERS: [&str; 7] = ["objects-v1", "manifests-v1", "last-v2", "runs-v1", "tmp", "locks", "set-aside"];
 
 const CACHEDIR_TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n\
     # This folder holds artifacts of refrain; they can be made again.\n";
@@ -70,7 +74,18 @@ struct Inner {
     root: PathBuf,
     clock: Arc<dyn Clock>,
     seen: Seen,
+    lasts: Lasts,
+    /// The lock files that were made, which stay until the store is closed:
+    /// making and removing one for each key is slow on some file systems.
+    locks: Mutex<BTreeSet<PathBuf>>,
     warnings: Mutex<Vec<String>>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let locks = std::mem::take(&mut *self.locks.lock().unwrap_or_else(PoisonError::into_inner));
+        locks.iter().for_each(|path| lock::remove(path));
+    }
 }
 
 impl Store {
@@ -98,8 +113,15 @@ impl Store {
             }
         }
         temporary::sweep(&root.join("tmp"))?;
-        let seen = Seen::new(root.join("seen-v1.jsonl"));
-        let inner = Inner { root: root.to_owned(), clock, seen, warnings: Mutex::new(Vec::new()) };
+        lock::sweep(&root.join("locks"))?;
+        let inner = Inner {
+            root: root.to_owned(),
+            clock,
+            seen: Seen::new(root.join("seen-v1.jsonl")),
+            lasts: Lasts::new(root.join("last-v2")),
+            locks: Mutex::default(),
+            warnings: Mutex::default(),
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -191,29 +213,24 @@ impl Store {
         self.write_record(&path, &record::seal("a manifest", manifest)?)
     }
 
-    /// What an instance of a pipeline used last; `None` if that is unknown or
-    /// its record cannot be believed.
+    /// What an instance of a pipeline used last, if that is known.
     #[must_use]
     pub fn last(&self, pipeline: &str, instance: &str) -> Option<LastRun> {
-        match self.record(&self.last_path(pipeline, instance), "record of the last run", |_: &LastRun| true) {
-            Ok(last) => last,
-            Err(error) => {
-                self.warn(format!("{error}"));
-                None
-            }
-        }
+        self.inner.lasts.find(pipeline, instance)
+    }
+
+    /// What the instances of a pipeline used last.
+    #[must_use]
+    pub fn lasts(&self, pipeline: &str) -> BTreeMap<String, LastRun> {
+        self.inner.lasts.all(pipeline)
     }
 
     /// Remembers what an instance of a pipeline used.
     ///
     /// # Errors
-    /// [`StoreError::File`] or [`StoreError::Encode`].
-    pub fn set_last(&self, pipeline: &str, instance: &str, last: &LastRun) -> Result<(), StoreError> {
-        let path = self.last_path(pipeline, instance);
-        if let Some(folder) = path.parent() {
-            files::create_folder(folder)?;
-        }
-        self.write_record(&path, &record::seal("the record of the last run", last)?)
+    /// [`StoreError::File`] if it cannot be written.
+    pub fn set_last(&self, pipeline: &str, instance: &str, last: LastRun) -> Result<(), StoreError> {
+        Ok(self.inner.lasts.note(pipeline, instance, last)?)
     }
 
     /// Takes the lock of a key, waiting until it is free.
@@ -221,7 +238,9 @@ impl Store {
     /// # Errors
     /// [`StoreError::File`] if the file system refuses to lock.
     pub fn lock(&self, key: &ContentHash) -> Result<KeyLock, StoreError> {
-        Ok(KeyLock::wait(&self.lock_path(key))?)
+        let lock = KeyLock::wait(&self.lock_path(key))?;
+        self.note_lock(key);
+        Ok(lock)
     }
 
     /// Takes the lock of a key if it is free; `None` if another process, or
@@ -230,7 +249,13 @@ impl Store {
     /// # Errors
     /// [`StoreError::File`] if the file system refuses to lock.
     pub fn try_lock(&self, key: &ContentHash) -> Result<Option<KeyLock>, StoreError> {
-        Ok(KeyLock::attempt(&self.lock_path(key))?)
+        let lock = KeyLock::attempt(&self.lock_path(key))?;
+        self.note_lock(key);
+        Ok(lock)
+    }
+
+    fn note_lock(&self, key: &ContentHash) {
+        self.inner.locks.lock().unwrap_or_else(PoisonError::into_inner).insert(self.lock_path(key));
     }
 
     /// The BLAKE3 of a file outside the store, read again only when its size,
@@ -282,10 +307,6 @@ impl Store {
 
     fn lock_path(&self, key: &ContentHash) -> PathBuf {
         self.root().join("locks").join(format!("{key}.lock"))
-    }
-
-    fn last_path(&self, pipeline: &str, instance: &str) -> PathBuf {
-        self.root().join("last-v1").join(pipeline).join(format!("{instance}.json"))
     }
 
     /// Reads a sealed record; one that cannot be believed is set aside.

@@ -82,18 +82,6 @@ pub struct Blessing {
     pub accepted: Vec<Value>,
 }
 
-/// What an instance of a pipeline used last.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LastRun {
-    /// The key that was used.
-    pub key: ContentHash,
-    /// The whole fingerprint behind the key, to tell what changed since.
-    pub fingerprint: Value,
-    /// When: milliseconds since 1970-01-01 UTC.
-    pub at_millis: u64,
-}
-
 const OPENING: &str = "{\n  \"check\": \"";
 const AFTER_CHECK: &str = "\",\n  ";
 
@@ -122,15 +110,22 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn record() -> LastRun {
-        LastRun { key: ContentHash::of(b"k"), fingerprint: json!({"rate": 0.1, "n": [1, 2]}), at_millis: 7 }
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Sample {
+        key: ContentHash,
+        fingerprint: Value,
+        at_millis: u64,
+    }
+
+    fn record() -> Sample {
+        Sample { key: ContentHash::of(b"k"), fingerprint: json!({"rate": 0.1, "n": [1, 2]}), at_millis: 7 }
     }
 
     #[test]
     fn a_sealed_record_is_json_and_round_trips() {
         let text = seal("a record", &record()).unwrap();
         assert!(serde_json::from_str::<Value>(&text).unwrap()["key"].is_string());
-        assert_eq!(unseal::<LastRun>(&text), Ok(record()));
+        assert_eq!(unseal::<Sample>(&text), Ok(record()));
     }
 
     /// A manifest as it was written before there were blessings.
@@ -151,10 +146,10 @@ mod tests {
     fn a_torn_or_edited_record_is_not_believed() {
         let text = seal("a record", &record()).unwrap();
         for length in 0..text.len() {
-            assert!(unseal::<LastRun>(&text[..length]).is_err(), "cut at {length}");
+            assert!(unseal::<Sample>(&text[..length]).is_err(), "cut at {length}");
         }
         let edited = text.replace("\"at_millis\": 7", "\"at_millis\": 8");
         assert_ne!(edited, text);
-        assert!(unseal::<LastRun>(&edited).is_err());
+        assert!(unseal::<Sample>(&edited).is_err());
     }
 }

@@ -169,21 +169,6 @@ fn a_manifest_under_another_key_is_not_believed() {
 }
 
 #[test]
-fn the_last_run_of_each_instance_is_kept_by_pipeline() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = store(folder.path());
-    let last = |at_millis| LastRun { key: ContentHash::of(b"k"), fingerprint: json!({"a": 1}), at_millis };
-    assert_eq!(store.last("demo", "train@V1#2"), None);
-    store.set_last("demo", "train@V1#2", &last(1)).unwrap();
-    store.set_last("demo", "train@V1#2", &last(2)).unwrap();
-    assert_eq!(store.last("demo", "train@V1#2"), Some(last(2)));
-    assert_eq!(store.last("apple", "train@V1#2"), None);
-    fs::File::create(folder.path().join("last-v1/demo/train@V1#2.json")).unwrap();
-    assert_eq!(store.last("demo", "train@V1#2"), None);
-    assert_eq!(store.take_warnings().len(), 1);
-}
-
-#[test]
 fn two_handles_on_a_store_exclude_each_other() {
     let folder = tempfile::tempdir().unwrap();
     let (one, other) = (store(folder.path()), store(folder.path()));
@@ -193,6 +178,7 @@ fn two_handles_on_a_store_exclude_each_other() {
     assert!(other.try_lock(&ContentHash::of(b"free")).unwrap().is_some());
     drop(lock);
     drop(other.lock(&key).unwrap());
+    drop((one, other));
     assert_eq!(files_in(&folder.path().join("locks")), 0);
 }
 
