@@ -6,7 +6,7 @@ use super::arguments::{DiffArguments, Global};
 use super::cells::{decimal, rows_as_json, text};
 use super::errors::Exit;
 use super::grid::{Align, Grid};
-use super::terminal::{Style, count, data, thousands};
+use super::terminal::{Style, count, data, say, thousands};
 use super::{fields, project};
 use crate::engine::{self, Compared, DiffOptions, End, Field, OutputDiff, Part, RunDiff, StageDiff, Summary};
 use crate::kinds;
@@ -29,6 +29,9 @@ pub(super) fn diff(global: &Global, arguments: &DiffArguments) -> anyhow::Result
         data(&serde_json::to_string_pretty(&as_json(&diff)?)?)?;
     } else {
         data(&describe(&diff, Style::of_stdout(global.color))?)?;
+        if diff.before.sandbox.is_some() || diff.now.sandbox.is_some() {
+            say(&Style::of_stderr(global.color).yellow(super::run::SYNTHETIC));
+        }
     }
     Ok(Exit::Done)
 }
