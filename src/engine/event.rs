@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::ground::ContentHash;
+
 /// One thing that happened. As JSON: an object whose `event` is the variant in
 /// snake case; `stage` is always an instance as `InstanceId` displays it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -21,6 +23,9 @@ pub enum Event {
         /// The identity of the sandbox world that answers instead of the real
         /// services, if one does. What comes of it is synthetic.
         sandbox: Option<String>,
+        /// When: milliseconds since 1970-01-01 UTC.
+        #[serde(default)]
+        at_millis: u64,
     },
     /// A stage starts to do its work.
     StageStarted {
@@ -77,6 +82,11 @@ pub enum Event {
         requests: u64,
         /// Whether it, or something above it, is made from a sandbox's answers.
         synthetic: bool,
+        /// The name of its result.
+        key: ContentHash,
+        /// Why a result of other circumstances was accepted as this one's, if it was.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        blessed: Option<String>,
     },
     /// A stage failed.
     StageFailed {

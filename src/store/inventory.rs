@@ -52,6 +52,18 @@ pub(super) struct Inventory {
     pub(super) foreign: Vec<(PathBuf, &'static str)>,
 }
 
+/// What is in `tmp/` under such a name is held by a living process: opening
+/// the store has removed the others.
+fn temporary(entry: Entry) -> Option<Entry> {
+    let ours = entry.name.strip_suffix(".tmp").and_then(|name| name.split_once('-')).is_some_and(is_numbers);
+    (!ours).then_some(entry)
+}
+
+fn lock(entry: Entry) -> Option<Entry> {
+    let key = entry.name.strip_suffix(".lock").and_then(|name| name.parse::<ContentHash>().ok());
+    (key.is_none() && entry.name != GC_LOCK).then_some(entry)
+}
+
 /// One thing in a folder.
 struct Entry {
     path: PathBuf,
@@ -83,8 +95,8 @@ impl Inventory {
                     "last-v2" => inventory.take_files(&entry.path, now, Self::last)?,
                     "runs-v1" => inventory.take_runs(&entry.path)?,
                     "set-aside" => inventory.take_files(&entry.path, now, Self::aside)?,
-                    "tmp" => inventory.take_files(&entry.path, now, Self::temporary)?,
-                    "locks" => inventory.take_files(&entry.path, now, Self::lock)?,
+                    "tmp" => inventory.take_files(&entry.path, now, |_, entry| temporary(entry))?,
+                    "locks" => inventory.take_files(&entry.path, now, |_, entry| lock(entry))?,
                     // The memo is looked after by whoever writes it.
                     name if name.starts_with("memo-v") => {}
                     _ => inventory.reject(entry),
@@ -166,18 +178,6 @@ impl Inventory {
         };
         self.set_aside.push((at, entry.found()));
         None
-    }
-
-    /// What is in `tmp/` under such a name is held by a living process: opening
-    /// the store has removed the others.
-    fn temporary(&mut self, entry: Entry) -> Option<Entry> {
-        let ours = entry.name.strip_suffix(".tmp").and_then(|name| name.split_once('-')).is_some_and(is_numbers);
-        (!ours).then_some(entry)
-    }
-
-    fn lock(&mut self, entry: Entry) -> Option<Entry> {
-        let key = entry.name.strip_suffix(".lock").and_then(|name| name.parse::<ContentHash>().ok());
-        (key.is_none() && entry.name != GC_LOCK).then_some(entry)
     }
 
     /// A file under none of the names of its folder: one that a killed process
