@@ -9,3 +9,4 @@ mod lab;
 mod layers;
 mod messages;
 mod pipelines;
+mod trust;
