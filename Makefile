@@ -3,10 +3,12 @@
 PIPELINE ?= pipelines/demo.yaml
 # One profile for everything: the heavy dependencies are compiled once.
 CARGO_FLAGS := --release --locked
+KILLS ?= 500
+SEED ?= 1
 set_data = $(if $(DATA),--set DATA=$(DATA))
 
 .DEFAULT_GOAL := help
-.PHONY: help pipeline plan test check format lint doc layers deny bench gpu-check clean toolchain python
+.PHONY: help pipeline plan test check format lint doc layers deny bench torture gpu-check clean toolchain python
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,6 +63,11 @@ deny:
 bench: toolchain python ## Take the measurements of docs/benchmarks.md
 	@cargo build $(CARGO_FLAGS) --bin refrain
 	@REFRAIN="$${CARGO_TARGET_DIR:-target}/release/refrain" python3 scripts/bench.py
+
+# One case that was printed as failed: make torture REPLAY='whole FAULTS_AT=12 FAULTS_DO=cut'.
+torture: toolchain ## Kill, starve and confuse hundreds of runs: docs/torture.md (KILLS=500 SEED=1)
+	TORTURE_KILLS=$(KILLS) TORTURE_SEED=$(SEED) TORTURE_REPLAY='$(REPLAY)' \
+		cargo test $(CARGO_FLAGS) --test it -- --ignored --nocapture torture::$(if $(REPLAY),replay)
 
 gpu-check: toolchain ## On a machine with a CUDA GPU: embed on it and compare with the CPU
 	@cargo build $(CARGO_FLAGS) --bin refrain

@@ -182,6 +182,18 @@ pub trait Stage: Send + Sync {
     fn resource(&self) -> Resource {
         Resource::Cpu(1)
     }
+    /// Of the inputs that are read whole ([`Columns::All`]): which of their
+    /// columns decide the result, given the name and type of each by port. A
+    /// port that is left out is read whole; at run time the others have no more
+    /// than the columns named here. Pure; the engine remembers the answer.
+    fn columns_read(&self, available: &BTreeMap<String, Vec<(String, String)>>) -> BTreeMap<String, Vec<String>> {
+        let _ = available;
+        BTreeMap::new()
+    }
+    /// Whether [`Stage::columns_read`] can ever answer.
+    fn narrows(&self) -> bool {
+        false
+    }
     /// Files outside the store whose content decides the result, as written in YAML.
     fn files(&self) -> Vec<PathBuf> {
         Vec::new()
@@ -248,6 +260,15 @@ impl Input {
         match &self.source {
             InputSource::Memory(_) => None,
             InputSource::File { path, .. } => Some(path),
+        }
+    }
+
+    /// The columns of the file that may be read; none if all may be.
+    #[must_use]
+    pub fn columns(&self) -> Option<&[String]> {
+        match &self.source {
+            InputSource::Memory(_) => None,
+            InputSource::File { columns, .. } => columns.as_deref(),
         }
     }
 

@@ -9,21 +9,17 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use serde_json::{Map, Number, Value};
 
 use super::grid::{Align, Grid};
-use crate::table::{Table, TableError, from_polars, polars_error, scan};
+use crate::table::{Table, read_first_rows};
 
 /// How many numbers of a list are printed.
 const SHOWN_OF_LIST: usize = 4;
 
-/// The first rows of a Parquet file, read by Polars.
+/// The first rows of an artifact.
 ///
 /// # Errors
 /// If the file cannot be read.
 pub(super) fn first_rows(path: &Path, rows: usize) -> anyhow::Result<Table> {
-    let read = || -> Result<Table, TableError> {
-        let limit = u32::try_from(rows).unwrap_or(u32::MAX);
-        from_polars(&scan(path)?.limit(limit).collect().map_err(|error| polars_error(&error))?)
-    };
-    read().with_context(|| format!("could not read the artifact `{}`", path.display()))
+    read_first_rows(path, rows).with_context(|| format!("could not read the artifact `{}`", path.display()))
 }
 
 /// A table as a grid: numbers to the right; columns of lists only if `lists`.

@@ -6,14 +6,14 @@ use std::io;
 use std::process::ExitCode;
 
 use super::terminal::{Style, count, say};
-use crate::ground::{Problem, Problems};
+use crate::ground::{Problem, Problems, files};
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Exit {
     /// All is well.
     Done,
-    /// A stage failed, or a check found something.
+    /// A stage or the disk failed, or a check found something.
     Failed,
     /// The user's file or arguments are wrong, or nothing could be started.
     Wrong,
@@ -85,7 +85,8 @@ pub(super) fn report(error: &anyhow::Error, style: Style) -> Exit {
         return Exit::Done;
     }
     say(&describe(error, style));
-    Exit::Wrong
+    // A disk that is full or failing is nobody's mistake.
+    if files::disk_hint(error.as_ref()).is_some() { Exit::Failed } else { Exit::Wrong }
 }
 
 /// The mistakes in a file, all of them, and how many there are.
@@ -128,7 +129,7 @@ pub(super) fn describe_failure(what: &str, causes: &[String], hint: Option<&str>
 /// An error with its causes, each said once, and the first hint found on the way.
 pub(super) fn describe(error: &anyhow::Error, style: Style) -> String {
     let mut messages: Vec<String> = Vec::new();
-    let mut hint = None;
+    let mut hint = files::disk_hint(error.as_ref());
     for link in error.chain() {
         let message = link.to_string();
         if messages.last() != Some(&message) {
@@ -164,6 +165,17 @@ mod tests {
         assert_eq!(
             text,
             "error: could not open the store\n  caused by: permission denied\n  hint: choose another folder"
+        );
+    }
+
+    #[test]
+    fn a_full_disk_is_no_mistake_and_the_hint_is_about_it() {
+        let full = io::Error::from(io::ErrorKind::StorageFull);
+        let error = anyhow::Error::new(Mistake::new("could not open the store").hint("another folder").because(full));
+        assert_eq!(report(&error, Style::new(false)), Exit::Failed);
+        assert!(
+            describe(&error, Style::new(false))
+                .ends_with("\n  hint: free some space on that disk, then run again: what is finished is kept")
         );
     }
 

@@ -1,5 +1,7 @@
 //! `refrain plan`: what a run would do, and why. Runs nothing.
 
+use std::collections::BTreeMap;
+
 use super::arguments::{Global, PlanArguments};
 use super::errors::Exit;
 use super::grid::Grid;
@@ -62,13 +64,17 @@ fn describe(plan: &Plan, all: bool, style: Style) -> String {
 
 fn lines(stages: &[Planned], all: bool) -> Vec<Line> {
     let mut lines: Vec<Line> = Vec::new();
+    let mut of_stage: BTreeMap<String, Vec<usize>> = BTreeMap::new();
     for planned in stages {
         let (state, why) = words(&planned.state);
         let (stage, label) = parts(&planned.id);
-        let same = lines.iter_mut().find(|line| !all && line.stage == stage && line.state == state && line.why == why);
-        match same {
-            Some(line) => line.labels.push(label),
-            None => lines.push(Line { stage, labels: vec![label], state, why }),
+        let known = of_stage.entry(stage.clone()).or_default();
+        let same = known.iter().find(|&&at| !all && lines[at].state == state && lines[at].why == why);
+        if let Some(&at) = same {
+            lines[at].labels.push(label);
+        } else {
+            known.push(lines.len());
+            lines.push(Line { stage, labels: vec![label], state, why });
         }
     }
     lines

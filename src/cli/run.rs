@@ -13,13 +13,15 @@ use super::interrupt;
 use super::observers::{JsonLines, LiveView, PlainLines};
 use super::project::{self, Project};
 use super::terminal::{Style, data, say};
-use crate::engine::{self, End, Observer, RunOptions, Summary};
+use crate::engine::{self, End, Observer, RunOptions, StageResult, Summary};
 use crate::ground::Environment;
 use crate::model::{DeviceChoice, Models};
 use crate::pipeline::Pipeline;
 
 /// A final table has at most so many rows.
 const SMALL: u64 = 30;
+/// How many such results are printed.
+const SHOWN_ENDS: usize = 8;
 
 /// What every command says that shows numbers made from a sandbox.
 pub(super) const SYNTHETIC: &str = "synthetic data: numbers from a sandbox world say nothing about real listeners";
@@ -89,11 +91,11 @@ fn device(device: Device) -> DeviceChoice {
 /// small: they are what the run was for.
 fn print_ends(project: &Project, summary: &Summary, style: Style) -> anyhow::Result<()> {
     let ends = ends(&project.pipeline, summary);
-    for result in &summary.results {
-        let is_small_end = ends.contains(&result.stage) && matches!(result.end, End::Done(_)) && result.rows <= SMALL;
-        if !is_small_end {
-            continue;
-        }
+    let is_small_end = |result: &&StageResult| {
+        ends.contains(&result.stage) && matches!(result.end, End::Done(_)) && result.rows <= SMALL
+    };
+    let small: Vec<&StageResult> = summary.results.iter().filter(is_small_end).collect();
+    for result in small.iter().take(SHOWN_ENDS) {
         let resolved = engine::resolve(&project.pipeline, &project.store, &result.stage).map_err(project::refused)?;
         let table = cells::first_rows(&resolved.path, SMALL as usize)?;
         let mut text = format!("\n{}\n{}", style.bold(&result.stage), cells::grid(&table, false)?.text(2, 40));
@@ -101,6 +103,9 @@ fn print_ends(project: &Project, summary: &Summary, style: Style) -> anyhow::Res
             write!(text, "\n  {}", style.yellow(SYNTHETIC)).ok();
         }
         data(&text)?;
+    }
+    if small.len() > SHOWN_ENDS {
+        data(&format!("\nand {} more results (`refrain show STAGE`)", small.len() - SHOWN_ENDS))?;
     }
     Ok(())
 }

@@ -91,7 +91,7 @@ pub fn run(
     pins.add(plan.stages.iter().filter_map(|stage| stage.state.fresh_key()))?;
     drop(guard);
     let reporter = Arc::new(Reporter::new(observer, folder).map_err(StoreError::File)?);
-    reporter.record("plan.json", &plan).map_err(StoreError::File)?;
+    reporter.record("plan.json", &plan);
     reporter.tell(&Event::RunStarted {
         run: reporter.run(),
         pipeline: plan.pipeline.clone(),
@@ -109,7 +109,7 @@ pub fn run(
     }
     let results = shell.finish();
     let summary = summarise(reporter.run(), &plan, options, results, started);
-    reporter.record("summary.json", &summary).map_err(StoreError::File)?;
+    reporter.record("summary.json", &summary);
     reporter.tell(&Event::Finished {
         stages: summary.stages,
         ran: summary.ran,

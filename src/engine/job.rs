@@ -16,17 +16,21 @@ use tokio_util::sync::CancellationToken;
 use super::event::Outcome;
 use super::network::Network;
 use super::options::{Failure, RunOptions};
-use super::outputs::Outputs;
+use super::outputs::{OutputError, Outputs};
 use super::planner::{Work, damage, is_api};
 use super::reporter::StageReporter;
-use crate::ground::Seed;
+use crate::ground::{Seed, files};
 use crate::pipeline::{Instance, Refresh};
 use crate::stage::{Progress, StageContext, StageError};
 use crate::store::{self, Artifact, Guard, KeyLock, LastRun, Manifest, Pins, Store, StoreError};
+use crate::table::TableError;
 use crate::web::Session;
 
 /// How often a key that another run holds is tried again.
 const LOCK_INTERVAL: Duration = Duration::from_millis(50);
+
+/// What to do when the store cannot write.
+const CHECK_SPACE: &str = "check the space and the permissions of the artifacts folder";
 
 /// Everything that one stage's work needs.
 pub(super) struct Job {
@@ -96,8 +100,14 @@ impl Job {
         let outputs = Outputs::new(&self.store, ports);
         let context = self.context(&outputs, session.clone());
         handle.block_on(self.instance.stage.run(&context)).map_err(|error| of_stage(&error))?;
+        if is_api(&self.instance) {
+            self.network.flush()?;
+        }
         let _guard = self.store.guard().map_err(|error| in_store(&error))?;
-        let artifacts = outputs.finish().map_err(|error| Failure::of(&error, None))?;
+        let artifacts = outputs.finish().map_err(|error| {
+            let is_bug = matches!(error, OutputError::Missing(_));
+            Failure::of(&error, (!is_bug).then(|| CHECK_SPACE.to_owned()))
+        })?;
         self.publish(artifacts, session.requests(), started).map_err(|error| in_store(&error))
     }
 
@@ -210,16 +220,17 @@ fn same_columns(one: &Manifest, other: &Manifest) -> bool {
 }
 
 impl Failure {
-    /// An error and the chain of its causes.
+    /// An error and the chain of its causes; a disk that is full or failing
+    /// decides the hint.
     pub(super) fn of(error: &(dyn std::error::Error + 'static), hint: Option<String>) -> Self {
         let causes = std::iter::successors(error.source(), |cause| cause.source()).map(ToString::to_string).collect();
-        Self { error: error.to_string(), causes, hint }
+        Self { error: error.to_string(), causes, hint: files::disk_hint(error).or(hint) }
     }
 }
 
 /// A failure of the store, as the stage's.
 pub(super) fn in_store(error: &StoreError) -> Failure {
-    Failure::of(error, Some("check the space and the permissions of the artifacts folder".to_owned()))
+    Failure::of(error, Some(CHECK_SPACE.to_owned()))
 }
 
 fn of_stage(error: &StageError) -> Failure {
@@ -227,6 +238,10 @@ fn of_stage(error: &StageError) -> Failure {
         StageError::Failed { hint, .. } => hint.clone(),
         StageError::Web(error) => error.hint(),
         StageError::Variable(missing) => Some(format!("set {} in the environment, or add `--sandbox`", missing.name)),
+        StageError::Table(TableError::InFile { action: "read", .. }) => {
+            Some("find and mend damaged artifacts with `refrain verify --repair`, then run again".to_owned())
+        }
+        StageError::Table(TableError::InFile { .. }) => Some(CHECK_SPACE.to_owned()),
         StageError::Cancelled | StageError::Table(_) => None,
     };
     Failure::of(error, hint)

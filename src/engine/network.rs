@@ -73,6 +73,16 @@ impl Network {
         Ok(Open { client, _sandbox: sandbox_server })
     }
 
+    /// Puts what was answered on the disk: before a result made of it is
+    /// published, so that no power cut leaves the result without its answers.
+    ///
+    /// # Errors
+    /// A [`Failure`] if it cannot be.
+    pub(super) fn flush(&self) -> Result<(), Failure> {
+        let flushed = self.open.get().map_or(Ok(()), |open| open.client.flush());
+        flushed.map_err(|error| Failure::of(&error, error.hint()))
+    }
+
     /// Puts what was answered on the disk, and gives what the user should know
     /// of the memo.
     pub(super) fn close(&self) -> Vec<String> {

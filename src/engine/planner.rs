@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde_json::json;
 
 use super::error::EngineError;
 use super::fingerprint::{FORMAT, Fingerprint, InputPrint, SeedPrint, columns_read, without_environment};
@@ -18,10 +19,10 @@ use super::plan::{Plan, Planned, State};
 use super::reason::{Present, Reason, compare};
 use super::reference;
 use super::world::World;
-use crate::ground::{Clock, ContentHash, closest};
+use crate::ground::{Clock, ContentHash, InstanceId, closest, hash_json};
 use crate::pipeline::{Instance, Pipeline, Refresh};
 use crate::stage::{Columns, Input, InputPort, Resource, Stage};
-use crate::store::{LastRun, Manifest, ObjectState, Store};
+use crate::store::{ColumnsRead, LastRun, Manifest, ObjectState, Store};
 
 /// The results of the instances so far, by index.
 pub(super) type Results = [Option<Arc<Manifest>>];
@@ -204,11 +205,46 @@ impl<'a> Planner<'a> {
         Ok(assembled)
     }
 
+    /// The columns that decide the result, of the inputs that are read whole;
+    /// `None` if that is not known before all inputs are.
+    fn narrowed(
+        &self,
+        instance: &Instance,
+        ports: &[InputPort],
+        results: &Results,
+        fingerprint: &Fingerprint,
+    ) -> Option<ColumnsRead> {
+        let mut available = BTreeMap::new();
+        for (name, sources) in &instance.inputs {
+            let is_whole = port_of(ports, name).is_some_and(|port| port.columns == Columns::All && !port.many);
+            if !is_whole {
+                continue;
+            }
+            let source = sources.first()?;
+            let artifact = results[source.instance].as_ref()?.outputs.get(&source.output)?;
+            let columns = artifact.columns.iter().map(|column| (column.name.clone(), column.data_type.clone()));
+            available.insert(name.clone(), columns.collect::<Vec<_>>());
+        }
+        let question = hash_json(&json!({
+            "refrain": env!("CARGO_PKG_VERSION"),
+            "kind": [fingerprint.kind, fingerprint.kind_version],
+            "settings": fingerprint.settings,
+            "available": available,
+        }));
+        if let Some(known) = self.store.columns_read(&question) {
+            return Some(known);
+        }
+        let found = ColumnsRead { columns: instance.stage.columns_read(&available) };
+        self.store.set_columns_read(&question, found.clone());
+        Some(found)
+    }
+
     fn add_inputs(&self, instance: &Instance, results: &Results, assembled: &mut Assembled) -> Result<(), Failure> {
         let ports = instance.stage.inputs();
+        let narrows = instance.stage.narrows();
+        let narrowed = if narrows { self.narrowed(instance, &ports, results, &assembled.fingerprint) } else { None };
         for (name, sources) in &instance.inputs {
-            let Some(port) = ports.iter().find(|p| p.name == *name).or_else(|| ports.iter().find(|p| p.name == "*"))
-            else {
+            let Some(port) = port_of(&ports, name) else {
                 return Err(Failure {
                     error: format!("the kind `{}` has no input `{name}`: this is a bug", instance.kind.name()),
                     causes: Vec::new(),
@@ -221,12 +257,16 @@ impl<'a> Planner<'a> {
                 let label = if port.many { unique(&source.label, &mut used) } else { String::new() };
                 let place = (name.clone(), label.clone());
                 assembled.sources.insert(place.clone(), producer.id.to_string());
-                let Some(manifest) = &results[source.instance] else {
+                // Which columns count is not known before all inputs are.
+                let known = results[source.instance].as_ref().filter(|_| !narrows || narrowed.is_some());
+                let Some(manifest) = known else {
                     assembled.unknown.push(place);
                     continue;
                 };
-                let (print, input) = open(self.store, port, producer, &source.output, manifest, &source.label)
-                    .map_err(|failure| named(failure, instance, name))?;
+                let only = narrowed.as_ref().and_then(|narrowed| narrowed.columns.get(name));
+                let source = (&producer.id, &*source.output, &*source.label);
+                let (print, input) =
+                    open(self.store, port, source, manifest, only).map_err(|failure| named(failure, instance, name))?;
                 assembled.fingerprint.inputs.entry(name.clone()).or_default().insert(label, print);
                 assembled.inputs.entry(name.clone()).or_default().push(input);
             }
@@ -344,37 +384,43 @@ fn described(look: &Look) -> (State, Option<f64>) {
     }
 }
 
-/// One input's part of the fingerprint, and the input itself.
+/// The port that an input of that name is given to.
+fn port_of<'a>(ports: &'a [InputPort], name: &str) -> Option<&'a InputPort> {
+    ports.iter().find(|port| port.name == name).or_else(|| ports.iter().find(|port| port.name == "*"))
+}
+
+/// One input's part of the fingerprint, and the input itself. `source` is the
+/// producer, its output and the label; `only` the columns that decide, where
+/// the port reads all.
 fn open(
     store: &Store,
     port: &InputPort,
-    producer: &Instance,
-    output: &str,
+    (producer, output, label): (&InstanceId, &str, &str),
     manifest: &Manifest,
-    label: &str,
+    only: Option<&Vec<String>>,
 ) -> Result<(InputPrint, Input), Failure> {
     let refused = |error: String, hint: String| Failure { error, causes: Vec::new(), hint: Some(hint) };
     let artifact = manifest.outputs.get(output).ok_or_else(|| {
         let there = manifest.outputs.keys().cloned().collect::<Vec<_>>().join(", ");
-        refused(format!("`{}` has no output `{output}`", producer.id), format!("its outputs are {there}"))
+        refused(format!("`{producer}` has no output `{output}`"), format!("its outputs are {there}"))
     })?;
     let available: Vec<String> = artifact.columns.iter().map(|column| column.name.clone()).collect();
-    let names = columns_read(&port.columns, &available).map_err(|missing| {
+    let names = only.cloned().map_or_else(|| columns_read(&port.columns, &available), Ok).map_err(|missing| {
         let near = closest(&missing, available.iter().map(String::as_str));
         let near = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
         refused(
-            format!("`{}.{output}` has no column `{missing}`", producer.id),
+            format!("`{producer}.{output}` has no column `{missing}`"),
             format!("its columns are {}{near}", available.join(", ")),
         )
     })?;
     let hashes = artifact.columns.iter().filter(|column| names.contains(&column.name));
-    let whole = port.columns == Columns::All;
     let print = InputPrint {
         columns: hashes.map(|column| (column.name.clone(), column.hash)).collect(),
-        order: whole.then(|| available.clone()),
+        order: (port.columns == Columns::All).then(|| names.clone()),
     };
     let path = store.object_path(&artifact.hash);
-    Ok((print, Input::of_file(label, &path, (!whole).then_some(names), artifact.rows)))
+    let readable = (names.len() < available.len() || port.columns != Columns::All).then_some(names);
+    Ok((print, Input::of_file(label, &path, readable, artifact.rows)))
 }
 
 fn named(failure: Failure, instance: &Instance, port: &str) -> Failure {

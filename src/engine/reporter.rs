@@ -56,13 +56,14 @@ impl Reporter {
     }
 
     /// Writes a record of the run. It is for people who look back, so it is
-    /// not synced and losing it costs nothing.
-    ///
-    /// # Errors
-    /// [`FileError`] if it cannot be written.
-    pub(super) fn record<T: Serialize>(&self, name: &str, value: &T) -> Result<(), FileError> {
+    /// not synced, and one that cannot be written is a warning: the run's
+    /// result does not depend on it.
+    pub(super) fn record<T: Serialize>(&self, name: &str, value: &T) {
         let path = self.folder.join(name);
-        write_record(&path, value).map_err(FileError::with("write", &path))
+        if let Err(error) = write_record(&path, value) {
+            let text = format!("could not write the run's record `{}`: {error}", path.display());
+            self.tell(&Event::Warning { text });
+        }
     }
 }
 

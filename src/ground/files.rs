@@ -35,6 +35,25 @@ impl FileError {
     }
 }
 
+/// What to do about an error behind which a disk stands that is full or
+/// failing; none for any other error.
+#[must_use]
+pub fn disk_hint(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+    /// The system's number for an error of input or output.
+    const EIO: i32 = 5;
+    let what = |cause: &io::Error| match cause.kind() {
+        io::ErrorKind::StorageFull => Some("free some space on that disk"),
+        io::ErrorKind::QuotaExceeded => Some("free some of your space on that disk, or have your quota raised"),
+        _ if cfg!(unix) && cause.raw_os_error() == Some(EIO) => {
+            Some("see in the system's log what is wrong with that disk")
+        }
+        _ => None,
+    };
+    let mut chain = std::iter::successors(Some(error), |error| error.source());
+    let what = chain.find_map(|error| error.downcast_ref().and_then(what))?;
+    Some(format!("{what}, then run again: what is finished is kept"))
+}
+
 /// Reads a whole file as UTF-8.
 ///
 /// # Errors
@@ -51,12 +70,41 @@ pub fn read_bytes(path: &Path) -> Result<Vec<u8>, FileError> {
     fs::read(path).map_err(FileError::with("read", path))
 }
 
-/// Makes a folder and those above it; one that is there already is fine.
+/// How many bytes a file has.
 ///
 /// # Errors
-/// [`FileError`] if it cannot be made.
+/// [`FileError`] if it cannot be looked at.
+pub fn size(path: &Path) -> Result<u64, FileError> {
+    Ok(fs::metadata(path).map_err(FileError::with("read", path))?.len())
+}
+
+/// Makes a folder and those above it; one that is there already is fine. A new
+/// one is synced into the folder above it: else a power cut could take it away
+/// with all that was synced inside of it.
+///
+/// # Errors
+/// [`FileError`] if it cannot be made or synced.
 pub fn create_folder(path: &Path) -> Result<(), FileError> {
-    fs::create_dir_all(path).map_err(FileError::with("create", path))
+    if path.as_os_str().is_empty() || path.is_dir() {
+        return Ok(());
+    }
+    let parent = folder_of(path);
+    create_folder(parent)?;
+    match fs::create_dir(path) {
+        // Another may have made it meanwhile.
+        Err(_) if path.is_dir() => {}
+        made => made.map_err(FileError::with("create", path))?,
+    }
+    sync_folder(parent)
+}
+
+/// The folder that a path stands in.
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."))
+}
+
+fn sync_folder(path: &Path) -> Result<(), FileError> {
+    fs::File::open(path).and_then(|folder| folder.sync_all()).map_err(FileError::with("sync", path))
 }
 
 /// Writes a file so that a reader sees the old content or the whole new one:
@@ -85,13 +133,33 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
 /// [`FileError`] if the rename or the sync fails.
 pub fn publish(from: &Path, to: &Path) -> Result<(), FileError> {
     fs::rename(from, to).map_err(FileError::with("publish", to))?;
-    let folder = to.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
-    fs::File::open(folder).and_then(|f| f.sync_all()).map_err(FileError::with("sync", folder))
+    sync_folder(folder_of(to))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn folders_are_made_with_those_above_them_and_found_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a/b/c");
+        create_folder(&path).unwrap();
+        create_folder(&path).unwrap();
+        assert!(path.is_dir());
+        write_atomically(&folder.path().join("file"), b"").unwrap();
+        let error = create_folder(&folder.path().join("file/below")).unwrap_err();
+        assert_eq!(error.to_string(), format!("could not create `{}`", folder.path().join("file").display()));
+    }
+
+    #[test]
+    fn a_full_disk_is_found_behind_other_errors() {
+        let full = |kind: io::ErrorKind| FileError::with("write", Path::new("song"))(io::Error::from(kind));
+        let hint = disk_hint(&full(io::ErrorKind::StorageFull)).unwrap();
+        assert_eq!(hint, "free some space on that disk, then run again: what is finished is kept");
+        assert!(disk_hint(&io::Error::other(full(io::ErrorKind::StorageFull))).is_some());
+        assert_eq!(disk_hint(&full(io::ErrorKind::NotFound)), None);
+    }
 
     #[test]
     fn threads_that_write_one_file_do_not_take_each_others_temporary_file() {

@@ -48,7 +48,7 @@ impl From<[u8; 32]> for ContentHash {
 
 impl fmt::Display for ContentHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(&blake3::Hash::from_bytes(self.0).to_hex())
     }
 }
 
@@ -73,13 +73,14 @@ impl FromStr for ContentHash {
 
 impl Serialize for ContentHash {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        serializer.serialize_str(&blake3::Hash::from_bytes(self.0).to_hex())
     }
 }
 
 impl<'de> Deserialize<'de> for ContentHash {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -121,18 +122,32 @@ impl Hasher {
 /// give equal texts, whatever the order of their keys was.
 #[must_use]
 pub fn canonical_json(value: &Value) -> String {
-    fn sorted(value: &Value) -> Value {
+    fn put(value: &Value, text: &mut String) {
         match value {
             Value::Object(map) => {
                 let mut keys: Vec<_> = map.iter().collect();
                 keys.sort_by(|a, b| a.0.cmp(b.0));
-                Value::Object(keys.into_iter().map(|(k, v)| (k.clone(), sorted(v))).collect())
+                for (number, (key, value)) in keys.into_iter().enumerate() {
+                    text.push(if number == 0 { '{' } else { ',' });
+                    text.push_str(&serde_json::to_string(key).unwrap_or_default());
+                    text.push(':');
+                    put(value, text);
+                }
+                text.push_str(if map.is_empty() { "{}" } else { "}" });
             }
-            Value::Array(items) => Value::Array(items.iter().map(sorted).collect()),
-            other => other.clone(),
+            Value::Array(items) => {
+                for (number, item) in items.iter().enumerate() {
+                    text.push(if number == 0 { '[' } else { ',' });
+                    put(item, text);
+                }
+                text.push_str(if items.is_empty() { "[]" } else { "]" });
+            }
+            scalar => text.push_str(&serde_json::to_string(scalar).unwrap_or_default()),
         }
     }
-    sorted(value).to_string()
+    let mut text = String::new();
+    put(value, &mut text);
+    text
 }
 
 /// The hash of a JSON value's canonical text.
@@ -168,5 +183,7 @@ mod tests {
             hash_json(&json!({"b": {"d": 3, "c": 2}, "a": 1}))
         );
         assert_ne!(hash_json(&json!([1, 2])), hash_json(&json!([2, 1])));
+        let value = json!({"b": [1, {}, []], "a": {"y\n": null, "x": 0.5}});
+        assert_eq!(canonical_json(&value), r#"{"a":{"x":0.5,"y\n":null},"b":[1,{},[]]}"#);
     }
 }

@@ -24,6 +24,7 @@ mod registry_tests;
 mod rows;
 mod split_leave_last_out;
 mod sql;
+mod sql_columns;
 mod summarize;
 #[cfg(test)]
 mod testing;

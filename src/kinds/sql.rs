@@ -2,21 +2,26 @@
 //!
 //! Not for reading files: that is `read_table`, so that their content counts.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use polars::prelude::{LazyFrame, PolarsError};
+use polars::prelude::{LazyFrame, PolarsError, cols};
 use polars::sql::{SQLContext, extract_table_identifiers};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::ground::closest;
+use super::sql_columns;
+use crate::ground::{closest, files};
 use crate::stage::{
     Input, InputPort, OutputPort, SettingProblem, Stage, StageContext, StageError, StageKind, decode_settings,
     schema_of, settings_value,
 };
 use crate::table::{Table, from_polars, keep_order, lazy, polars_error, scan};
+
+/// A file of more bytes than this is scanned.
+const LARGE: u64 = 32 << 20;
 
 /// The kind.
 #[derive(Debug)]
@@ -44,7 +49,8 @@ impl StageKind for Sql {
     }
 
     fn documentation(&self) -> &'static str {
-        "Reads any number of inputs under names of your choice, all their columns; the query names them as tables.\n\
+        "Reads any number of inputs under names of your choice; the query names them as tables. Of each, the columns \
+         that the query uses decide the result: when others change, nothing runs.\n\
          Writes `table`: what the query gives, its rows in the query's order.\n\n\
          Without ORDER BY the order is still fixed: groups stand by their first row, joined rows by the left \
          table's order and then the right one's, distinct rows by their first occurrence. Rows that ORDER BY \
@@ -104,6 +110,14 @@ impl Stage for Checked {
         vec![OutputPort::new("table", &[])]
     }
 
+    fn narrows(&self) -> bool {
+        true
+    }
+
+    fn columns_read(&self, available: &BTreeMap<String, Vec<(String, String)>>) -> BTreeMap<String, Vec<String>> {
+        sql_columns::columns_read(&self.settings.query, available)
+    }
+
     async fn run(&self, context: &StageContext) -> Result<(), StageError> {
         let inputs: Vec<(&str, &Input)> =
             context.inputs.iter().filter_map(|(port, list)| Some((port.as_str(), list.first()?))).collect();
@@ -121,8 +135,13 @@ fn answer(query: &str, inputs: &[(&str, &Input)]) -> Result<Table, StageError> {
     let mut sql = SQLContext::new();
     let mut frames = Vec::with_capacity(inputs.len());
     for (name, input) in inputs {
-        let frame = match input.path() {
-            Some(path) => scan(path)?,
+        // Polars reads a large file in parts; for a small one that takes longer than reading it at once.
+        let large = input.path().filter(|path| files::size(path).is_ok_and(|bytes| bytes > LARGE));
+        let frame = match large {
+            Some(path) => {
+                let frame = scan(path)?;
+                input.columns().map_or_else(|| frame.clone(), |columns| frame.clone().select([cols(columns).as_expr()]))
+            }
             None => lazy(&input.table()?)?,
         };
         sql.register(name, frame.clone());

@@ -22,7 +22,7 @@ use super::inventory::{Found, Inventory, RunFolder};
 use super::record::Manifest;
 use super::seen::Stamp;
 use super::verify::read_manifest;
-use super::{Store, last};
+use super::{LastRun, Store, log};
 use crate::ground::ContentHash;
 use crate::ground::files::FileError;
 
@@ -215,7 +215,7 @@ impl<'a> Marks<'a> {
         self.mark_manifests(&inventory);
         for (pipeline, found) in &inventory.lasts {
             if self.is_news(found) {
-                for last in last::read(&found.path).known.values() {
+                for last in log::read::<LastRun>(&found.path).known.values() {
                     self.keep(last.key, || format!("the last results of the stages of `{pipeline}`"));
                 }
             }

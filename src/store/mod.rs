@@ -10,6 +10,7 @@
 //! manifests-v1/<key>.json              what a key produced
 //! last-v2/<pipeline>.jsonl             what each instance used last
 //! runs-v1/<time>-<id>/                 the records of each run, and `pins`: the keys it uses
+//! columns-v1.jsonl                     which columns of their inputs stages read
 //! seen-v1.jsonl                        verified files by size, times and inode
 //! tmp/  locks/  set-aside/
 //! ```
@@ -20,6 +21,7 @@ mod guard;
 mod inventory;
 mod last;
 mod lock;
+mod log;
 mod record;
 mod seen;
 #[cfg(test)]
@@ -35,6 +37,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use serde::{Deserialize, Serialize};
+
 use crate::ground::files::{self, FileError};
 use crate::ground::{Clock, ContentHash, SystemClock, hash_file};
 
@@ -49,6 +53,7 @@ pub use verify::{Finding, Trouble, Verification};
 pub use writer::ArtifactWriter;
 
 use last::Lasts;
+use log::Log;
 use seen::{Seen, Stamp};
 use temporary::TemporaryFile;
 
@@ -71,6 +76,13 @@ pub enum ObjectState {
     },
 }
 
+/// The columns that are read of each input: by port.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ColumnsRead {
+    /// By port; a port that is not named is read whole.
+    pub columns: BTreeMap<String, Vec<String>>,
+}
+
 /// A folder of artifacts, shared by any number of pipelines and processes.
 /// Clones are handles on the same store.
 #[derive(Debug, Clone)]
@@ -84,6 +96,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     seen: Seen,
     lasts: Lasts,
+    columns: Log<ColumnsRead>,
     /// The lock files that were made, which stay until the store is closed:
     /// making and removing one for each key is slow on some file systems.
     locks: Mutex<BTreeSet<PathBuf>>,
@@ -93,13 +106,15 @@ struct Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         let locks = std::mem::take(&mut *self.locks.lock().unwrap_or_else(PoisonError::into_inner));
-        locks.iter().for_each(|path| lock::remove(path));
+        for path in locks {
+            lock::remove(&path);
+        }
     }
 }
 
 impl Store {
-    /// Opens the store in a folder and makes what is missing. Temporary files
-    /// that dead processes left are removed.
+    /// Opens the store in a folder and makes what is missing. Temporary files and
+    /// locks that dead processes left are removed.
     ///
     /// # Errors
     /// [`StoreError::File`] if a folder cannot be made or listed.
@@ -118,7 +133,7 @@ impl Store {
         for (name, text) in [("CACHEDIR.TAG", CACHEDIR_TAG), (".gitignore", "*\n")] {
             let path = root.join(name);
             if !path.exists() {
-                files::write_atomically(&path, text.as_bytes())?;
+                temporary::write(&root.join("tmp"), &path, text.as_bytes())?;
             }
         }
         temporary::sweep(&root.join("tmp"))?;
@@ -128,6 +143,7 @@ impl Store {
             clock,
             seen: Seen::new(root.join("seen-v1.jsonl")),
             lasts: Lasts::new(root.join("last-v2")),
+            columns: Log::new(root.join("columns-v1.jsonl")),
             locks: Mutex::default(),
             warnings: Mutex::default(),
         };
@@ -152,8 +168,11 @@ impl Store {
     #[must_use]
     pub fn object_path(&self, hash: &ContentHash) -> PathBuf {
         let name = hash.to_string();
-        let folder: String = name.chars().take(2).collect();
-        self.root().join("objects-v1").join(folder).join(format!("{name}.parquet"))
+        let folder = name.get(..2).unwrap_or_default();
+        let mut path = self.root().join("objects-v1");
+        path.push(folder);
+        path.push(format!("{name}.parquet"));
+        path
     }
 
     /// Whether an artifact's file is there and whole. Its bytes are read once
@@ -242,6 +261,20 @@ impl Store {
         Ok(self.inner.lasts.note(pipeline, instance, last)?)
     }
 
+    /// Which columns a stage reads, as it was found before for the same
+    /// question: finding it may take much longer than remembering it.
+    #[must_use]
+    pub fn columns_read(&self, question: &ContentHash) -> Option<ColumnsRead> {
+        self.inner.columns.find(&question.to_string())
+    }
+
+    /// Remembers which columns a stage reads.
+    pub fn set_columns_read(&self, question: &ContentHash, columns: ColumnsRead) {
+        if let Err(error) = self.inner.columns.note(&question.to_string(), columns) {
+            self.warn(format!("{error}: {}; it will be found out again next time", error.source));
+        }
+    }
+
     /// Takes the lock of a key, waiting until it is free.
     ///
     /// # Errors
@@ -295,7 +328,8 @@ impl Store {
         let millis = i64::try_from(self.now_millis()).unwrap_or(i64::MAX);
         let time = jiff::Timestamp::from_millisecond(millis).unwrap_or_default().strftime("%Y%m%dT%H%M%SZ").to_string();
         let path = self.root().join("runs-v1").join(format!("{time}-{id}"));
-        files::create_folder(&path)?;
+        // For people who look back: it need not outlive a power cut.
+        fs::create_dir_all(&path).map_err(FileError::with("create", &path))?;
         Ok(path)
     }
 
@@ -330,8 +364,7 @@ impl Store {
             Err(error) if error.is_not_found() => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        let text = String::from_utf8_lossy(&bytes);
-        let why = match record::unseal::<T>(&text) {
+        let why = match record::unseal::<T>(bytes) {
             Ok(record) if fits(&record) => return Ok(Some(record)),
             Ok(_) => "it is of another key or format".to_owned(),
             Err(why) => why,
@@ -345,9 +378,7 @@ impl Store {
     }
 
     fn write_record(&self, path: &Path, text: &str) -> Result<(), StoreError> {
-        let mut temporary = TemporaryFile::create(&self.root().join("tmp"))?;
-        temporary.write(text.as_bytes())?;
-        Ok(temporary.publish(path)?)
+        Ok(temporary::write(&self.root().join("tmp"), path, text.as_bytes())?)
     }
 
     /// Moves a damaged file out of the way, keeping it for inspection.

@@ -77,15 +77,18 @@ pub(super) fn seal<T: Serialize>(what: &'static str, record: &T) -> Result<Strin
 }
 
 /// Reads a sealed record; says why it cannot be believed.
-pub(super) fn unseal<T: DeserializeOwned>(text: &str) -> Result<T, String> {
+pub(super) fn unseal<T: DeserializeOwned>(mut bytes: Vec<u8>) -> Result<T, String> {
     let torn = || "it is not a whole record".to_owned();
-    let rest = text.strip_prefix(OPENING).ok_or_else(torn)?;
+    let rest = bytes.strip_prefix(OPENING.as_bytes()).ok_or_else(torn)?;
     let (check, rest) = rest.split_at_checked(64).ok_or_else(torn)?;
-    let body = rest.strip_prefix(AFTER_CHECK).ok_or_else(torn)?;
-    if ContentHash::of(body.as_bytes()).to_string() != check {
+    let body = rest.strip_prefix(AFTER_CHECK.as_bytes()).ok_or_else(torn)?;
+    if ContentHash::of(body).to_string().as_bytes() != check {
         return Err("its text does not have the hash that it was sealed with".to_owned());
     }
-    serde_json::from_str(&format!("{{{body}")).map_err(|error| format!("it does not decode: {error}"))
+    // What stands before the body becomes the object's opening.
+    let start = bytes.len() - body.len() - 1;
+    bytes[start] = b'{';
+    serde_json::from_slice(&bytes[start..]).map_err(|error| format!("it does not decode: {error}"))
 }
 
 #[cfg(test)]
@@ -108,17 +111,17 @@ mod tests {
     fn a_sealed_record_is_json_and_round_trips() {
         let text = seal("a record", &record()).unwrap();
         assert!(serde_json::from_str::<Value>(&text).unwrap()["key"].is_string());
-        assert_eq!(unseal::<Sample>(&text), Ok(record()));
+        assert_eq!(unseal::<Sample>(text.clone().into_bytes()), Ok(record()));
     }
 
     #[test]
     fn a_torn_or_edited_record_is_not_believed() {
         let text = seal("a record", &record()).unwrap();
         for length in 0..text.len() {
-            assert!(unseal::<Sample>(&text[..length]).is_err(), "cut at {length}");
+            assert!(unseal::<Sample>(text.as_bytes()[..length].to_vec()).is_err(), "cut at {length}");
         }
         let edited = text.replace("\"at_millis\": 7", "\"at_millis\": 8");
         assert_ne!(edited, text);
-        assert!(unseal::<Sample>(&edited).is_err());
+        assert!(unseal::<Sample>(edited.into_bytes()).is_err());
     }
 }

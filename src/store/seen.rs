@@ -13,6 +13,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
+use super::temporary;
 use crate::ground::ContentHash;
 use crate::ground::files::{self, FileError};
 
@@ -88,7 +89,8 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    /// The memory in the given file, which is read when it is first needed.
+    /// The memory in the given file, which is read when it is first needed, and
+    /// shortened by way of the folder `tmp/` beside it.
     pub(super) fn new(path: PathBuf) -> Self {
         Self { path, known: Mutex::new(None) }
     }
@@ -142,7 +144,7 @@ fn load(path: &Path) -> Known {
             .map(|line| line + "\n")
             .collect();
         // Failing to shorten it costs nothing but its length.
-        drop(files::write_atomically(path, kept.as_bytes()));
+        drop(temporary::write(&path.with_file_name("tmp"), path, kept.as_bytes()));
     }
     known
 }
@@ -189,6 +191,7 @@ mod tests {
     #[test]
     fn a_memory_of_outdated_lines_is_shortened() {
         let folder = tempfile::tempdir().unwrap();
+        files::create_folder(&folder.path().join("tmp")).unwrap();
         let path = folder.path().join("seen.jsonl");
         let seen = Seen::new(path.clone());
         for size in 0..1_500 {

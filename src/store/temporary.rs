@@ -44,6 +44,11 @@ impl TemporaryFile {
         }
     }
 
+    /// Where it is until it is published.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Another handle on the same open file, for a writer.
     pub(super) fn handle(&self) -> Result<File, FileError> {
         self.file.try_clone().map_err(FileError::with("open", &self.path))
@@ -61,6 +66,13 @@ impl TemporaryFile {
         self.published = true;
         Ok(())
     }
+}
+
+/// Writes a whole file so that it appears at once, by way of `folder`.
+pub(super) fn write(folder: &Path, to: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    let mut temporary = TemporaryFile::create(folder)?;
+    temporary.write(bytes)?;
+    temporary.publish(to)
 }
 
 impl Drop for TemporaryFile {

@@ -207,9 +207,13 @@ fn opening_sweeps_what_the_dead_left_and_nothing_of_the_living() {
     let mut writer = living.writer().unwrap();
     writer.append(&table(3)).unwrap();
     drop(fs::File::create(folder.path().join("tmp/999999-1.tmp")).unwrap());
-    assert_eq!(files_in(&folder.path().join("tmp")), 2);
+    let lock = living.lock(&ContentHash::of(b"living")).unwrap();
+    drop(fs::File::create(folder.path().join(format!("locks/{}.lock", ContentHash::of(b"dead")))).unwrap());
+    let left = || (files_in(&folder.path().join("tmp")), files_in(&folder.path().join("locks")));
+    assert_eq!(left(), (2, 2));
     let _other = store(folder.path());
-    assert_eq!(files_in(&folder.path().join("tmp")), 1);
+    assert_eq!(left(), (1, 1));
+    drop(lock);
     writer.finish().unwrap();
     for name in ["CACHEDIR.TAG", ".gitignore"] {
         assert!(folder.path().join(name).exists(), "{name}");

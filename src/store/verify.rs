@@ -14,7 +14,7 @@ use super::error::StoreError;
 use super::guard::{PINS, is_living};
 use super::inventory::{Found, Inventory, RunFolder};
 use super::record::{self, FORMAT, Manifest};
-use super::{Store, last};
+use super::{LastRun, Store, log};
 use crate::ground::files::{self, FileError};
 use crate::ground::{ContentHash, hash_file};
 
@@ -252,7 +252,7 @@ fn small_matters(inventory: &Inventory) -> Vec<Finding> {
         }));
     }
     for found in inventory.lasts.values() {
-        let torn = last::read(&found.path).torn;
+        let torn = log::read::<LastRun>(&found.path).torn;
         if torn > 0 {
             findings.push(Finding {
                 what: format!("lines of what stages used last that cannot be read: {torn}"),

@@ -45,7 +45,8 @@ impl ArtifactWriter {
         } else {
             rayon::join(|| parquet.append(table), || columns.update(table))
         };
-        Ok(written.and(hashed)?)
+        written.map_err(|error| error.at("write", self.temporary.path()))?;
+        Ok(hashed?)
     }
 
     /// Syncs the file and publishes it under the hash of its bytes. A good
@@ -58,7 +59,7 @@ impl ArtifactWriter {
     pub fn finish(self) -> Result<Artifact, StoreError> {
         let Self { store, temporary, parquet, columns } = self;
         let columns = columns.ok_or(StoreError::NoTable)?;
-        let sink = parquet.finish()?;
+        let sink = parquet.finish().map_err(|error| error.at("write", temporary.path()))?;
         let hash = ContentHash::from(*sink.hasher.finalize().as_bytes());
         let artifact = Artifact { hash, bytes: sink.bytes, rows: columns.rows(), columns: columns.finish() };
         let path = store.object_path(&hash);

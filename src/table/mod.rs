@@ -11,17 +11,20 @@ mod stable;
 
 use std::sync::Arc;
 
+use ::parquet::errors::ParquetError;
 use arrow::array::{
     Array, ArrayRef, AsArray, Float32Array, Float64Array, Int64Array, ListArray, RecordBatch, StringArray,
 };
 use arrow::compute::{cast, concat_batches};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
+use crate::ground::files::FileError;
+
 pub use self::column_hash::{ColumnFacts, TableHasher, column_hashes};
 pub use self::delimited::{BadRow, ColumnType, Delimited, Layout, read_delimited};
 pub use self::interactions::{Interaction, Interactions, distinct_ids};
 pub use self::normal::{normal_type, normalise, type_name};
-pub use self::parquet::{FEW_ROWS, ParquetWriter, describe_parquet, read_parquet, write_parquet};
+pub use self::parquet::{FEW_ROWS, ParquetWriter, describe_parquet, read_first_rows, read_parquet, write_parquet};
 pub use self::polars::{from_polars, lazy, polars_error, scan, to_polars};
 pub use self::stable::keep_order;
 
@@ -78,7 +81,18 @@ pub enum TableError {
         action: &'static str,
         /// Parquet's reason.
         #[source]
-        source: ::parquet::errors::ParquetError,
+        source: ParquetError,
+    },
+    /// A file of tables could not be read or written.
+    #[error("could not {action} `{}`", path.display())]
+    InFile {
+        /// `read` or `write`.
+        action: &'static str,
+        /// The file.
+        path: std::path::PathBuf,
+        /// Why.
+        #[source]
+        source: Box<Self>,
     },
     /// Whoever takes the table does not take this one.
     #[error("{0}")]
@@ -88,7 +102,28 @@ pub enum TableError {
     Polars(String),
     /// A file could not be read or written.
     #[error(transparent)]
-    File(#[from] crate::ground::files::FileError),
+    File(#[from] FileError),
+}
+
+impl TableError {
+    /// Names the file at which Parquet, or the system below it, refused.
+    #[must_use]
+    pub fn at(self, action: &'static str, path: &std::path::Path) -> Self {
+        let path = path.to_owned();
+        match self {
+            Self::Parquet { action: tried, source: ParquetError::External(cause) } => {
+                match cause.downcast::<std::io::Error>() {
+                    Ok(cause) => Self::File(FileError { action, path, source: *cause }),
+                    Err(cause) => {
+                        let source = ParquetError::External(cause);
+                        Self::InFile { action, path, source: Box::new(Self::Parquet { action: tried, source }) }
+                    }
+                }
+            }
+            Self::Parquet { .. } | Self::Arrow { .. } => Self::InFile { action, path, source: Box::new(self) },
+            other => other,
+        }
+    }
 }
 
 /// Rows under one schema.

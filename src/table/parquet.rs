@@ -213,6 +213,10 @@ pub fn write_parquet<W: Write + Send>(table: &Table, sink: W) -> Result<W, Table
 /// # Errors
 /// [`TableError`] if it cannot be read or a column is missing.
 pub fn read_parquet(path: &Path, columns: Option<&[String]>) -> Result<Table, TableError> {
+    read(path, columns).map_err(|error| error.at("read", path))
+}
+
+fn read(path: &Path, columns: Option<&[String]>) -> Result<Table, TableError> {
     let file = File::open(path).map_err(FileError::with("read", path))?;
     let mut builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(refused("read"))?;
     if let Some(columns) = columns {
@@ -221,14 +225,28 @@ pub fn read_parquet(path: &Path, columns: Option<&[String]>) -> Result<Table, Ta
         let mask = ProjectionMask::roots(builder.parquet_schema(), roots.collect::<Vec<_>>());
         builder = builder.with_projection(mask);
     }
-    let reader = builder.with_batch_size(ROW_GROUP).build().map_err(refused("read"))?;
-    let schema = arrow::array::RecordBatchReader::schema(&reader);
-    let batches = reader.collect::<Result<_, _>>().map_err(|source| TableError::Arrow { action: "read", source })?;
-    let table = Table::new(schema, batches);
+    let table = read(builder.with_batch_size(ROW_GROUP))?;
     match columns {
         None => Ok(table),
         Some(columns) => table.select(columns),
     }
+}
+
+/// Reads no more than the first `rows` rows of a Parquet file.
+///
+/// # Errors
+/// [`TableError`] if it cannot be read.
+pub fn read_first_rows(path: &Path, rows: usize) -> Result<Table, TableError> {
+    let file = File::open(path).map_err(FileError::with("read", path))?;
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(refused("read"))?;
+    read(builder.with_batch_size(rows.clamp(1, ROW_GROUP)).with_limit(rows))
+}
+
+fn read(builder: ParquetRecordBatchReaderBuilder<File>) -> Result<Table, TableError> {
+    let reader = builder.build().map_err(refused("read"))?;
+    let schema = arrow::array::RecordBatchReader::schema(&reader);
+    let batches = reader.collect::<Result<_, _>>().map_err(|source| TableError::Arrow { action: "read", source })?;
+    Ok(Table::new(schema, batches))
 }
 
 /// How many rows a Parquet file has and the names and types of its columns, from its footer alone.
@@ -237,7 +255,8 @@ pub fn read_parquet(path: &Path, columns: Option<&[String]>) -> Result<Table, Ta
 /// [`TableError`] if it cannot be read.
 pub fn describe_parquet(path: &Path) -> Result<(u64, Vec<(String, DataType)>), TableError> {
     let file = File::open(path).map_err(FileError::with("read", path))?;
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(refused("read"))?;
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file);
+    let builder = builder.map_err(|error| refused("read")(error).at("read", path))?;
     let rows = u64::try_from(builder.metadata().file_metadata().num_rows()).unwrap_or(0);
     let schema = normal_schema(builder.schema());
     Ok((rows, schema.fields().iter().map(|f| (f.name().clone(), f.data_type().clone())).collect()))
@@ -308,6 +327,35 @@ mod tests {
         assert_eq!(some.rows(), 70_000);
         assert!(matches!(read_parquet(&path, Some(&["nam".to_owned()])), Err(TableError::NoColumn { .. })));
         assert_eq!(describe_parquet(&path).unwrap().0, 70_000);
+    }
+
+    #[test]
+    fn a_file_that_is_no_parquet_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("t.parquet");
+        crate::ground::files::write_atomically(&path, b"PAR1, but no more than that").unwrap();
+        for error in [read_parquet(&path, None).unwrap_err(), describe_parquet(&path).unwrap_err()] {
+            assert_eq!(error.to_string(), format!("could not read `{}`", path.display()));
+        }
+    }
+
+    #[test]
+    fn an_error_of_the_system_is_told_as_one() {
+        struct Full;
+        impl Write for Full {
+            fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+                Err(std::io::ErrorKind::StorageFull.into())
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let error = ParquetWriter::new(Full).append(&table(70_000)).unwrap_err().at("write", Path::new("t"));
+        let TableError::File(error) = error else { panic!("{error:?}") };
+        assert_eq!(
+            (error.to_string().as_str(), error.source.kind()),
+            ("could not write `t`", std::io::ErrorKind::StorageFull)
+        );
     }
 
     #[test]

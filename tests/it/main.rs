@@ -9,4 +9,5 @@ mod lab;
 mod layers;
 mod messages;
 mod pipelines;
+mod torture;
 mod trust;

@@ -32,6 +32,23 @@ fn a_failure_skips_what_is_below_and_keep_going_does_the_rest() {
 }
 
 #[test]
+fn a_run_whose_records_cannot_be_written_says_so_and_its_result_stands() {
+    let lab = Lab::new();
+    let runs = lab.store().root().join("runs-v1");
+    let watcher = Watcher::acting(move |event| {
+        if matches!(event, Event::RunStarted { .. }) {
+            std::fs::remove_dir_all(&runs).unwrap();
+        }
+    });
+    let summary =
+        run(&pipeline(&[lab.toy("songs", 1)]), &lab.store(), &lab.options, Arc::clone(&watcher) as _).unwrap();
+    assert_eq!(summary.ran, 1);
+    let events = watcher.events.lock().unwrap();
+    let warned = events.iter().any(|event| matches!(event, Event::Warning { text } if text.contains("summary.json")));
+    assert!(warned, "{events:?}");
+}
+
+#[test]
 fn a_panic_is_a_failure_that_says_it_is_a_bug() {
     let lab = Lab::new();
     let toys = pipeline(&[lab.toy("bad", 1).with(|toy| toy.act = Act::Panic)]);
