@@ -63,7 +63,10 @@ fn describe(plan: &Plan, all: bool, style: Style) -> String {
 fn lines(stages: &[Planned], all: bool) -> Vec<Line> {
     let mut lines: Vec<Line> = Vec::new();
     for planned in stages {
-        let (state, why) = words(&planned.state);
+        let (state, mut why) = words(&planned.state);
+        if let Some(rows) = &planned.rows {
+            why = format!("{why}; {rows}");
+        }
         let (stage, label) = parts(&planned.id);
         let same = lines.iter_mut().find(|line| !all && line.stage == stage && line.state == state && line.why == why);
         match same {
@@ -139,7 +142,7 @@ mod tests {
 
     fn planned(stage: &str, variant: Option<&str>, state: State) -> Planned {
         let id = InstanceId { stage: stage.into(), variant: variant.map(str::to_owned), seed: None };
-        Planned { index: 0, id, kind: "sql", state, synthetic: false, last_seconds: None }
+        Planned { index: 0, id, kind: "sql", state, rows: None, synthetic: false, last_seconds: None }
     }
 
     fn stale() -> State {

@@ -14,12 +14,14 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use super::event::Outcome;
+use super::memory;
 use super::network::Network;
 use super::options::{Failure, RunOptions};
 use super::outputs::Outputs;
 use super::planner::{Work, damage, is_api};
 use super::reporter::StageReporter;
 use crate::ground::Seed;
+use crate::memo::VectorMemo;
 use crate::pipeline::{Instance, Refresh};
 use crate::stage::{Progress, StageContext, StageError};
 use crate::store::{self, Artifact, KeyLock, LastRun, Manifest, Store, StoreError};
@@ -37,6 +39,7 @@ pub(super) struct Job {
     pub(super) options: RunOptions,
     pub(super) cancel: CancellationToken,
     pub(super) network: Arc<Network>,
+    pub(super) vectors: Arc<VectorMemo>,
     pub(super) reporter: Arc<StageReporter>,
 }
 
@@ -55,6 +58,15 @@ pub(super) struct Report {
     pub(super) ended: Ended,
     pub(super) requests: u64,
     pub(super) seconds: f64,
+}
+
+/// How old an answer may be that a stage takes from the memo.
+pub(super) fn max_age(refresh: Refresh) -> Option<Duration> {
+    match refresh {
+        Refresh::Once => None,
+        Refresh::Always => Some(Duration::ZERO),
+        Refresh::After(age) => Some(age),
+    }
 }
 
 impl Job {
@@ -82,16 +94,12 @@ impl Job {
             return Ok(Ended::Done(manifest, Outcome::Adopted));
         }
         if is_api(&self.instance) {
-            let max_age = match self.instance.refresh {
-                Refresh::Once => None,
-                Refresh::Always => Some(Duration::ZERO),
-                Refresh::After(age) => Some(age),
-            };
-            *session = handle.block_on(self.network.session(max_age, self.cancel.clone()))?;
+            *session = handle.block_on(self.network.session(max_age(self.instance.refresh), self.cancel.clone()))?;
         }
         let ports = self.instance.stage.outputs().iter().map(|port| port.name).collect();
         let outputs = Outputs::new(&self.store, ports);
         let context = self.context(&outputs, session.clone());
+        self.tell_known(&context);
         handle.block_on(self.instance.stage.run(&context)).map_err(|error| of_stage(&error))?;
         let artifacts = outputs.finish().map_err(|error| Failure::of(&error, None))?;
         self.publish(artifacts, session.requests(), started).map_err(|error| in_store(&error))
@@ -129,6 +137,17 @@ impl Job {
         }))
     }
 
+    /// Tells how many rows are known before the work begins.
+    fn tell_known(&self, context: &StageContext) {
+        let vectors = context.vectors.clone();
+        let (inputs, environment) = (context.inputs.clone(), context.environment.clone());
+        let looking =
+            StageContext::of_memo(inputs, context.web.clone(), vectors, Arc::clone(&context.models), environment);
+        if let Some(known) = memory::known(&self.instance, &looking) {
+            self.reporter.known(known);
+        }
+    }
+
     fn context(&self, outputs: &Outputs, web: Session) -> StageContext {
         // A stage that says it draws no random numbers is given the same seed
         // everywhere, so that its result cannot depend on one by mistake.
@@ -144,6 +163,7 @@ impl Job {
             cancel: self.cancel.clone(),
             progress: Arc::clone(&self.reporter) as Arc<dyn Progress>,
             web,
+            vectors: Some(Arc::clone(&self.vectors)),
             models: Arc::clone(&self.options.models),
             environment: self.options.environment.clone(),
         }

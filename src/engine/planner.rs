@@ -122,7 +122,7 @@ impl<'a> Planner<'a> {
                 (state, self.last_manifest(index)?.map(|manifest| manifest.seconds), None)
             };
             let (id, kind) = (instance.id.clone(), instance.kind.name());
-            stages.push(Planned { index, id, kind, state, synthetic: synthetic[index], last_seconds });
+            stages.push(Planned { index, id, kind, state, rows: None, synthetic: synthetic[index], last_seconds });
             looks.push(look);
         }
         let sandbox = self.world.as_ref().map(|world| world.identity.clone());

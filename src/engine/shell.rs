@@ -18,6 +18,7 @@ use super::planner::{Look, Planner, Work, sources};
 use super::reporter::{Reporter, StageReporter};
 use super::scheduler::{Because, Capacity, Scheduler, Status, Task};
 use crate::ground::ContentHash;
+use crate::memo::VectorMemo;
 use crate::pipeline::Instance;
 use crate::store::Manifest;
 
@@ -27,6 +28,7 @@ pub(super) struct Shell<'a> {
     options: &'a RunOptions,
     reporter: Arc<Reporter>,
     network: Arc<Network>,
+    vectors: Arc<VectorMemo>,
     scheduler: Scheduler,
     /// By instance.
     results: Vec<Option<Arc<Manifest>>>,
@@ -73,11 +75,14 @@ impl<'a> Shell<'a> {
         };
         let tasks: Vec<Task> = planner.wanted.iter().map(task).collect();
         let network = Network::new(pipeline, planner.store, options, planner.world.clone());
+        let folder = planner.store.root().join("memo-v1").join("vectors");
+        let vectors = Arc::new(VectorMemo::new(folder, Arc::clone(&options.plan.clock)));
         Self {
             planner,
             options,
             reporter,
             network,
+            vectors,
             results: vec![None; pipeline.instances.len()],
             synthetic: planner.synthetic(),
             looks,
@@ -123,7 +128,7 @@ impl<'a> Shell<'a> {
                 Some((task, report)) = receiver.recv() => self.take(task, report),
             }
         }
-        for text in self.network.close() {
+        for text in self.network.close().into_iter().chain(self.vectors.take_warnings()) {
             self.reporter.tell(&Event::Warning { text });
         }
     }
@@ -220,6 +225,7 @@ impl<'a> Shell<'a> {
             options: self.options.clone(),
             cancel: self.cancel.clone(),
             network: Arc::clone(&self.network),
+            vectors: Arc::clone(&self.vectors),
         };
         let (sender, inner) = (sender.clone(), handle.clone());
         // The receiver outlives every job: the loop ends when none is running.

@@ -6,6 +6,7 @@ mod environment;
 pub mod files;
 mod hash;
 mod names;
+mod numbers;
 mod problem;
 mod seed;
 
@@ -13,5 +14,6 @@ pub use clock::{Clock, ManualClock, SystemClock};
 pub use environment::{Environment, MissingVariable};
 pub use hash::{ContentHash, Hasher, ParseHashError, canonical_json, hash_json};
 pub use names::{InstanceId, NameError, check_name};
+pub use numbers::thousands;
 pub use problem::{Location, Problem, Problems, closest};
 pub use seed::Seed;

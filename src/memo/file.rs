@@ -73,6 +73,9 @@ pub(super) fn load(path: &Path, magic: &Magic, read_only: bool) -> std::io::Resu
 /// The system's, if it cannot be read.
 pub(super) fn read_through(path: &Path, read_only: bool) -> std::io::Result<Loaded> {
     let file = File::open(path)?;
+    if file.metadata()?.len() < HEADER as u64 {
+        return Ok(Loaded::default());
+    }
     // A segment's writer holds its lock while it lives.
     let closed = !read_only && file.try_lock().is_ok();
     let bytes = read_from(&file, HEADER as u64)?;

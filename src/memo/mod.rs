@@ -64,6 +64,29 @@ pub trait Head: Serialize + DeserializeOwned {
     fn stamp(&self) -> Stamp;
 }
 
+/// How much of what rows need is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tally {
+    /// How many rows there are.
+    pub rows: u64,
+    /// How many of them need nothing that is not known.
+    pub known: u64,
+    /// How many different things are not known.
+    pub left: u64,
+}
+
+/// Counts the rows whose keys are known; a row without a key needs nothing.
+pub fn tally(keys: &[Option<ContentHash>], known: impl FnOnce(&[ContentHash]) -> Vec<bool>) -> Tally {
+    let needed: Vec<ContentHash> = keys.iter().flatten().copied().collect();
+    let answers = known(&needed);
+    let mut missing: Vec<ContentHash> =
+        needed.iter().zip(answers).filter(|(_, known)| !known).map(|(key, _)| *key).collect();
+    let known = (keys.len() - missing.len()) as u64;
+    missing.par_sort_unstable();
+    missing.dedup();
+    Tally { rows: keys.len() as u64, known, left: missing.len() as u64 }
+}
+
 /// All the records of one purpose, in one folder.
 #[derive(Debug)]
 pub struct Memo<H> {

@@ -1,6 +1,6 @@
 //! The client of a run, and the sessions of its stages.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -19,6 +19,7 @@ use super::limiter::{Limiter, default_limiter};
 use super::settings::ClientSettings;
 use super::transport::Transport;
 use crate::ground::ContentHash;
+use crate::memo::{Tally, tally};
 
 type Pending = BoxFuture<'static, Result<Answer, CallError>>;
 
@@ -191,26 +192,21 @@ impl Session {
         !self.memo_only && !self.is_sandbox()
     }
 
-    /// For each call whether the memo holds its answer, young enough; a call
-    /// that is none needs no answer. Also gives how many different calls have
-    /// none. All calls must be to the provider and address of the first.
+    /// How many rows the memo has young enough answers for; a row without a
+    /// call needs none. All calls must be to the provider and address of the first.
     ///
     /// Reads no answer and sends nothing. Nothing can be said without a memo.
     #[must_use]
-    pub fn answered(&self, rows: usize, call: impl Fn(usize) -> Option<Call> + Sync) -> Option<(Vec<bool>, usize)> {
+    pub fn tally(&self, rows: usize, call: impl Fn(usize) -> Option<Call> + Sync) -> Option<Tally> {
         let core = &self.client.as_ref()?.core;
         let memo = core.memo.as_ref()?;
-        let Some(first) = (0..rows).find_map(&call) else { return Some((vec![true; rows], 0)) };
-        let endpoint = core.settings.endpoints.resolve(first.provider, first.base_url.as_deref()).ok()?;
-        let key = |row: usize| call(row).map(|call| call.key(&endpoint.identity));
+        let identity = match (0..rows).find_map(&call) {
+            Some(first) => core.settings.endpoints.resolve(first.provider, first.base_url.as_deref()).ok()?.identity,
+            None => String::new(),
+        };
+        let key = |row: usize| call(row).map(|call| call.key(&identity));
         let keys: Vec<Option<ContentHash>> = (0..rows).into_par_iter().with_min_len(256).map(key).collect();
-        let asked: Vec<ContentHash> = keys.iter().flatten().copied().collect();
-        let mut known = memo.known(&asked, self.max_age).into_iter();
-        let answered: Vec<bool> = keys.iter().map(|key| key.is_none() || known.next() == Some(true)).collect();
-        let missing = keys.iter().zip(&answered).filter(|(_, answered)| !**answered).map(|(key, _)| key);
-        let different: BTreeSet<_> = missing.collect();
-        let count = different.len();
-        Some((answered, count))
+        Some(tally(&keys, |keys| memo.known(keys, self.max_age)))
     }
 
     /// Whether a sandbox stands in for the providers: no key is needed then.
