@@ -417,7 +417,7 @@ impl StageContext {
     #[must_use]
     pub fn of_memo(
         inputs: BTreeMap<String, Vec<Input>>,
-        web: Session,
+        web: &Session,
         vectors: Option<Arc<VectorMemo>>,
         models: Arc<Models>,
         environment: Environment,

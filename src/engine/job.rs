@@ -141,8 +141,7 @@ impl Job {
     fn tell_known(&self, context: &StageContext) {
         let vectors = context.vectors.clone();
         let (inputs, environment) = (context.inputs.clone(), context.environment.clone());
-        let looking =
-            StageContext::of_memo(inputs, context.web.clone(), vectors, Arc::clone(&context.models), environment);
+        let looking = StageContext::of_memo(inputs, &context.web, vectors, Arc::clone(&context.models), environment);
         if let Some(known) = memory::known(&self.instance, &looking) {
             self.reporter.known(known);
         }

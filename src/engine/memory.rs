@@ -48,7 +48,7 @@ impl Memory {
         let session = |client: &Client| client.session(max_age(instance.refresh), CancellationToken::new());
         let context = StageContext::of_memo(
             work.assembled.inputs.clone(),
-            self.client.as_ref().map_or_else(Session::closed, session),
+            &self.client.as_ref().map_or_else(Session::closed, session),
             Some(Arc::clone(&self.vectors)),
             Arc::clone(&self.models),
             Environment::default(),

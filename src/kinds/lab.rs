@@ -106,7 +106,7 @@ impl Lab {
         let inputs = inputs.into_iter().map(|(port, table)| (port.to_owned(), vec![Input::of_table(port, table)]));
         let session = client.session(max_age, CancellationToken::new());
         let models = Arc::new(Models::default());
-        let context = StageContext::of_memo(inputs.collect(), session, None, models, Environment::default());
+        let context = StageContext::of_memo(inputs.collect(), &session, None, models, Environment::default());
         let before = self.asked();
         let told = std::thread::scope(|scope| scope.spawn(|| stage.known(&context)).join()).expect("no panic");
         assert_eq!(self.asked(), before, "counting asks nothing");

@@ -197,13 +197,17 @@ impl<H: Head> Memo<H> {
         let mut writer = match state.writer.take() {
             Some(writer) if writer.length() < SEGMENT_BYTES => writer,
             full => {
-                full.into_iter().for_each(|writer| state.close(writer));
+                if let Some(full) = full {
+                    state.close(full);
+                }
                 self.begin(&mut state)?
             }
         };
         match writer.append(&bytes, entries) {
             Ok(entries) => {
-                entries.into_iter().for_each(|entry| state.add_recent(entry));
+                for entry in entries {
+                    state.add_recent(entry);
+                }
                 state.writer = Some(writer);
                 Ok(())
             }
@@ -260,7 +264,9 @@ impl<H: Head> Memo<H> {
         paths.retain(|path| path.extension().is_some_and(|extension| extension == "segment"));
         paths.sort();
         let (known, new): (Vec<_>, Vec<_>) = paths.into_iter().partition(|path| state.numbers.contains_key(path));
-        known.iter().for_each(|path| state.take_growth(path));
+        for path in &known {
+            state.take_growth(path);
+        }
         let loaded: Vec<_> = new.par_iter().map(|path| file::load(path, &H::MAGIC, self.read_only)).collect();
         let taken: Vec<Vec<Entry>> =
             new.into_iter().zip(loaded).filter_map(|(path, loaded)| state.take_in(path, loaded)).collect();
@@ -283,7 +289,9 @@ impl<H: Head> Memo<H> {
         }
         let loaded = file::read_through(&path, self.read_only);
         let mut entries = loaded.as_ref().map(|loaded| loaded.entries.clone()).unwrap_or_default();
-        entries.iter_mut().for_each(|found| found.segment = entry.segment);
+        for found in &mut entries {
+            found.segment = entry.segment;
+        }
         state.settled.retain(|known| known.segment != entry.segment);
         state.settled.add([entries]);
         state.warn_of(&path, &loaded);
@@ -347,7 +355,9 @@ impl State {
         let loaded = loaded.ok().filter(|loaded| loaded.end > 0)?;
         let number = self.add_segment(path, loaded.end, loaded.closed);
         let mut entries = loaded.entries;
-        entries.iter_mut().for_each(|entry| entry.segment = number);
+        for entry in &mut entries {
+            entry.segment = number;
+        }
         Some(entries)
     }
 

@@ -25,7 +25,9 @@ impl Folder {
     fn with(texts: &[&str]) -> Self {
         let folder = Self::new();
         let memo = folder.memo();
-        texts.iter().for_each(|text| folder.put(&memo, text));
+        for text in texts {
+            folder.put(&memo, text);
+        }
         folder
     }
 
@@ -190,7 +192,9 @@ fn an_older_record_stands_in_for_a_damaged_one() {
     let folder = Folder::with(&["ripe", "rest"]);
     folder.clock.advance(Duration::from_mins(1));
     let memo = folder.memo();
-    ["ripe", "rest"].iter().for_each(|text| folder.put(&memo, text));
+    for text in ["ripe", "rest"] {
+        folder.put(&memo, text);
+    }
     drop(memo);
     let newer = folder.segments().remove(1);
     damage(&newer, "ripe");
@@ -330,7 +334,9 @@ proptest! {
         let folder = Folder::with(&names.iter().map(String::as_str).collect::<Vec<_>>());
         folder.clock.advance(Duration::from_mins(1));
         let memo = folder.memo();
-        ["other one", "other two"].iter().for_each(|text| folder.put(&memo, text));
+        for text in ["other one", "other two"] {
+            folder.put(&memo, text);
+        }
         drop(memo);
         let [path, other] = <[PathBuf; 2]>::try_from(folder.segments()).expect("two segments");
         let index = index_path(&path);
@@ -368,7 +374,9 @@ proptest! {
             prop_assert!(find(&memo, "other one").is_some() && find(&memo, "other two").is_some());
         }
         let after = folder.memo();
-        names.iter().for_each(|name| drop(find(&after, name)));
+        for name in &names {
+            drop(find(&after, name));
+        }
         let told = after.take_warnings();
         prop_assert!(told.iter().all(|warning| warning.contains("left alone")), "{told:?}");
         drop(after);

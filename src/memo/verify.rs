@@ -121,10 +121,7 @@ fn ends_with(path: &Path, ending: &str) -> bool {
 /// What is wrong with one file, and how many records are lost by it.
 fn look_at(path: &Path) -> std::io::Result<Vec<(Damage, u64)>> {
     if ends_with(path, ".segment") {
-        let (file, scan, length) = match scanned(path)? {
-            Some(found) => found,
-            None => return Ok(vec![(Damage::Foreign, 0)]),
-        };
+        let Some((file, scan, length)) = scanned(path)? else { return Ok(vec![(Damage::Foreign, 0)]) };
         let mut found = Vec::new();
         if !scan.damaged.is_empty() {
             found.push((Damage::Records, scan.damaged.len() as u64));
