@@ -66,7 +66,10 @@ fn lines(stages: &[Planned], all: bool) -> Vec<Line> {
     let mut lines: Vec<Line> = Vec::new();
     let mut of_stage: BTreeMap<String, Vec<usize>> = BTreeMap::new();
     for planned in stages {
-        let (state, why) = words(&planned.state);
+        let (state, mut why) = words(&planned.state);
+        if let Some(rows) = &planned.rows {
+            why = format!("{why}; {rows}");
+        }
         let (stage, label) = parts(&planned.id);
         let known = of_stage.entry(stage.clone()).or_default();
         let same = known.iter().find(|&&at| !all && lines[at].state == state && lines[at].why == why);
@@ -145,7 +148,7 @@ mod tests {
 
     fn planned(stage: &str, variant: Option<&str>, state: State) -> Planned {
         let id = InstanceId { stage: stage.into(), variant: variant.map(str::to_owned), seed: None };
-        Planned { index: 0, id, kind: "sql", state, synthetic: false, last_seconds: None }
+        Planned { index: 0, id, kind: "sql", state, rows: None, synthetic: false, last_seconds: None }
     }
 
     fn stale() -> State {

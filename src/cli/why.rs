@@ -86,7 +86,7 @@ mod tests {
         let setting = |path: &str| Reason::Setting { path: path.into(), before: Some(5.into()), now: Some(3.into()) };
         let state = State::Stale { key: ContentHash::of(b""), reasons: vec![setting("min_per_user")] };
         let id = InstanceId { stage: "core".into(), variant: None, seed: None };
-        let planned = Planned { index: 0, id, kind: "sql", state, synthetic: false, last_seconds: None };
+        let planned = Planned { index: 0, id, kind: "sql", state, rows: None, synthetic: false, last_seconds: None };
         let changes = vec![setting("min_per_user"), setting("min_per_item")];
         let why = Why { planned, changes, made_at_millis: Some(0), before: None, now: None };
         let text = "\

@@ -11,6 +11,7 @@ mod event;
 mod facade;
 mod fingerprint;
 mod job;
+mod memory;
 mod network;
 mod options;
 mod outputs;

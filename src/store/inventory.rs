@@ -208,7 +208,10 @@ impl Inventory {
 fn is_of_another_version(name: &str) -> bool {
     let Some((stem, version)) = name.split_once("-v") else { return false };
     version.starts_with(|c: char| c.is_ascii_digit())
-        && FOLDERS.iter().chain(&["seen-v1", "columns-v1"]).any(|own| own.split_once("-v").is_some_and(|(own, _)| own == stem))
+        && FOLDERS
+            .iter()
+            .chain(&["seen-v1", "columns-v1"])
+            .any(|own| own.split_once("-v").is_some_and(|(own, _)| own == stem))
 }
 
 fn is_numbers((one, other): (&str, &str)) -> bool {
