@@ -13,7 +13,7 @@ use crate::ground::ContentHash;
 use crate::ground::files::FileError;
 
 /// Files that the store's own folder may hold.
-const ROOT_FILES: [&str; 5] = ["CACHEDIR.TAG", ".gitignore", ".gitkeep", "seen-v1.jsonl", "columns-v1.jsonl"];
+const ROOT_FILES: [&str; 5] = ["CACHEDIR.TAG", ".gitignore", ".gitkeep", "columns-v1.jsonl", "seen-v1.jsonl"];
 /// Files that a run's folder may hold.
 pub(super) const RUN_FILES: [&str; 4] = ["plan.json", "events.jsonl", "summary.json", PINS];
 /// How old a temporary file without a lock must be before it counts as left.
@@ -208,10 +208,7 @@ impl Inventory {
 fn is_of_another_version(name: &str) -> bool {
     let Some((stem, version)) = name.split_once("-v") else { return false };
     version.starts_with(|c: char| c.is_ascii_digit())
-        && FOLDERS
-            .iter()
-            .chain(&["seen-v1", "columns-v1"])
-            .any(|own| own.split_once("-v").is_some_and(|(own, _)| own == stem))
+        && FOLDERS.iter().chain(&["seen-v1"]).any(|own| own.split_once("-v").is_some_and(|(own, _)| own == stem))
 }
 
 fn is_numbers((one, other): (&str, &str)) -> bool {

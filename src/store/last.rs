@@ -25,13 +25,15 @@ pub struct LastRun {
 #[derive(Debug)]
 pub(super) struct Lasts {
     folder: PathBuf,
+    temporary: PathBuf,
     logs: Mutex<BTreeMap<String, Log<LastRun>>>,
 }
 
 impl Lasts {
-    /// The records in a folder. Reads nothing.
-    pub(super) fn new(folder: PathBuf) -> Self {
-        Self { folder, logs: Mutex::default() }
+    /// The records in a folder, and the store's folder of temporary files.
+    /// Reads nothing.
+    pub(super) fn new(folder: PathBuf, temporary: PathBuf) -> Self {
+        Self { folder, temporary, logs: Mutex::default() }
     }
 
     /// What an instance used last, if that is known.
@@ -55,7 +57,8 @@ impl Lasts {
     fn with<T>(&self, pipeline: &str, act: impl FnOnce(&Log<LastRun>) -> T) -> T {
         let mut logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
         if !logs.contains_key(pipeline) {
-            logs.insert(pipeline.to_owned(), Log::new(self.folder.join(format!("{pipeline}.jsonl"))));
+            let path = self.folder.join(format!("{pipeline}.jsonl"));
+            logs.insert(pipeline.to_owned(), Log::new(path, self.temporary.clone()));
         }
         act(&logs[pipeline])
     }

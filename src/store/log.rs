@@ -14,6 +14,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::temporary;
 use crate::ground::files::{self, FileError};
 
 #[derive(Serialize, Deserialize)]
@@ -27,6 +28,8 @@ struct Line<N, V> {
 #[derive(Debug)]
 pub(super) struct Log<V> {
     path: PathBuf,
+    /// Where the file is written when it is shortened.
+    temporary: PathBuf,
     state: Mutex<Option<State<V>>>,
 }
 
@@ -38,9 +41,10 @@ struct State<V> {
 }
 
 impl<V: Clone + Serialize + DeserializeOwned> Log<V> {
-    /// The log in the given file, which is read when it is first needed.
-    pub(super) fn new(path: PathBuf) -> Self {
-        Self { path, state: Mutex::new(None) }
+    /// The log in the given file, which is read when it is first needed, and
+    /// the store's folder of temporary files.
+    pub(super) fn new(path: PathBuf, temporary: PathBuf) -> Self {
+        Self { path, temporary, state: Mutex::new(None) }
     }
 
     /// The newest value of that name.
@@ -73,7 +77,7 @@ impl<V: Clone + Serialize + DeserializeOwned> Log<V> {
 
     fn state(&self) -> MutexGuard<'_, Option<State<V>>> {
         let mut guard = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        guard.get_or_insert_with(|| State { known: load(&self.path), file: None });
+        guard.get_or_insert_with(|| State { known: load(&self.path, &self.temporary), file: None });
         guard
     }
 }
@@ -95,7 +99,9 @@ fn open(path: &Path, text: &mut String) -> Result<File, FileError> {
 }
 
 /// What a file holds.
-pub(super) struct Read<V> {
+#[derive(Debug)]
+pub(super) struct Notes<V> {
+    /// The newest values, by name.
     pub(super) known: BTreeMap<String, V>,
     /// How many lines it has.
     pub(super) lines: usize,
@@ -103,28 +109,28 @@ pub(super) struct Read<V> {
     pub(super) torn: usize,
 }
 
-/// Reads the lines that decode.
-pub(super) fn read<V: DeserializeOwned>(path: &Path) -> Read<V> {
+/// Reads the lines that decode; a file that is not there has none.
+pub(super) fn read<V: DeserializeOwned>(path: &Path) -> Notes<V> {
     let bytes = files::read_bytes(path).unwrap_or_default();
-    let mut read = Read { known: BTreeMap::new(), lines: 0, torn: 0 };
+    let mut notes = Notes { known: BTreeMap::new(), lines: 0, torn: 0 };
     for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-        read.lines += 1;
+        notes.lines += 1;
         match serde_json::from_slice::<Line<String, V>>(line) {
-            Ok(Line { name, value }) => drop(read.known.insert(name, value)),
-            Err(_) => read.torn += 1,
+            Ok(Line { name, value }) => drop(notes.known.insert(name, value)),
+            Err(_) => notes.torn += 1,
         }
     }
-    read
+    notes
 }
 
 /// Reads what is known; rewrites the file when most of it is outdated.
-fn load<V: Serialize + DeserializeOwned>(path: &Path) -> BTreeMap<String, V> {
-    let Read { known, lines, .. } = read::<V>(path);
+fn load<V: Serialize + DeserializeOwned>(path: &Path, folder: &Path) -> BTreeMap<String, V> {
+    let Notes { known, lines, .. } = read(path);
     if lines > 1_000 && lines > 4 * known.len() {
         let line = |(name, value): (&String, &V)| Some(serde_json::to_string(&Line { name, value }).ok()? + "\n");
         let kept: String = known.iter().filter_map(line).collect();
         // Failing to shorten it costs nothing but its length.
-        drop(files::write_atomically(path, kept.as_bytes()));
+        drop(temporary::write(folder, path, kept.as_bytes()));
     }
     known
 }
@@ -146,7 +152,7 @@ mod tests {
     fn the_newest_value_is_known_to_the_next_process_and_a_torn_line_costs_itself() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("demo.jsonl");
-        let log = || Log::<Age>::new(path.clone());
+        let log = || Log::<Age>::new(path.clone(), folder.path().to_owned());
         assert_eq!(log().find("train@V1#2"), None);
         log().note("train@V1#2", Age { at: 1 }).unwrap();
         log().note("train@V1#2", Age { at: 2 }).unwrap();
@@ -163,9 +169,10 @@ mod tests {
     fn lines_that_are_outdated_are_dropped_in_time() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("demo.jsonl");
-        let log = Log::new(path.clone());
+        let new = || Log::new(path.clone(), folder.path().to_owned());
+        let log = new();
         (0..1_500).for_each(|at| log.note("core", Age { at }).unwrap());
-        assert_eq!(Log::new(path.clone()).find("core"), at(1_499));
+        assert_eq!(new().find("core"), at(1_499));
         assert_eq!(files::read_text(&path).unwrap().lines().count(), 1);
     }
 }

@@ -142,8 +142,8 @@ impl Store {
             root: root.to_owned(),
             clock,
             seen: Seen::new(root.join("seen-v1.jsonl")),
-            lasts: Lasts::new(root.join("last-v2")),
-            columns: Log::new(root.join("columns-v1.jsonl")),
+            lasts: Lasts::new(root.join("last-v2"), root.join("tmp")),
+            columns: Log::new(root.join("columns-v1.jsonl"), root.join("tmp")),
             locks: Mutex::default(),
             warnings: Mutex::default(),
         };

@@ -234,7 +234,7 @@ fn bad_objects(inventory: &Inventory, progress: &(dyn Fn(u64, u64) + Sync)) -> B
 
 pub(super) fn read_manifest(path: &Path, key: &ContentHash) -> Result<Manifest, String> {
     let bytes = files::read_bytes(path).map_err(|error| format!("it cannot be read ({})", error.source))?;
-    let manifest: Manifest = record::unseal(&String::from_utf8_lossy(&bytes))?;
+    let manifest: Manifest = record::unseal(bytes)?;
     let fits = manifest.key == *key && manifest.format == FORMAT;
     fits.then_some(manifest).ok_or_else(|| "it is of another key or format".to_owned())
 }

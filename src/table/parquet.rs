@@ -225,7 +225,7 @@ fn read(path: &Path, columns: Option<&[String]>) -> Result<Table, TableError> {
         let mask = ProjectionMask::roots(builder.parquet_schema(), roots.collect::<Vec<_>>());
         builder = builder.with_projection(mask);
     }
-    let table = read(builder.with_batch_size(ROW_GROUP))?;
+    let table = collect(builder.with_batch_size(ROW_GROUP))?;
     match columns {
         None => Ok(table),
         Some(columns) => table.select(columns),
@@ -238,11 +238,12 @@ fn read(path: &Path, columns: Option<&[String]>) -> Result<Table, TableError> {
 /// [`TableError`] if it cannot be read.
 pub fn read_first_rows(path: &Path, rows: usize) -> Result<Table, TableError> {
     let file = File::open(path).map_err(FileError::with("read", path))?;
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(refused("read"))?;
-    read(builder.with_batch_size(rows.clamp(1, ROW_GROUP)).with_limit(rows))
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(refused("read"));
+    let table = builder.and_then(|builder| collect(builder.with_batch_size(rows.clamp(1, ROW_GROUP)).with_limit(rows)));
+    table.map_err(|error| error.at("read", path))
 }
 
-fn read(builder: ParquetRecordBatchReaderBuilder<File>) -> Result<Table, TableError> {
+fn collect(builder: ParquetRecordBatchReaderBuilder<File>) -> Result<Table, TableError> {
     let reader = builder.build().map_err(refused("read"))?;
     let schema = arrow::array::RecordBatchReader::schema(&reader);
     let batches = reader.collect::<Result<_, _>>().map_err(|source| TableError::Arrow { action: "read", source })?;
