@@ -8,6 +8,7 @@ pub mod cli;
 pub mod engine;
 pub mod ground;
 pub mod kinds;
+pub mod memo;
 pub mod metrics;
 pub mod model;
 pub mod pipeline;

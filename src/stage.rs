@@ -11,12 +11,13 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use schemars::JsonSchema;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use crate::ground::{Environment, MissingVariable, Seed, closest};
+use crate::ground::{Environment, MissingVariable, Seed, closest, thousands};
+use crate::memo::{Tally, VectorMemo};
 use crate::model::Models;
 use crate::table::{Table, TableError};
 use crate::web::{Session, WebError};
@@ -221,11 +222,64 @@ pub trait Stage: Send + Sync {
     fn variables(&self) -> Vec<RequiredVariable> {
         Vec::new()
     }
+    /// How many rows need nothing that is not in the memo, told before it runs.
+    /// For kinds that work row by row; they give nothing where they cannot count.
+    ///
+    /// The context has the inputs, a session that only the memo answers, and
+    /// the memo of vectors; it is never to write, warn or ask. Called on a
+    /// thread of its own.
+    fn known(&self, _context: &StageContext) -> Option<Known> {
+        None
+    }
     /// Does the work. Called on a thread of its own: heavy computing is fine.
     ///
     /// # Errors
     /// [`StageError`] if the stage as a whole failed; failed rows are data.
     async fn run(&self, context: &StageContext) -> Result<(), StageError>;
+}
+
+/// How many rows of a stage are known before it runs. Displays as
+/// `10,000 rows, 9,999 known, 1 to ask`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Known {
+    /// How many rows there are.
+    pub rows: u64,
+    /// How many of them need nothing that is not in the memo.
+    pub known: u64,
+    /// How many different requests or texts are left, at least.
+    pub left: u64,
+    /// What is to be done for those.
+    pub work: RowWork,
+}
+
+/// What a stage does for a row that is not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RowWork {
+    /// Asks an API.
+    Ask,
+    /// Computes a vector.
+    Embed,
+}
+
+impl Known {
+    /// What was counted, and what is to be done for the rest.
+    #[must_use]
+    pub fn new(tally: Tally, work: RowWork) -> Self {
+        Self { rows: tally.rows, known: tally.known, left: tally.left, work }
+    }
+}
+
+impl std::fmt::Display for Known {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let [rows, known, left] = [self.rows, self.known, self.left].map(thousands);
+        let word = if self.rows == 1 { "row" } else { "rows" };
+        let work = match self.work {
+            RowWork::Ask => "ask",
+            RowWork::Embed => "embed",
+        };
+        write!(f, "{rows} {word}, {known} known, {left} to {work}")
+    }
 }
 
 /// One opened input.
@@ -264,6 +318,19 @@ impl Input {
         }
     }
 
+    /// Only these columns of the port, which must be among those it reads.
+    ///
+    /// # Errors
+    /// [`TableError`] if the file cannot be read or a column is missing.
+    pub fn columns(&self, names: &[&str]) -> Result<Table, TableError> {
+        match &self.source {
+            InputSource::Memory(table) => table.select(names),
+            InputSource::File { path, .. } => {
+                crate::table::read_parquet(path, Some(&names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()))
+            }
+        }
+    }
+
     /// The Parquet file, where the table is in one.
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
@@ -275,7 +342,7 @@ impl Input {
 
     /// The columns of the file that may be read; none if all may be.
     #[must_use]
-    pub fn columns(&self) -> Option<&[String]> {
+    pub fn readable(&self) -> Option<&[String]> {
         match &self.source {
             InputSource::Memory(_) => None,
             InputSource::File { columns, .. } => columns.as_deref(),
@@ -352,6 +419,8 @@ pub struct StageContext {
     pub progress: Arc<dyn Progress>,
     /// The network, through limiters and memo.
     pub web: Session,
+    /// The vectors that texts have had, if they are remembered.
+    pub vectors: Option<Arc<VectorMemo>>,
     /// Weights on this machine and the device to compute on.
     pub models: Arc<Models>,
     /// Values of `${env.…}`.
@@ -369,9 +438,23 @@ impl StageContext {
             cancel: CancellationToken::new(),
             progress: Arc::new(NoProgress),
             web: Session::closed(),
+            vectors: None,
             models: Arc::new(Models::default()),
             environment: Environment::default(),
         }
+    }
+
+    /// A context for [`Stage::known`]: what is written to it goes nowhere.
+    #[must_use]
+    pub fn of_memo(
+        inputs: BTreeMap<String, Vec<Input>>,
+        web: &Session,
+        vectors: Option<Arc<VectorMemo>>,
+        models: Arc<Models>,
+        environment: Environment,
+    ) -> Self {
+        let sink = Box::new(MemorySink::default());
+        Self { inputs, web: web.memo_only(), vectors, models, environment, ..Self::for_test(Vec::new(), sink) }
     }
 
     /// The one table of a required port.

@@ -65,6 +65,7 @@ impl Narrator {
             Event::Finished { ran, cached, failed, skipped, requests, seconds, .. } => {
                 self.line(self.closing([*ran, *cached, *failed, *skipped], *requests, *seconds))
             }
+            Event::RowsKnown { stage, known } => self.line(format!("  {stage}  {}", style.dim(&known.to_string()))),
             Event::StageProgress { .. } | Event::StageNote { .. } => Vec::new(),
         }
     }

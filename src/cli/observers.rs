@@ -165,7 +165,7 @@ impl Observer for LiveView {
                 self.end(&mut state, stage, *requests);
             }
             Event::StageSkipped { stage, .. } => self.end(&mut state, stage, 0),
-            Event::StageWarning { .. } | Event::Warning { .. } => {}
+            Event::StageWarning { .. } | Event::Warning { .. } | Event::RowsKnown { .. } => {}
             Event::Finished { .. } => self.finish(&mut state),
         }
         // The bar says that a stage started; the line would say it twice.

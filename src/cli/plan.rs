@@ -128,7 +128,10 @@ fn lines(stages: &[Planned], all: bool) -> Vec<Line> {
     // By stage, where its lines are: a plan may have thousands.
     let mut of_stage: BTreeMap<String, Vec<usize>> = BTreeMap::new();
     for planned in stages {
-        let (state, said) = words(&planned.state);
+        let (state, mut said) = words(&planned.state);
+        if let Some(rows) = &planned.rows {
+            said.insert(0, Said { why: rows.to_string(), places: Vec::new() });
+        }
         let (stage, label) = parts(&planned.id);
         let known = of_stage.entry(stage.clone()).or_default();
         match known.iter().copied().find(|&at| !all && lines[at].says(state, &said)) {
@@ -229,7 +232,7 @@ mod tests {
 
     fn planned(stage: &str, variant: Option<&str>, state: State) -> Planned {
         let id = InstanceId { stage: stage.into(), variant: variant.map(str::to_owned), seed: None };
-        Planned { index: 0, id, kind: "sql", state, synthetic: false, last_seconds: None }
+        Planned { index: 0, id, kind: "sql", state, rows: None, synthetic: false, last_seconds: None }
     }
 
     fn stale() -> State {

@@ -6,6 +6,8 @@ use std::io::{self, IsTerminal, Write};
 
 use super::arguments::When;
 
+pub(super) use crate::ground::thousands;
+
 /// How text is coloured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Style {
@@ -90,19 +92,6 @@ pub(super) fn data(text: &str) -> io::Result<()> {
 /// Prints a line for people. If nobody can read it, nothing is lost.
 pub(super) fn say(text: &str) {
     writeln!(io::stderr().lock(), "{text}").ok();
-}
-
-/// `1234567` as `1,234,567`.
-pub(super) fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    grouped
 }
 
 /// `1 row`, `1,200 rows`.

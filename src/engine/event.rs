@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::ground::ContentHash;
+use crate::stage::Known;
 
 /// One thing that happened. As JSON: an object whose `event` is the variant in
 /// snake case; `stage` is always an instance as `InstanceId` displays it.
@@ -35,6 +36,15 @@ pub enum Event {
         kind: String,
         /// Why it runs, most telling first, in a user's words.
         reasons: Vec<String>,
+    },
+    /// How many rows of a stage that starts are in the memo already; for kinds
+    /// that work row by row.
+    RowsKnown {
+        /// The instance.
+        stage: String,
+        /// The counts.
+        #[serde(flatten)]
+        known: Known,
     },
     /// How far a stage is; at most ten times a second for each, and once at its end.
     StageProgress {

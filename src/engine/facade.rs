@@ -11,6 +11,7 @@ use super::cause::{explain, place_fields};
 use super::error::EngineError;
 use super::event::{Event, Observer};
 use super::fingerprint::Fingerprint;
+use super::memory::Memory;
 use super::options::{End, PlanOptions, RunOptions, StageResult, Summary};
 use super::plan::{Plan, State, Why};
 use super::planner::{Look, Planner, damage, sources};
@@ -34,7 +35,14 @@ use crate::store::{Artifact, Manifest, Store, StoreError};
 /// [`EngineError`] if a reference names nothing, the sandbox cannot be
 /// described, or the store cannot be read.
 pub fn plan(pipeline: &Pipeline, store: &Store, options: &PlanOptions) -> Result<Plan, EngineError> {
-    let (mut plan, _) = Planner::new(pipeline, store, options)?.plan()?;
+    let planner = Planner::new(pipeline, store, options)?;
+    let (mut plan, looks) = planner.plan()?;
+    let memory = Memory::new(store, planner.world.as_ref(), &options.clock);
+    for (planned, look) in plan.stages.iter_mut().zip(&looks) {
+        if let Some(Look::Stale(work)) = look {
+            planned.rows = memory.known(&pipeline.instances[planned.index], work);
+        }
+    }
     explain(pipeline, store, &mut plan);
     Ok(plan)
 }

@@ -14,12 +14,14 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use super::event::Outcome;
+use super::memory;
 use super::network::Network;
 use super::options::{Failure, RunOptions};
 use super::outputs::{OutputError, Outputs};
 use super::planner::{Work, damage, is_api};
 use super::reporter::StageReporter;
 use crate::ground::{Seed, files};
+use crate::memo::VectorMemo;
 use crate::pipeline::{Instance, Refresh};
 use crate::stage::{Progress, StageContext, StageError};
 use crate::store::{self, Artifact, Guard, KeyLock, LastRun, Manifest, Pins, Store, StoreError};
@@ -42,6 +44,7 @@ pub(super) struct Job {
     pub(super) cancel: CancellationToken,
     pub(super) network: Arc<Network>,
     pub(super) pins: Arc<Pins>,
+    pub(super) vectors: Arc<VectorMemo>,
     pub(super) reporter: Arc<StageReporter>,
 }
 
@@ -60,6 +63,15 @@ pub(super) struct Report {
     pub(super) ended: Ended,
     pub(super) requests: u64,
     pub(super) seconds: f64,
+}
+
+/// How old an answer may be that a stage takes from the memo.
+pub(super) fn max_age(refresh: Refresh) -> Option<Duration> {
+    match refresh {
+        Refresh::Once => None,
+        Refresh::Always => Some(Duration::ZERO),
+        Refresh::After(age) => Some(age),
+    }
 }
 
 impl Job {
@@ -89,16 +101,12 @@ impl Job {
         }
         drop(guard);
         if is_api(&self.instance) {
-            let max_age = match self.instance.refresh {
-                Refresh::Once => None,
-                Refresh::Always => Some(Duration::ZERO),
-                Refresh::After(age) => Some(age),
-            };
-            *session = handle.block_on(self.network.session(max_age, self.cancel.clone()))?;
+            *session = handle.block_on(self.network.session(max_age(self.instance.refresh), self.cancel.clone()))?;
         }
         let ports = self.instance.stage.outputs().iter().map(|port| port.name).collect();
         let outputs = Outputs::new(&self.store, ports);
         let context = self.context(&outputs, session.clone());
+        self.tell_known(&context);
         handle.block_on(self.instance.stage.run(&context)).map_err(|error| of_stage(&error))?;
         if is_api(&self.instance) {
             self.network.flush()?;
@@ -151,6 +159,16 @@ impl Job {
         }))
     }
 
+    /// Tells how many rows are known before the work begins.
+    fn tell_known(&self, context: &StageContext) {
+        let vectors = context.vectors.clone();
+        let (inputs, environment) = (context.inputs.clone(), context.environment.clone());
+        let looking = StageContext::of_memo(inputs, &context.web, vectors, Arc::clone(&context.models), environment);
+        if let Some(known) = memory::known(&self.instance, &looking) {
+            self.reporter.known(known);
+        }
+    }
+
     fn context(&self, outputs: &Outputs, web: Session) -> StageContext {
         // A stage that says it draws no random numbers is given the same seed
         // everywhere, so that its result cannot depend on one by mistake.
@@ -166,6 +184,7 @@ impl Job {
             cancel: self.cancel.clone(),
             progress: Arc::clone(&self.reporter) as Arc<dyn Progress>,
             web,
+            vectors: Some(Arc::clone(&self.vectors)),
             models: Arc::clone(&self.options.models),
             environment: self.options.environment.clone(),
         }

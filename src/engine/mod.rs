@@ -15,6 +15,7 @@ mod facade;
 mod field;
 mod fingerprint;
 mod job;
+mod memory;
 mod network;
 mod options;
 mod outputs;

@@ -10,6 +10,7 @@ use super::field::Field;
 use super::options::Failure;
 use super::reason::Reason;
 use crate::ground::{ContentHash, InstanceId};
+use crate::stage::Known;
 use crate::store::{Blessing, Manifest};
 
 /// What a run would do now.
@@ -59,6 +60,9 @@ pub struct Planned {
     /// Whether it must run.
     #[serde(flatten)]
     pub state: State,
+    /// How many of its rows are known already, if it must run and counts rows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rows: Option<Known>,
     /// Whether it, or something above it, is made from a sandbox's answers.
     pub synthetic: bool,
     /// How long it took when it ran last, in seconds, if that is known.

@@ -141,7 +141,7 @@ impl<'a> Planner<'a> {
                 (self.undecided(index, &results, &waiting, before), seconds, None)
             };
             let (id, kind) = (instance.id.clone(), instance.kind.name());
-            stages.push(Planned { index, id, kind, state, synthetic: synthetic[index], last_seconds });
+            stages.push(Planned { index, id, kind, state, rows: None, synthetic: synthetic[index], last_seconds });
             looks.push(look);
         }
         let sandbox = self.world.as_ref().map(|world| world.identity.clone());

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::event::{Event, Observer};
 use crate::ground::files::FileError;
-use crate::stage::Progress;
+use crate::stage::{Known, Progress};
 
 /// The least time between two progress events of one stage.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
@@ -130,6 +130,13 @@ impl StageReporter {
             *told = Some(Instant::now());
             self.tell();
         }
+    }
+}
+
+impl StageReporter {
+    /// Tells how many rows are known before the work begins.
+    pub(super) fn known(&self, known: Known) {
+        self.reporter.tell(&Event::RowsKnown { stage: self.stage.clone(), known });
     }
 }
 

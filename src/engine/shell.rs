@@ -19,6 +19,7 @@ use super::planner::{Look, Planner, Work, sources};
 use super::reporter::{Reporter, StageReporter};
 use super::scheduler::{Because, Capacity, Scheduler, Status, Task};
 use crate::ground::ContentHash;
+use crate::memo::VectorMemo;
 use crate::pipeline::Instance;
 use crate::store::{Manifest, Pins};
 
@@ -29,6 +30,7 @@ pub(super) struct Shell<'a> {
     reporter: Arc<Reporter>,
     network: Arc<Network>,
     pins: Arc<Pins>,
+    vectors: Arc<VectorMemo>,
     scheduler: Scheduler,
     /// By instance.
     results: Vec<Option<Arc<Manifest>>>,
@@ -78,12 +80,15 @@ impl<'a> Shell<'a> {
         };
         let tasks: Vec<Task> = planner.wanted.iter().map(task).collect();
         let network = Network::new(pipeline, planner.store, options, planner.world.clone());
+        let folder = planner.store.root().join("memo-v1").join("vectors");
+        let vectors = Arc::new(VectorMemo::new(folder, Arc::clone(&options.plan.clock)));
         Self {
             planner,
             options,
             reporter,
             network,
             pins,
+            vectors,
             results: vec![None; pipeline.instances.len()],
             synthetic: planner.synthetic(),
             looks,
@@ -129,7 +134,7 @@ impl<'a> Shell<'a> {
                 Some((task, report)) = receiver.recv() => self.take(task, report),
             }
         }
-        for text in self.network.close() {
+        for text in self.network.close().into_iter().chain(self.vectors.take_warnings()) {
             self.reporter.tell(&Event::Warning { text });
         }
     }
@@ -238,6 +243,7 @@ impl<'a> Shell<'a> {
             cancel: self.cancel.clone(),
             network: Arc::clone(&self.network),
             pins: Arc::clone(&self.pins),
+            vectors: Arc::clone(&self.vectors),
         };
         let (sender, inner) = (sender.clone(), handle.clone());
         // The receiver outlives every job: the loop ends when none is running.

@@ -7,6 +7,7 @@ mod file_hash;
 pub mod files;
 mod hash;
 mod names;
+mod numbers;
 mod problem;
 mod seed;
 
@@ -15,5 +16,6 @@ pub use environment::{Environment, MissingVariable};
 pub use file_hash::hash_file;
 pub use hash::{ContentHash, Hasher, ParseHashError, canonical_json, hash_json};
 pub use names::{InstanceId, NameError, check_name};
+pub use numbers::thousands;
 pub use problem::{Location, Problem, Problems, closest};
 pub use seed::Seed;

@@ -10,8 +10,8 @@ use serde_json::Value;
 
 use super::rows;
 use crate::stage::{
-    InputPort, OutputPort, RequiredVariable, Resource, SettingProblem, Stage, StageContext, StageError, StageKind,
-    decode_settings, schema_of, settings_value,
+    InputPort, Known, OutputPort, RequiredVariable, Resource, SettingProblem, Stage, StageContext, StageError,
+    StageKind, decode_settings, schema_of, settings_value,
 };
 use crate::table::{Table, complete};
 use crate::web::lastfm::{Lastfm, LovedTrack, parse_loved_tracks};
@@ -128,11 +128,15 @@ impl Stage for Crawl {
         rows::required_variables(&self.settings.api_key, rows::LASTFM_KEY)
     }
 
+    fn known(&self, context: &StageContext) -> Option<Known> {
+        let (lastfm, users) = (self.lastfm(context).ok()?, users(context).ok()?);
+        Some(rows::known_by_asking(&users.rows, |place| self.fetch(context, &lastfm, &users.keys[place])))
+    }
+
     async fn run(&self, context: &StageContext) -> Result<(), StageError> {
-        let lastfm = Lastfm::new(rows::api_key(context, &self.settings.api_key)?, &self.settings.limiter);
-        let ids = complete("user_id", context.table("users")?.strings("user_id")?)?;
-        let users = rows::distinct((0..ids.len()).map(|row| ids.value(row).to_owned()));
-        context.progress.total(ids.len() as u64);
+        let lastfm = self.lastfm(context)?;
+        let users = users(context)?;
+        context.progress.total(users.of_row.len() as u64);
         let width = context.web.concurrency(&self.settings.limiter, "lastfm") * 2;
         let (lastfm, keys) = (&lastfm, &users.keys);
         let ask = |place: usize| async move {
@@ -152,7 +156,17 @@ impl Stage for Crawl {
     }
 }
 
+/// The distinct users.
+fn users(context: &StageContext) -> Result<rows::Distinct<String>, StageError> {
+    let ids = complete("user_id", context.table("users")?.strings("user_id")?)?;
+    Ok(rows::distinct((0..ids.len()).map(|row| ids.value(row).to_owned())))
+}
+
 impl Crawl {
+    fn lastfm(&self, context: &StageContext) -> Result<Lastfm, StageError> {
+        Ok(Lastfm::new(rows::api_key(context, &self.settings.api_key)?, &self.settings.limiter))
+    }
+
     /// One user's tracks, page after page. Part of a list is no list: a user
     /// whose second page fails has failed.
     async fn fetch(&self, context: &StageContext, lastfm: &Lastfm, user: &str) -> Result<Fetched, StageError> {

@@ -11,8 +11,8 @@ use serde_json::Value;
 
 use super::rows;
 use crate::stage::{
-    InputPort, OutputPort, Resource, SettingProblem, Stage, StageContext, StageError, StageKind, decode_settings,
-    schema_of, settings_value,
+    InputPort, Known, OutputPort, Resource, SettingProblem, Stage, StageContext, StageError, StageKind,
+    decode_settings, schema_of, settings_value,
 };
 use crate::table::Table;
 use crate::web::lyrics::{Lyrics, LyricsProvider};
@@ -126,6 +126,12 @@ impl Stage for Crawl {
         Resource::Api(self.settings.providers.first().map_or("lyrics", |first| self.limiter(*first)).to_owned())
     }
 
+    fn known(&self, context: &StageContext) -> Option<Known> {
+        let (_, songs) = rows::songs(&context.table("tracks").ok()?).ok()?;
+        let down = Down::default();
+        Some(rows::known_by_asking(&songs.rows, |place| self.look_up(context, &down, &songs.keys[place])))
+    }
+
     async fn run(&self, context: &StageContext) -> Result<(), StageError> {
         let (ids, songs) = rows::songs(&context.table("tracks")?)?;
         context.progress.total(ids.len() as u64);
@@ -133,12 +139,7 @@ impl Stage for Crawl {
         let width = self.settings.providers.iter().map(at_once).sum::<usize>() * 2;
         let down = Down::default();
         let (down_ref, keys) = (&down, &songs.keys);
-        let ask = |place: usize| async move {
-            match &keys[place] {
-                Some((artist, title)) => self.fetch(context, down_ref, artist, title).await,
-                None => Ok(Found::nothing(rows::NO_NAME.to_owned())),
-            }
-        };
+        let ask = |place: usize| self.look_up(context, down_ref, &keys[place]);
         let found = rows::ask_each(context, &songs.rows, width, ask).await?;
         for (provider, error) in down.into_inner().unwrap_or_else(PoisonError::into_inner) {
             context.progress.warn(&format!("{} was given up: {error}", provider.name()));
@@ -153,6 +154,13 @@ impl Stage for Crawl {
 impl Crawl {
     fn limiter(&self, provider: LyricsProvider) -> &str {
         self.settings.limiter.as_deref().unwrap_or(provider.name())
+    }
+
+    async fn look_up(&self, context: &StageContext, down: &Down, song: &rows::Song) -> Result<Found, StageError> {
+        match song {
+            Some((artist, title)) => self.fetch(context, down, artist, title).await,
+            None => Ok(Found::nothing(rows::NO_NAME.to_owned())),
+        }
     }
 
     async fn fetch(&self, context: &StageContext, down: &Down, artist: &str, title: &str) -> Result<Found, StageError> {

@@ -10,8 +10,8 @@ use serde_json::Value;
 
 use super::rows;
 use crate::stage::{
-    InputPort, OutputPort, RequiredVariable, Resource, SettingProblem, Stage, StageContext, StageError, StageKind,
-    decode_settings, schema_of, settings_value,
+    InputPort, Known, OutputPort, RequiredVariable, Resource, SettingProblem, Stage, StageContext, StageError,
+    StageKind, decode_settings, schema_of, settings_value,
 };
 use crate::table::Table;
 use crate::web::lastfm::{Lastfm, Tag, parse_top_tags};
@@ -103,8 +103,15 @@ impl Stage for Crawl {
         rows::required_variables(&self.settings.api_key, rows::LASTFM_KEY)
     }
 
+    fn known(&self, context: &StageContext) -> Option<Known> {
+        let lastfm = self.lastfm(context).ok()?;
+        let pairs = rows::Pairs::of(&context.input("tracks")?.columns(&["artist", "title"]).ok()?).ok()?;
+        let call = |(artist, title): (&str, &str)| lastfm.top_tags(artist, title, self.settings.autocorrect);
+        rows::known_calls(context, pairs.len(), |row| pairs.pair(row).map(call))
+    }
+
     async fn run(&self, context: &StageContext) -> Result<(), StageError> {
-        let lastfm = Lastfm::new(rows::api_key(context, &self.settings.api_key)?, &self.settings.limiter);
+        let lastfm = self.lastfm(context)?;
         let (ids, songs) = rows::songs(&context.table("tracks")?)?;
         context.progress.total(ids.len() as u64);
         let width = context.web.concurrency(&self.settings.limiter, "lastfm") * 2;
@@ -135,6 +142,10 @@ impl Stage for Crawl {
 }
 
 impl Crawl {
+    fn lastfm(&self, context: &StageContext) -> Result<Lastfm, StageError> {
+        Ok(Lastfm::new(rows::api_key(context, &self.settings.api_key)?, &self.settings.limiter))
+    }
+
     async fn fetch(
         &self,
         context: &StageContext,

@@ -16,8 +16,8 @@ use serde_json::Value;
 use super::countries::country_code;
 use super::rows;
 use crate::stage::{
-    InputPort, OutputPort, RequiredVariable, Resource, SettingProblem, Stage, StageContext, StageError, StageKind,
-    decode_settings, schema_of, settings_value,
+    InputPort, Known, OutputPort, RequiredVariable, Resource, RowWork, SettingProblem, Stage, StageContext, StageError,
+    StageKind, decode_settings, schema_of, settings_value,
 };
 use crate::table::Table;
 use crate::web::lastfm::{Lastfm, Miss, User, parse_friends, parse_user};
@@ -153,9 +153,27 @@ impl Stage for Crawl {
         rows::required_variables(&self.settings.api_key, rows::LASTFM_KEY)
     }
 
+    /// Who is asked next depends on the answers: it counts only where the
+    /// whole search is known.
+    fn known(&self, context: &StageContext) -> Option<Known> {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().ok()?;
+        let kept = runtime.block_on(self.search(context)).ok()?.kept.len() as u64;
+        Some(Known { rows: kept, known: kept, left: 0, work: RowWork::Ask })
+    }
+
     async fn run(&self, context: &StageContext) -> Result<(), StageError> {
-        let lastfm = Lastfm::new(rows::api_key(context, &self.settings.api_key)?, &self.settings.limiter);
         context.progress.total(self.settings.max_users as u64);
+        let search = self.search(context).await?;
+        let statuses = search.statuses.iter().map(String::as_str);
+        rows::check_failures(context, "requests for users", statuses, self.settings.max_failed_rows)?;
+        context.write("users", &table(&search.kept)?)
+    }
+}
+
+impl Crawl {
+    /// The whole search.
+    async fn search(&self, context: &StageContext) -> Result<Search<'_>, StageError> {
+        let lastfm = Lastfm::new(rows::api_key(context, &self.settings.api_key)?, &self.settings.limiter);
         let mut search = Search::new(&self.settings);
         while search.kept.len() < self.settings.max_users {
             context.check_cancelled()?;
@@ -166,9 +184,7 @@ impl Stage for Crawl {
             }
             context.progress.note(&format!("{} of {} profiles kept", search.kept.len(), search.next_profile));
         }
-        let statuses = search.statuses.iter().map(String::as_str);
-        rows::check_failures(context, "requests for users", statuses, self.settings.max_failed_rows)?;
-        context.write("users", &table(&search.kept)?)
+        Ok(search)
     }
 }
 

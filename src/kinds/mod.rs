@@ -14,6 +14,8 @@ mod hetrec_tests;
 #[cfg(test)]
 mod lab;
 mod match_tracks;
+#[cfg(test)]
+mod memory_tests;
 mod popularity;
 mod prompt;
 mod read_table;

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use arrow::array::Array;
 use minijinja::value::Value;
 use minijinja::{Environment, ErrorKind, UndefinedBehavior};
+use rayon::prelude::*;
 
 use crate::stage::{SettingProblem, StageError};
 use crate::table::{Table, TableError};
@@ -97,7 +98,9 @@ impl Prompt {
     pub(super) fn render(&self, table: &Table) -> Result<Vec<Rendered>, StageError> {
         let columns = self.columns.iter().map(|name| Ok((name.as_str(), values(table, name)?)));
         let columns: BTreeMap<&str, Vec<Value>> = columns.collect::<Result<_, TableError>>()?;
-        (0..table.rows()).map(|row| self.render_row(&columns, row)).collect()
+        let rendered: Vec<_> = (0..table.rows()).into_par_iter().map(|row| self.render_row(&columns, row)).collect();
+        // One after the other: the first row that fails is the one that is named.
+        rendered.into_iter().collect()
     }
 
     fn render_row(&self, columns: &BTreeMap<&str, Vec<Value>>, row: usize) -> Result<Rendered, StageError> {

@@ -5,14 +5,16 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 
-use arrow::array::StringArray;
-use futures::StreamExt;
+use arrow::array::{Array, StringArray};
+use futures::{FutureExt, StreamExt};
+use rayon::prelude::*;
 
 use crate::ground::Environment;
-use crate::stage::{RequiredVariable, SettingProblem, StageContext, StageError};
-use crate::table::{Table, complete};
+use crate::memo::Tally;
+use crate::stage::{Known, RequiredVariable, RowWork, SettingProblem, StageContext, StageError};
+use crate::table::{Table, TableError, complete};
 use crate::web::lastfm::Miss;
-use crate::web::{CallError, Secret, WebError};
+use crate::web::{Call, CallError, Secret, WebError};
 
 /// The row has what was asked for.
 pub(super) const OK: &str = "ok";
@@ -67,10 +69,10 @@ pub(super) fn row_status(error: CallError) -> Result<String, StageError> {
     }
 }
 
-/// The key in a setting; a sandbox is given none that is real.
+/// The key in a setting; a sandbox and the memo are given none that is real.
 pub(super) fn api_key(context: &StageContext, setting: &str) -> Result<Secret, StageError> {
-    if context.web.is_sandbox() {
-        return Ok(Secret::new("sandbox"));
+    if !context.web.needs_key() {
+        return Ok(Secret::new("none"));
     }
     Ok(Secret::new(context.environment.expand(setting)?))
 }
@@ -152,6 +154,34 @@ where
     Ok(results)
 }
 
+/// How many rows are known, where each asks one request or none.
+pub(super) fn known_calls(
+    context: &StageContext,
+    rows: usize,
+    call: impl Fn(usize) -> Option<Call> + Sync,
+) -> Option<Known> {
+    Some(Known::new(context.web.tally(rows, call)?, RowWork::Ask))
+}
+
+/// How many rows are known, where each may ask several requests: `ask` is what
+/// is run for each of the distinct ones, here with a session that only the memo
+/// answers. `rows` is how many rows each stands for.
+pub(super) fn known_by_asking<R, F>(rows: &[u64], ask: impl Fn(usize) -> F + Sync) -> Known
+where
+    F: Future<Output = Result<R, StageError>>,
+{
+    // Nothing is waited for: what the memo does not hold is an error at once.
+    let known = |place: usize| ask(place).now_or_never().is_some_and(|result| result.is_ok());
+    let known: Vec<bool> = (0..rows.len()).into_par_iter().map(known).collect();
+    let count = |wanted: bool| rows.iter().zip(&known).filter(move |(_, known)| **known == wanted);
+    let tally = Tally {
+        rows: rows.iter().sum(),
+        known: count(true).map(|(rows, _)| rows).sum(),
+        left: count(false).count() as u64,
+    };
+    Known::new(tally, RowWork::Ask)
+}
+
 /// Fails the stage if more than the share `most` of its rows failed, and tells
 /// the user if some did.
 ///
@@ -187,11 +217,35 @@ pub(super) type Song = Option<(String, String)>;
 
 /// The `item_id` of each row, and the distinct pairs of `artist` and `title`.
 pub(super) fn songs(table: &Table) -> Result<(StringArray, Distinct<Song>), StageError> {
-    let (artists, titles) = (table.strings("artist")?, table.strings("title")?);
-    let given = |text: Option<&str>| text.map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned);
-    let pairs = artists.iter().zip(titles.iter());
-    let songs = distinct(pairs.map(|(artist, title)| given(artist).zip(given(title))));
+    let pairs = Pairs::of(table)?;
+    let owned = |(artist, title): (&str, &str)| (artist.to_owned(), title.to_owned());
+    let songs = distinct((0..pairs.len()).map(|row| pairs.pair(row).map(owned)));
     Ok((complete("item_id", table.strings("item_id")?)?, songs))
+}
+
+/// The columns `artist` and `title`.
+pub(super) struct Pairs {
+    artists: StringArray,
+    titles: StringArray,
+}
+
+impl Pairs {
+    /// The pairs of a table.
+    pub(super) fn of(table: &Table) -> Result<Self, TableError> {
+        Ok(Self { artists: table.strings("artist")?, titles: table.strings("title")? })
+    }
+
+    /// How many rows there are.
+    pub(super) fn len(&self) -> usize {
+        self.artists.len()
+    }
+
+    /// A row's artist and title without white space around them, where it has both.
+    pub(super) fn pair(&self, row: usize) -> Option<(&str, &str)> {
+        let given = |texts: &'_ StringArray| texts.is_valid(row) && !texts.value(row).trim().is_empty();
+        let both = given(&self.artists) && given(&self.titles);
+        both.then(|| (self.artists.value(row).trim(), self.titles.value(row).trim()))
+    }
 }
 
 #[cfg(test)]

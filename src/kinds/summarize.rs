@@ -12,8 +12,8 @@ use serde_json::Value;
 use super::prompt::{Prompt, Rendered};
 use super::rows;
 use crate::stage::{
-    InputPort, OutputPort, RequiredVariable, Resource, SettingProblem, Stage, StageContext, StageError, StageKind,
-    decode_settings, schema_of, settings_value,
+    InputPort, Known, OutputPort, RequiredVariable, Resource, SettingProblem, Stage, StageContext, StageError,
+    StageKind, decode_settings, schema_of, settings_value,
 };
 use crate::table::{Table, complete};
 use crate::web::chat::{Chat, ChatRequest, Completion, parse_completion, tidy_summary};
@@ -190,6 +190,16 @@ impl Stage for Ask {
         variables
     }
 
+    fn known(&self, context: &StageContext) -> Option<Known> {
+        let chat = self.chat(context).ok()?;
+        let columns: Vec<&str> = self.prompt.columns().iter().map(String::as_str).collect();
+        let asked = self.prompt.render(&context.input("items")?.columns(&columns).ok()?).ok()?;
+        rows::known_calls(context, asked.len(), |row| match &asked[row] {
+            Rendered::Ask { prompt, system } => Some(chat.complete(&self.request(prompt, system.clone()))),
+            Rendered::Skip { .. } => None,
+        })
+    }
+
     async fn run(&self, context: &StageContext) -> Result<(), StageError> {
         let chat = self.chat(context)?;
         let items = context.table("items")?;
@@ -235,6 +245,17 @@ impl Ask {
         Ok(Chat { base_url, key, limiter: self.settings.limiter.clone(), price })
     }
 
+    fn request(&self, prompt: &str, system: Option<String>) -> ChatRequest {
+        ChatRequest {
+            model: self.settings.model.clone(),
+            system,
+            prompt: prompt.to_owned(),
+            temperature: self.settings.temperature,
+            max_tokens: self.settings.max_tokens,
+            seed: self.settings.seed,
+        }
+    }
+
     async fn summarize(
         &self,
         context: &StageContext,
@@ -242,14 +263,7 @@ impl Ask {
         prompt: &str,
         system: Option<String>,
     ) -> Result<Summary, StageError> {
-        let request = ChatRequest {
-            model: self.settings.model.clone(),
-            system,
-            prompt: prompt.to_owned(),
-            temperature: self.settings.temperature,
-            max_tokens: self.settings.max_tokens,
-            seed: self.settings.seed,
-        };
+        let request = self.request(prompt, system);
         let answer = match context.web.ask(&chat.complete(&request)).await {
             Ok(answer) => answer,
             Err(error) => return Ok(Summary { status: rows::row_status(error)?, ..Summary::default() }),

@@ -5,13 +5,15 @@ use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
 use refrain_encoder::{Device, Encoder, Selection, WIDTH};
 use tokenizers::{Tokenizer, TruncationDirection, TruncationParams, TruncationStrategy};
 
 use super::error::ModelError;
-use super::weights::ModelFiles;
+use super::weights::{MINILM, ModelFiles};
+use crate::ground::{ContentHash, Hasher};
 
 /// Longer texts are cut to so many tokens, `[CLS]` and `[SEP]` included.
 const MAX_TOKENS: usize = 256;
@@ -19,6 +21,9 @@ const MAX_TOKENS: usize = 256;
 const CPU_BATCH_TOKENS: usize = 384;
 /// Tokens in one batch on a GPU: enough to keep it busy.
 const CUDA_BATCH_TOKENS: usize = 32_768;
+
+/// Raised when the same text would have another vector.
+const VECTOR_VERSION: u32 = 1;
 
 /// The vectors of a list of texts; equal texts share one.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,6 +33,13 @@ pub struct TextVectors {
 }
 
 impl TextVectors {
+    /// Vectors of 384 numbers one after the other, and for each text which of
+    /// them is its.
+    #[must_use]
+    pub fn new(values: Vec<f32>, of_text: Vec<usize>) -> Self {
+        Self { values, of_text }
+    }
+
     /// How many texts there are.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -58,6 +70,9 @@ pub struct MiniLm {
     selection: Selection,
 }
 
+/// Told of some texts' places and their vectors; may stop the work.
+pub type OnBatch<'a> = dyn Fn(&[usize], &[f32]) -> ControlFlow<()> + Sync + 'a;
+
 /// Texts of one length, by their index among the distinct texts.
 struct Batch {
     length: usize,
@@ -82,6 +97,27 @@ impl MiniLm {
         tokenizer.with_padding(None).with_truncation(Some(truncation)).map_err(refused)?;
         let encoder = Encoder::read(files.file("model.safetensors"), selection.device)?;
         Ok(Self { tokenizer, encoder, selection })
+    }
+
+    /// What stands for all that decides the bits of a text's vector: the
+    /// weights, how they are used, and what computes. On the CPU this names the
+    /// instructions that its products are made of; what another processor
+    /// computes differs in the last bits. On a GPU it is the class alone: its
+    /// products may differ in the last bits from batch to batch and card to card.
+    #[must_use]
+    pub fn identity(device: Device) -> ContentHash {
+        let mut hasher = Hasher::new("refrain encoder");
+        hasher.raw(&VECTOR_VERSION.to_le_bytes()).field(MINILM.name.as_bytes());
+        for file in MINILM.files {
+            hasher.field(file.name.as_bytes()).field(file.sha256.as_bytes());
+        }
+        match device {
+            Device::Cuda => hasher.field(b"cuda"),
+            Device::Cpu => {
+                hasher.field(b"cpu").field(std::env::consts::ARCH.as_bytes()).field(instructions().as_bytes())
+            }
+        };
+        hasher.finish()
     }
 
     /// The device in use, and why.
@@ -110,7 +146,26 @@ impl MiniLm {
         for &index in &of_text {
             times[index] += 1;
         }
-        let ids = distinct.par_iter().map(|text| self.tokens(text)).collect::<Result<Vec<_>, _>>()?;
+        let values = Mutex::new(vec![0.0; distinct.len() * WIDTH]);
+        self.embed_each(&distinct, &|texts, vectors| {
+            let mut values = values.lock().unwrap_or_else(PoisonError::into_inner);
+            for (&text, vector) in texts.iter().zip(vectors.chunks_exact(WIDTH)) {
+                values[text * WIDTH..(text + 1) * WIDTH].copy_from_slice(vector);
+            }
+            drop(values);
+            on_done(texts.iter().map(|&text| times[text]).sum())
+        })?;
+        Ok(TextVectors { values: values.into_inner().unwrap_or_else(PoisonError::into_inner), of_text })
+    }
+
+    /// As [`MiniLm::embed`], but each text is computed, and `on_batch` is given
+    /// the vectors as they come, from any thread: the places of some texts, and
+    /// their vectors one after the other. It may stop the work.
+    ///
+    /// # Errors
+    /// As [`MiniLm::embed`].
+    pub fn embed_each(&self, texts: &[&str], on_batch: &OnBatch<'_>) -> Result<(), ModelError> {
+        let ids = texts.par_iter().map(|text| self.tokens(text)).collect::<Result<Vec<_>, _>>()?;
         let budget = match self.encoder.device() {
             Device::Cpu => CPU_BATCH_TOKENS,
             Device::Cuda => CUDA_BATCH_TOKENS,
@@ -122,25 +177,19 @@ impl MiniLm {
             }
             let joined: Vec<u32> = batch.texts.iter().flat_map(|&text| ids[text].iter().copied()).collect();
             let vectors = self.encoder.encode(&joined, batch.length)?;
-            if on_done(batch.texts.iter().map(|&text| times[text]).sum()).is_break() {
+            if on_batch(&batch.texts, &vectors).is_break() {
                 stopped.store(true, Ordering::Relaxed);
             }
-            Ok(vectors)
+            Ok(())
         };
         let batches = batches(&ids, budget);
         // Whole batches side by side, each on one core: faster than splitting
         // each product over the cores, and the same whatever their number.
-        let results: Vec<Result<Vec<f32>, ModelError>> = match self.encoder.device() {
-            Device::Cpu => batches.par_iter().with_max_len(1).map(run).collect(),
-            Device::Cuda => batches.iter().map(run).collect(),
-        };
-        let mut values = vec![0.0; distinct.len() * WIDTH];
-        for (batch, vectors) in batches.iter().zip(results) {
-            for (&text, vector) in batch.texts.iter().zip(vectors?.chunks_exact(WIDTH)) {
-                values[text * WIDTH..(text + 1) * WIDTH].copy_from_slice(vector);
-            }
+        match self.encoder.device() {
+            Device::Cpu => batches.par_iter().with_max_len(1).map(run).collect::<Result<(), _>>()?,
+            Device::Cuda => batches.iter().try_for_each(run)?,
         }
-        if stopped.into_inner() { Err(ModelError::Stopped) } else { Ok(TextVectors { values, of_text }) }
+        if stopped.into_inner() { Err(ModelError::Stopped) } else { Ok(()) }
     }
 
     /// A text's token ids, `[CLS]` and `[SEP]` included.
@@ -150,6 +199,22 @@ impl MiniLm {
             |error: tokenizers::Error| ModelError::Tokenizer { action: "encode a text", why: error.to_string() };
         Ok(encoding.map_err(refused)?.get_ids().to_vec())
     }
+}
+
+/// The widest vectors that this processor computes with.
+fn instructions() -> &'static str {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let found = [
+            ("avx512f", std::is_x86_feature_detected!("avx512f")),
+            ("fma", std::is_x86_feature_detected!("fma")),
+            ("avx", std::is_x86_feature_detected!("avx")),
+        ];
+        if let Some((name, _)) = found.into_iter().find(|(_, there)| *there) {
+            return name;
+        }
+    }
+    "plain"
 }
 
 /// The texts without repetition, in order of first appearance, and for each

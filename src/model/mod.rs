@@ -18,7 +18,7 @@ use std::path::PathBuf;
 pub use refrain_encoder::{Device, DeviceChoice, DeviceError, Selection, WIDTH as MINILM_WIDTH};
 
 pub use error::ModelError;
-pub use minilm::{MiniLm, TextVectors};
+pub use minilm::{MiniLm, OnBatch, TextVectors};
 pub use weights::{MINILM, ModelFile, ModelFiles, ModelSource};
 
 use crate::ground::Environment;

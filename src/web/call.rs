@@ -157,12 +157,12 @@ impl Call {
     /// canonical JSON. No secret is in it.
     #[must_use]
     pub fn key(&self, identity: &str) -> ContentHash {
-        let mut query = self.query.clone();
+        let mut query: Vec<_> = self.query.iter().collect();
         query.sort();
         let mut hasher = Hasher::new("refrain http v1");
         hasher.field(identity.as_bytes()).field(self.method().as_bytes()).field(self.path.as_bytes());
         hasher.raw(&(query.len() as u64).to_le_bytes());
-        for (name, value) in &query {
+        for (name, value) in query {
             hasher.field(name.as_bytes()).field(value.as_bytes());
         }
         if let Some(body) = &self.body {

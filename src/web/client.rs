@@ -7,17 +7,19 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared, WeakShared};
+use rayon::prelude::*;
 use tokio_util::sync::CancellationToken;
 
+use super::answers::{Answers, recall};
 use super::budget::Budget;
 use super::call::{Answer, Call};
 use super::error::{CallError, WebError};
 use super::fetch::Fetch;
 use super::limiter::{Limiter, default_limiter};
-use super::memo::Memo;
 use super::settings::ClientSettings;
 use super::transport::Transport;
 use crate::ground::ContentHash;
+use crate::memo::{Tally, tally};
 
 type Pending = BoxFuture<'static, Result<Answer, CallError>>;
 
@@ -34,7 +36,7 @@ pub struct Client {
 pub(super) struct Core {
     pub(super) settings: ClientSettings,
     pub(super) transport: Transport,
-    pub(super) memo: Option<Memo>,
+    pub(super) memo: Option<Answers>,
     pub(super) requests: AtomicU64,
     /// Why a provider is asked no more, by the identity of its endpoint.
     pub(super) stopped: Mutex<BTreeMap<String, WebError>>,
@@ -51,7 +53,8 @@ impl Client {
     /// # Errors
     /// [`WebError::Setup`] if a limiter's settings cannot be kept.
     pub fn new(settings: ClientSettings) -> Result<Self, WebError> {
-        let memo = settings.memo.clone().map(|folder| Memo::new(folder, Arc::clone(&settings.clock)));
+        let open = if settings.memo_only { Answers::read_only } else { Answers::new };
+        let memo = settings.memo.clone().map(|folder| open(folder, Arc::clone(&settings.clock)));
         let budgets = settings.budgets.iter().map(|(name, budget)| (name.clone(), Budget::new(name, budget.clone())));
         let core = Core {
             budgets: budgets.collect(),
@@ -75,7 +78,13 @@ impl Client {
     /// asked for again; `cancel` ends every wait.
     #[must_use]
     pub fn session(&self, max_age: Option<Duration>, cancel: CancellationToken) -> Session {
-        Session { client: Some(self.clone()), max_age, cancel, requests: Arc::default() }
+        Session {
+            memo_only: self.core.settings.memo_only,
+            client: Some(self.clone()),
+            max_age,
+            cancel,
+            requests: Arc::default(),
+        }
     }
 
     /// How many requests went over the network.
@@ -87,7 +96,7 @@ impl Client {
     /// Warnings about the memo since the last call: damage found, once each.
     #[must_use]
     pub fn take_warnings(&self) -> Vec<String> {
-        self.core.memo.as_ref().map(Memo::take_warnings).unwrap_or_default()
+        self.core.memo.as_ref().map(Answers::take_warnings).unwrap_or_default()
     }
 
     /// Makes sure that what was answered is on the disk. Call it when the run ends.
@@ -95,11 +104,16 @@ impl Client {
     /// # Errors
     /// [`WebError::Memo`] if it cannot be.
     pub fn flush(&self) -> Result<(), WebError> {
-        self.core.memo.as_ref().map_or(Ok(()), Memo::flush).map_err(|error| WebError::Memo(Arc::new(error)))
+        self.core.memo.as_ref().map_or(Ok(()), Answers::flush).map_err(|error| WebError::Memo(Arc::new(error)))
     }
 }
 
 impl Core {
+    /// What the memo holds, if it is young enough.
+    pub(super) fn recall(&self, key: ContentHash, max_age: Option<Duration>) -> Option<Answer> {
+        recall(self.memo.as_ref()?, key, max_age)
+    }
+
     /// The limiter of that name; without settings of its own it has those of
     /// the provider that asks first.
     pub(super) fn limiter(&self, name: &str, provider: &str, paced: bool) -> Result<Arc<Limiter>, WebError> {
@@ -149,6 +163,7 @@ pub struct Session {
     max_age: Option<Duration>,
     cancel: CancellationToken,
     requests: Arc<AtomicU64>,
+    memo_only: bool,
 }
 
 impl Session {
@@ -162,6 +177,36 @@ impl Session {
     #[must_use]
     pub fn requests(&self) -> u64 {
         self.requests.load(Ordering::Relaxed)
+    }
+
+    /// The same, which the memo alone answers: what it does not hold is
+    /// [`WebError::Offline`].
+    #[must_use]
+    pub fn memo_only(&self) -> Self {
+        Self { memo_only: true, ..self.clone() }
+    }
+
+    /// Whether calls need a key: neither a sandbox nor the memo asks for one.
+    #[must_use]
+    pub fn needs_key(&self) -> bool {
+        !self.memo_only && !self.is_sandbox()
+    }
+
+    /// How many rows the memo has young enough answers for; a row without a
+    /// call needs none. All calls must be to the provider and address of the first.
+    ///
+    /// Reads no answer and sends nothing. Nothing can be said without a memo.
+    #[must_use]
+    pub fn tally(&self, rows: usize, call: impl Fn(usize) -> Option<Call> + Sync) -> Option<Tally> {
+        let core = &self.client.as_ref()?.core;
+        let memo = core.memo.as_ref()?;
+        let identity = match (0..rows).find_map(&call) {
+            Some(first) => core.settings.endpoints.resolve(first.provider, first.base_url.as_deref()).ok()?.identity,
+            None => String::new(),
+        };
+        let key = |row: usize| call(row).map(|call| call.key(&identity));
+        let keys: Vec<Option<ContentHash>> = (0..rows).into_par_iter().with_min_len(256).map(key).collect();
+        Some(tally(&keys, |keys| memo.known(keys, self.max_age)))
     }
 
     /// Whether a sandbox stands in for the providers: no key is needed then.
@@ -192,10 +237,10 @@ impl Session {
         }
         let endpoint = core.settings.endpoints.resolve(call.provider, call.base_url.as_deref())?;
         let key = call.key(&endpoint.identity);
-        if let Some(answer) = core.memo.as_ref().and_then(|memo| memo.find(key, self.max_age)) {
+        if let Some(answer) = core.recall(key, self.max_age) {
             return Ok(answer);
         }
-        if core.settings.offline {
+        if core.settings.offline || self.memo_only {
             return Err(WebError::Offline { request: call.describe() }.into());
         }
         let fetch = Fetch {

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use super::answers::remember;
 use super::call::{Answer, Call, Verdict};
 use super::client::Core;
 use super::endpoints::Endpoint;
@@ -41,7 +42,7 @@ impl Fetch {
     /// [`CallError`]: this call failed for good, or the provider does.
     pub(super) async fn run(self) -> Result<Answer, CallError> {
         // Another call for the same may have ended since the memo was looked at.
-        if let Some(answer) = self.core.memo.as_ref().and_then(|memo| memo.find(self.key, self.max_age)) {
+        if let Some(answer) = self.core.recall(self.key, self.max_age) {
             return Ok(answer);
         }
         let limiter = self.core.limiter(&self.call.limiter, self.call.provider, self.endpoint.paced)?;
@@ -131,7 +132,7 @@ impl Fetch {
 
     fn remember(&self, answer: &Answer) -> Result<(), WebError> {
         let Some(memo) = &self.core.memo else { return Ok(()) };
-        memo.append(self.key, &self.call.describe(), answer).map_err(|error| WebError::Memo(Arc::new(error)))
+        remember(memo, self.key, self.call.describe(), answer).map_err(|error| WebError::Memo(Arc::new(error)))
     }
 
     /// The pause before the next attempt: twice as long each time, and between

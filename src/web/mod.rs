@@ -1,6 +1,7 @@
 //! The only HTTP client: limiters, retries, the memo of answers, and the
 //! providers' parsers. Knows nothing of stages.
 
+mod answers;
 mod budget;
 mod call;
 pub mod chat;
@@ -14,7 +15,6 @@ pub mod lastfm;
 mod limiter;
 mod limits;
 pub mod lyrics;
-mod memo;
 mod pace;
 mod settings;
 mod timer;

@@ -69,6 +69,8 @@ pub struct ClientSettings {
     pub memo: Option<PathBuf>,
     /// Whether only the memo may answer.
     pub offline: bool,
+    /// Whether moreover the memo's files are only read: nothing is written at all.
+    pub memo_only: bool,
     /// Dates the answers.
     pub clock: Arc<dyn Clock>,
     /// Paces the requests.
@@ -91,6 +93,7 @@ impl Default for ClientSettings {
             budgets: BTreeMap::new(),
             memo: None,
             offline: false,
+            memo_only: false,
             clock: Arc::new(SystemClock),
             timer: Arc::new(SystemTimer::default()),
             user_agent: format!("refrain/{} (+{})", env!("CARGO_PKG_VERSION"), env!("CARGO_PKG_REPOSITORY")),

@@ -14,3 +14,4 @@ mod messages;
 mod pipelines;
 mod runs;
 mod torture;
+mod trust;

@@ -1,12 +1,12 @@
-//! The bytes of one memo segment: how a record is written, and how a file is
-//! read back when parts of it are damaged. Knows nothing of files or locks.
+//! The bytes of one segment: how a record is written, and how a file is read
+//! back when parts of it are damaged. Knows nothing of files or locks.
 //!
 //! ```text
-//! segment = "refrain-http" version:u32 record*          all integers little-endian
+//! segment = magic:[u8; 12] version:u32 record*          all integers little-endian
 //! record  = 1e 52 45 43 ("\x1eREC") length:u32 checksum:[u8; 16] payload
 //! payload = head_length:u32 head body                   length = bytes of payload
-//! head    = JSON: key, at (ms since 1970), status, headers, request (without secrets)
-//! body    = the answer's body as it came
+//! head    = JSON: key, at (ms since 1970), and what else the memo's purpose needs
+//! body    = bytes
 //! checksum = the first half of BLAKE3(length, payload)
 //! ```
 //!
@@ -14,61 +14,56 @@
 //! place where a whole record stands. What stands after the last whole record
 //! is the tail that a killed process left.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::ground::ContentHash;
-use crate::web::call::Answer;
+use super::Stamp;
 
-const MAGIC: &[u8; 12] = b"refrain-http";
 const VERSION: u32 = 1;
 const MARK: &[u8; 4] = b"\x1eREC";
 const CHECKSUM: usize = 16;
 /// Bytes of a record before its payload.
-const FRAME: usize = MARK.len() + 4 + CHECKSUM;
+pub(super) const FRAME: usize = MARK.len() + 4 + CHECKSUM;
+/// What every segment of one purpose begins with.
+pub(super) type Magic = [u8; 12];
 /// Bytes of a segment before its first record.
-pub(super) const HEADER: usize = MAGIC.len() + 4;
+pub(super) const HEADER: usize = 12 + 4;
 
-#[derive(Debug, Serialize, Deserialize)]
-struct Head {
-    key: ContentHash,
-    at: u64,
-    status: u16,
-    headers: BTreeMap<String, String>,
-    request: String,
+/// What every segment of that purpose begins with.
+pub(super) fn header(magic: &Magic) -> [u8; HEADER] {
+    let mut header = [0; HEADER];
+    header[..12].copy_from_slice(magic);
+    header[12..].copy_from_slice(&VERSION.to_le_bytes());
+    header
 }
 
-/// What every segment begins with.
-pub(super) fn header() -> Vec<u8> {
-    [MAGIC.as_slice(), &VERSION.to_le_bytes()].concat()
+/// Whether bytes begin as a segment of this version does, whatever its purpose.
+pub(super) fn is_segment(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"refrain-") && bytes.get(12..HEADER) == Some(&VERSION.to_le_bytes()[..])
 }
 
-/// Whether these bytes begin as a segment of this version does.
-pub(super) fn has_header(bytes: &[u8]) -> bool {
-    bytes.starts_with(&header())
+/// Appends one record to `bytes`; false, and nothing appended, if it is too
+/// large for its length field.
+pub(super) fn encode<H: Serialize>(head: &H, body: &[u8], bytes: &mut Vec<u8>) -> bool {
+    let Ok(head) = serde_json::to_vec(head) else { return false };
+    let Ok(length) = u32::try_from(4 + head.len() + body.len()) else { return false };
+    let head_length = (head.len() as u32).to_le_bytes();
+    bytes.reserve(FRAME + length as usize);
+    bytes.extend_from_slice(MARK);
+    bytes.extend_from_slice(&length.to_le_bytes());
+    bytes.extend_from_slice(&checksum(length, &[&head_length, &head, body]));
+    for part in [&head_length[..], &head, body] {
+        bytes.extend_from_slice(part);
+    }
+    true
 }
 
-/// One record. `None` if it is too large for its length field.
-pub(super) fn encode(key: ContentHash, request: &str, answer: &Answer) -> Option<Vec<u8>> {
-    let head = Head {
-        key,
-        at: answer.at,
-        status: answer.status,
-        headers: answer.headers.clone(),
-        request: request.to_owned(),
-    };
-    let head = serde_json::to_vec(&head).ok()?;
-    let head_length = u32::try_from(head.len()).ok()?.to_le_bytes();
-    let length = u32::try_from(4 + head.len() + answer.body.len()).ok()?;
-    let payload = [head_length.as_slice(), &head, &answer.body].concat();
-    Some([MARK.as_slice(), &length.to_le_bytes(), &checksum(length, &payload), &payload].concat())
-}
-
-fn checksum(length: u32, payload: &[u8]) -> [u8; CHECKSUM] {
+fn checksum(length: u32, parts: &[&[u8]]) -> [u8; CHECKSUM] {
     let mut hasher = blake3::Hasher::new();
-    hasher.update(&length.to_le_bytes()).update(payload);
+    hasher.update(&length.to_le_bytes());
+    for part in parts {
+        hasher.update(part);
+    }
     let mut half = [0; CHECKSUM];
     half.copy_from_slice(&hasher.finalize().as_bytes()[..CHECKSUM]);
     half
@@ -81,35 +76,33 @@ fn payload(bytes: &[u8]) -> Option<&[u8]> {
     let (sum, rest) = rest.split_first_chunk::<CHECKSUM>()?;
     let length = u32::from_le_bytes(*length);
     let payload = rest.get(..length as usize)?;
-    (checksum(length, payload) == *sum).then_some(payload)
+    (checksum(length, &[payload]) == *sum).then_some(payload)
 }
 
-fn parts(payload: &[u8]) -> Option<(Head, &[u8])> {
+fn parts<H: DeserializeOwned>(payload: &[u8]) -> Option<(H, &[u8])> {
     let (head_length, rest) = payload.split_first_chunk::<4>()?;
     let (head, body) = rest.split_at_checked(u32::from_le_bytes(*head_length) as usize)?;
     Some((serde_json::from_slice(head).ok()?, body))
 }
 
-/// Reads one record back, if it is whole and of that key.
-pub(super) fn decode(key: ContentHash, bytes: &[u8]) -> Option<Answer> {
-    let (head, body) = parts(payload(bytes)?)?;
-    (head.key == key).then(|| Answer {
-        status: head.status,
-        headers: head.headers,
-        body: Arc::from(body),
-        at: head.at,
-        from_memo: true,
-    })
+/// Reads one record back, if it is whole.
+pub(super) fn decode<H: DeserializeOwned>(bytes: &[u8]) -> Option<(H, &[u8])> {
+    parts(payload(bytes)?)
+}
+
+/// What of a record's head a scan needs.
+#[derive(Deserialize)]
+struct StampOnly {
+    key: crate::ground::ContentHash,
+    at: u64,
 }
 
 /// Where a whole record stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Found {
-    /// The answer's key.
-    pub(super) key: ContentHash,
-    /// When it was received.
-    pub(super) at: u64,
-    /// Where the record begins, from the beginning of the bytes that were scanned.
+    /// The record's key and time.
+    pub(super) stamp: Stamp,
+    /// Where it begins, from the beginning of the bytes that were scanned.
     pub(super) offset: usize,
     /// How long it is.
     pub(super) length: usize,
@@ -130,15 +123,16 @@ pub(super) struct Scan {
 pub(super) fn scan(bytes: &[u8]) -> Scan {
     let mut scan = Scan::default();
     while scan.end < bytes.len() {
-        let Some(skipped) = next_whole(&bytes[scan.end..]) else { break };
+        let Some((skipped, payload)) = next_whole(&bytes[scan.end..]) else { break };
         if skipped > 0 {
             scan.damaged.push(scan.end);
         }
         let offset = scan.end + skipped;
-        let Some(payload) = payload(&bytes[offset..]) else { break };
         let length = FRAME + payload.len();
-        match parts(payload) {
-            Some((head, _)) => scan.records.push(Found { key: head.key, at: head.at, offset, length }),
+        match parts::<StampOnly>(payload) {
+            Some((StampOnly { key, at }, _)) => {
+                scan.records.push(Found { stamp: Stamp { key, at }, offset, length });
+            }
             None => scan.damaged.push(offset),
         }
         scan.end = offset + length;
@@ -146,12 +140,12 @@ pub(super) fn scan(bytes: &[u8]) -> Scan {
     scan
 }
 
-/// How far it is to the next whole record.
-fn next_whole(bytes: &[u8]) -> Option<usize> {
-    if payload(bytes).is_some() {
-        return Some(0);
+/// How far it is to the next whole record, and its payload.
+fn next_whole(bytes: &[u8]) -> Option<(usize, &[u8])> {
+    if let Some(payload) = payload(bytes) {
+        return Some((0, payload));
     }
-    (1..bytes.len()).find(|&at| bytes[at..].starts_with(MARK) && payload(&bytes[at..]).is_some())
+    (1..bytes.len()).filter(|&at| bytes[at..].starts_with(MARK)).find_map(|at| Some((at, payload(&bytes[at..])?)))
 }
 
 #[cfg(test)]
@@ -159,10 +153,12 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    use crate::ground::ContentHash;
+
     fn record(body: &[u8]) -> Vec<u8> {
-        let headers = BTreeMap::from([("content-type".to_owned(), "text/plain".to_owned())]);
-        let answer = Answer { status: 200, headers, body: Arc::from(body), at: 7, from_memo: false };
-        encode(ContentHash::of(body), "lastfm GET /", &answer).expect("small")
+        let mut bytes = Vec::new();
+        assert!(encode(&Stamp { key: ContentHash::of(body), at: 7 }, body, &mut bytes));
+        bytes
     }
 
     fn bodies() -> impl Strategy<Value = Vec<Vec<u8>>> {
@@ -174,17 +170,7 @@ mod tests {
     }
 
     fn keys(scan: &Scan) -> Vec<ContentHash> {
-        scan.records.iter().map(|found| found.key).collect()
-    }
-
-    #[test]
-    fn the_layout_of_a_record_is_fixed() {
-        let bytes = [header(), record(b"song")].concat();
-        let golden = "954f53aeb2c6";
-        assert_eq!(ContentHash::of(&bytes).short(), golden, "another layout needs another VERSION");
-        let answer = decode(ContentHash::of(b"song"), &bytes[HEADER..]).expect("whole");
-        assert_eq!((&*answer.body, answer.status, answer.at, answer.from_memo), (&b"song"[..], 200, 7, true));
-        assert_eq!(decode(ContentHash::of(b"other"), &bytes[HEADER..]), None);
+        scan.records.iter().map(|found| found.stamp.key).collect()
     }
 
     proptest! {
