@@ -65,7 +65,8 @@ fn lines(stages: &[Planned], all: bool) -> Vec<Line> {
     for planned in stages {
         let (state, mut why) = words(&planned.state);
         if let Some(rows) = &planned.rows {
-            why = format!("{why}; {rows}");
+            // First: the reasons may be long, and are cut off.
+            why = format!("{rows}; {why}");
         }
         let (stage, label) = parts(&planned.id);
         let same = lines.iter_mut().find(|line| !all && line.stage == stage && line.state == state && line.why == why);
@@ -168,6 +169,14 @@ demo: 5 stages: 0 up to date, 1 to run, 4 undecided
   evaluate@V1, V2.1  undecided  waits for train";
         assert_eq!(describe(&plan, false, Style::new(false)), text);
         assert_eq!(describe(&plan, true, Style::new(false)).lines().count(), 7);
+    }
+
+    #[test]
+    fn known_rows_are_told_before_the_reasons() {
+        use crate::stage::{Known, RowWork};
+        let known = Known { rows: 10_000, known: 9_999, left: 1, work: RowWork::Ask };
+        let stages = vec![Planned { rows: Some(known), ..planned("tags", None, stale()) }];
+        assert_eq!(lines(&stages, false)[0].why, "10,000 rows, 9,999 known, 1 to ask; it never ran");
     }
 
     #[test]
