@@ -240,6 +240,14 @@ mod tests {
     }
 
     #[test]
+    fn known_rows_are_told_before_the_reasons() {
+        use crate::stage::{Known, RowWork};
+        let known = Known { rows: 10_000, known: 9_999, left: 1, work: RowWork::Ask };
+        let stages = vec![Planned { rows: Some(known), ..planned("tags", None, stale()) }];
+        assert_eq!(lines(&stages, false)[0].said[0].why, "10,000 rows, 9,999 known, 1 to ask");
+    }
+
+    #[test]
     fn variants_of_which_the_same_is_said_share_a_line() {
         let waits = |on: &str| State::Undecided { waiting_for: vec![on.to_owned()], reasons: Vec::new() };
         let stages = vec![
