@@ -332,7 +332,7 @@ impl Input {
 
     /// The columns of the file that may be read; none if all may be.
     #[must_use]
-    pub fn columns(&self) -> Option<&[String]> {
+    pub fn columns_to_read(&self) -> Option<&[String]> {
         match &self.source {
             InputSource::Memory(_) => None,
             InputSource::File { columns, .. } => columns.as_deref(),

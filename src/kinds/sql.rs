@@ -140,7 +140,9 @@ fn answer(query: &str, inputs: &[(&str, &Input)]) -> Result<Table, StageError> {
         let frame = match large {
             Some(path) => {
                 let frame = scan(path)?;
-                input.columns().map_or_else(|| frame.clone(), |columns| frame.clone().select([cols(columns).as_expr()]))
+                input
+                    .columns_to_read()
+                    .map_or_else(|| frame.clone(), |columns| frame.clone().select([cols(columns).as_expr()]))
             }
             None => lazy(&input.table()?)?,
         };

@@ -25,6 +25,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use duration::parse_duration;
 pub use graph::{Detail, dot, mermaid};
 use report::{Place, Report};
 pub use schema::schema;

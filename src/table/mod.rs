@@ -24,9 +24,7 @@ pub use self::column_hash::{ColumnFacts, TableHasher, column_hashes};
 pub use self::delimited::{BadRow, ColumnType, Delimited, Layout, read_delimited};
 pub use self::interactions::{Interaction, Interactions, distinct_ids};
 pub use self::normal::{normal_type, normalise, type_name};
-pub use self::parquet::{
-    FEW_ROWS, ParquetWriter, describe_parquet, read_first_rows, read_parquet, write_parquet,
-};
+pub use self::parquet::{FEW_ROWS, ParquetWriter, describe_parquet, read_first_rows, read_parquet, write_parquet};
 pub use self::polars::{from_polars, lazy, polars_error, scan, to_polars};
 pub use self::stable::keep_order;
 
