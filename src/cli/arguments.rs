@@ -280,6 +280,7 @@ pub(super) struct VerifyArguments {
 }
 
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 pub(super) struct GcArguments {
     /// Pipelines whose results are kept, besides those in this folder and below pipelines/
     #[arg(value_name = "FILE")]

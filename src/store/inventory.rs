@@ -83,8 +83,8 @@ impl Inventory {
                     "last-v2" => inventory.take_files(&entry.path, now, Self::last)?,
                     "runs-v1" => inventory.take_runs(&entry.path)?,
                     "set-aside" => inventory.take_files(&entry.path, now, Self::aside)?,
-                    "tmp" => inventory.take_files(&entry.path, now, Self::temporary)?,
-                    "locks" => inventory.take_files(&entry.path, now, Self::lock)?,
+                    "tmp" => inventory.take_files(&entry.path, now, |_, entry| not_temporary(entry))?,
+                    "locks" => inventory.take_files(&entry.path, now, |_, entry| not_lock(entry))?,
                     // The memo is looked after by whoever writes it.
                     name if name.starts_with("memo-v") => {}
                     _ => inventory.reject(entry),
@@ -168,18 +168,6 @@ impl Inventory {
         None
     }
 
-    /// What is in `tmp/` under such a name is held by a living process: opening
-    /// the store has removed the others.
-    fn temporary(&mut self, entry: Entry) -> Option<Entry> {
-        let ours = entry.name.strip_suffix(".tmp").and_then(|name| name.split_once('-')).is_some_and(is_numbers);
-        (!ours).then_some(entry)
-    }
-
-    fn lock(&mut self, entry: Entry) -> Option<Entry> {
-        let key = entry.name.strip_suffix(".lock").and_then(|name| name.parse::<ContentHash>().ok());
-        (key.is_none() && entry.name != GC_LOCK).then_some(entry)
-    }
-
     /// A file under none of the names of its folder: one that a killed process
     /// was writing beside its target, else a foreign one.
     fn stray(&mut self, entry: Entry, now: u64) {
@@ -202,6 +190,19 @@ impl Inventory {
         };
         self.foreign.push((entry.path, why));
     }
+}
+
+/// Gives back what is no temporary file of Refrain's. Such a file is held by a
+/// living process: opening the store has removed the others.
+fn not_temporary(entry: Entry) -> Option<Entry> {
+    let ours = entry.name.strip_suffix(".tmp").and_then(|name| name.split_once('-')).is_some_and(is_numbers);
+    (!ours).then_some(entry)
+}
+
+/// Gives back what is no lock.
+fn not_lock(entry: Entry) -> Option<Entry> {
+    let key = entry.name.strip_suffix(".lock").and_then(|name| name.parse::<ContentHash>().ok());
+    (key.is_none() && entry.name != GC_LOCK).then_some(entry)
 }
 
 /// Whether a name is one of the store's own, but for its version.

@@ -15,7 +15,7 @@ use crate::ground::ContentHash;
 use crate::pipeline::Pipeline;
 use crate::store::{Collected, Collection, Group, ObjectState, Retention};
 
-const DAY: Duration = Duration::from_secs(86_400);
+const DAY: Duration = Duration::from_hours(24);
 
 /// The keys of a pipeline's results that are up to date.
 fn keys(lab: &Lab, pipeline: &Pipeline) -> BTreeSet<ContentHash> {
@@ -183,7 +183,9 @@ fn runs_beside_collections_lose_nothing() {
             }
         };
         let others: Vec<_> = (0..2).map(|_| scope.spawn(running)).collect();
-        others.into_iter().for_each(|other| other.join().unwrap());
+        for other in others {
+            other.join().unwrap();
+        }
         stop.store(true, Ordering::SeqCst);
         assert!(collecting.join().unwrap() > 0);
     });
