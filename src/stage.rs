@@ -139,13 +139,23 @@ pub struct OutputPort {
     pub name: &'static str,
     /// The columns, for people: `user_id: str`, …; empty where the settings decide.
     pub columns: Vec<(String, String)>,
+    /// The columns that tell a row from every other, where there are such:
+    /// two results are compared row by row along them.
+    pub key: &'static [&'static str],
 }
 
 impl OutputPort {
     /// A port with columns of `(name, type)`.
     #[must_use]
     pub fn new(name: &'static str, columns: &[(&str, &str)]) -> Self {
-        Self { name, columns: columns.iter().map(|(n, t)| ((*n).to_owned(), (*t).to_owned())).collect() }
+        Self { name, columns: columns.iter().map(|(n, t)| ((*n).to_owned(), (*t).to_owned())).collect(), key: &[] }
+    }
+
+    /// Says which columns tell a row from every other.
+    #[must_use]
+    pub fn keyed_by(mut self, key: &'static [&'static str]) -> Self {
+        self.key = key;
+        self
     }
 }
 
@@ -332,7 +342,7 @@ impl Input {
 
     /// The columns of the file that may be read; none if all may be.
     #[must_use]
-    pub fn columns_to_read(&self) -> Option<&[String]> {
+    pub fn readable(&self) -> Option<&[String]> {
         match &self.source {
             InputSource::Memory(_) => None,
             InputSource::File { columns, .. } => columns.as_deref(),

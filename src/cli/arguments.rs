@@ -12,6 +12,19 @@ STAGE is a stage's name; stage@VARIANT and stage@VARIANT#SEED name one of its in
 
 Exit codes: 0 done, 1 a stage failed, 2 the file or the arguments are wrong, 130 interrupted.";
 
+const BLESS_HELP: &str = "\
+Without @VARIANT every stale instance of the stage is blessed. Nothing runs, and nothing below it becomes stale.
+The manifest says for ever that it was blessed, when, why, from which result, and which differences were accepted;
+`plan`, `why`, `status`, `show` and every run repeat it. A later change makes the stage stale as usual.
+
+To undo: `refrain run --force STAGE` makes the result anew, and its manifest replaces the blessed one.";
+
+const DIFF_HELP: &str = "\
+RUN is a run's name as `refrain runs` prints it, the beginning of it, `last`, or `last~1` for the run before the last.
+The first is the earlier one: `refrain diff last~1 last` says what the last run changed.
+
+Rows are matched by the columns that the kind says tell them apart, else by those whose names end with `_id`.";
+
 /// Runs data pipelines written in YAML, and refrains from doing again what has been done
 #[derive(Debug, Parser)]
 #[command(name = "refrain", version, about, after_help = AFTER_HELP, disable_help_subcommand = true, max_term_width = 100)]
@@ -63,6 +76,14 @@ pub(super) enum Command {
     Plan(PlanArguments),
     /// Say why a stage would run, or why not
     Why(StageArguments),
+    /// Accept a harmless change without running: a stage's last result counts as up to date
+    #[command(after_help = BLESS_HELP)]
+    Bless(BlessArguments),
+    /// List the runs of the store, newest first
+    Runs(RunsArguments),
+    /// Compare two runs: settings, rows and metrics, stage by stage
+    #[command(after_help = DIFF_HELP)]
+    Diff(DiffArguments),
     /// Say what the store holds of each stage
     Status(StatusArguments),
     /// Print the pipeline's graph
@@ -158,6 +179,55 @@ pub(super) struct StageArguments {
     #[command(flatten)]
     pub(super) reading: Reading,
     /// Print JSON, with both fingerprints
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct BlessArguments {
+    /// The pipeline, if not the default one, then the stage
+    #[arg(value_name = "[FILE] STAGE[@VARIANT]", required = true, num_args = 1..=2)]
+    pub(super) words: Vec<OsString>,
+    #[command(flatten)]
+    pub(super) reading: Reading,
+    /// Why the change does no harm; kept with the result
+    #[arg(long, value_name = "TEXT")]
+    pub(super) why: String,
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RunsArguments {
+    /// List only the runs of this pipeline
+    #[arg(value_name = "FILE")]
+    pub(super) file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) reading: Reading,
+    /// How many to list
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 20)]
+    pub(super) limit: usize,
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DiffArguments {
+    /// The first run
+    #[arg(value_name = "RUN")]
+    pub(super) before: String,
+    /// The second run
+    #[arg(value_name = "RUN")]
+    pub(super) now: String,
+    /// Compare only this stage
+    #[arg(value_name = "STAGE[@VARIANT]")]
+    pub(super) stage: Option<String>,
+    /// Match rows by these columns
+    #[arg(long, value_name = "COLUMN,…", value_delimiter = ',')]
+    pub(super) by: Vec<String>,
+    /// Print JSON
     #[arg(long)]
     pub(super) json: bool,
 }
@@ -280,7 +350,7 @@ pub(super) struct VerifyArguments {
 }
 
 #[derive(Debug, Args)]
-#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub(super) struct GcArguments {
     /// Pipelines whose results are kept, besides those in this folder and below pipelines/
     #[arg(value_name = "FILE")]

@@ -104,7 +104,7 @@ fn formatted(column: &ArrayRef, row: usize) -> String {
 }
 
 /// A JSON value as a cell.
-fn text(value: &Value) -> String {
+pub(super) fn text(value: &Value) -> String {
     match value {
         Value::Null => "–".to_owned(),
         Value::String(text) => text.clone(),
@@ -120,7 +120,7 @@ fn text(value: &Value) -> String {
 }
 
 /// Four decimals, or three significant digits where that would say nothing.
-fn decimal(value: f64) -> String {
+pub(super) fn decimal(value: f64) -> String {
     let size = value.abs();
     if value == 0.0 || (0.001..1e7).contains(&size) { format!("{value:.4}") } else { format!("{value:.2e}") }
 }

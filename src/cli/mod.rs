@@ -2,18 +2,23 @@
 //! Everything that takes time is done by the layers below.
 
 mod arguments;
+mod bless;
 mod catalogue;
 mod cells;
+mod diff;
 mod errors;
+mod fields;
 mod gc;
 mod graph;
 mod grid;
 mod interrupt;
+mod lines;
 mod narrator;
 mod observers;
 mod plan;
 mod project;
 mod run;
+mod runs;
 mod serve;
 mod show;
 mod status;
@@ -55,6 +60,9 @@ fn dispatch(arguments: &Arguments) -> anyhow::Result<Exit> {
         Command::Run(run) => run::run(global, run),
         Command::Plan(plan) => plan::plan(global, plan),
         Command::Why(why) => why::why(global, why),
+        Command::Bless(bless) => bless::bless(global, bless),
+        Command::Runs(runs) => runs::runs(global, runs),
+        Command::Diff(diff) => diff::diff(global, diff),
         Command::Status(status) => status::status(global, status),
         Command::Graph(graph) => graph::graph(global, graph),
         Command::Show(show) => show::show(global, show),

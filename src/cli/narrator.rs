@@ -49,6 +49,9 @@ impl Narrator {
             Event::StageFinished { stage, outcome, rows, seconds, requests, .. } if outcome.has_run() => {
                 self.line(self.finished(stage, *outcome, *rows, *seconds, *requests))
             }
+            Event::StageFinished { stage, blessed: Some(why), .. } => {
+                self.group(&style.green("="), stage, format!("blessed: {why}"))
+            }
             Event::StageFinished { stage, outcome, .. } => {
                 self.group(&style.green("="), stage, how_cached(*outcome).to_owned())
             }
@@ -172,9 +175,19 @@ fn indented(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ground::ContentHash;
 
     fn finished(stage: &str, outcome: Outcome) -> Event {
-        Event::StageFinished { stage: stage.into(), outcome, rows: 1200, seconds: 3.21, requests: 0, synthetic: false }
+        Event::StageFinished {
+            stage: stage.into(),
+            outcome,
+            rows: 1200,
+            seconds: 3.21,
+            requests: 0,
+            synthetic: false,
+            key: ContentHash::of(b""),
+            blessed: None,
+        }
     }
 
     fn tell(times: bool, events: &[Event]) -> Vec<String> {
@@ -251,6 +264,7 @@ mod tests {
             stages: 3,
             fresh: 1,
             sandbox: Some("sandbox:ab".into()),
+            at_millis: 0,
         };
         let line = "demo: 3 stages, 1 up to date (a sandbox stands in for the APIs: all data is synthetic)";
         assert_eq!(tell(false, &[start]), [line]);

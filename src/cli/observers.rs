@@ -227,7 +227,14 @@ mod tests {
         let view = LiveView::new(Style::new(false));
         view.bars.set_draw_target(ProgressDrawTarget::hidden());
         let stage = || "crawl".to_owned();
-        let start = Event::RunStarted { run: "r".into(), pipeline: "p".into(), stages: 1, fresh: 0, sandbox: None };
+        let start = Event::RunStarted {
+            run: "r".into(),
+            pipeline: "p".into(),
+            stages: 1,
+            fresh: 0,
+            sandbox: None,
+            at_millis: 0,
+        };
         view.event(&start);
         view.event(&Event::StageStarted { stage: stage(), kind: "crawl_users".into(), reasons: vec!["new".into()] });
         view.event(&Event::StageProgress { stage: stage(), rows: 3, total: Some(10) });

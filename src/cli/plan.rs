@@ -1,18 +1,27 @@
 //! `refrain plan`: what a run would do, and why. Runs nothing.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use super::arguments::{Global, PlanArguments};
+use super::bless;
 use super::errors::Exit;
-use super::grid::Grid;
+use super::grid::{Grid, cut, width};
 use super::narrator::join_labels;
 use super::project;
 use super::terminal::{Style, count, data};
-use crate::engine::{self, Plan, Planned, Reason, State};
+use crate::engine::{self, Cause, Plan, Planned, State};
 use crate::ground::InstanceId;
+use crate::pipeline::Origin;
 
 /// Reasons shown of one stage.
 const SHOWN_REASONS: usize = 2;
+
+/// A line is at most so wide, if what it is about leaves room for that.
+const WIDTH: usize = 100;
+
+/// The names of a stage's instances are at most so wide.
+const LABELS: usize = 40;
 
 /// Prints the plan.
 ///
@@ -35,12 +44,26 @@ pub(super) fn plan(global: &Global, arguments: &PlanArguments) -> anyhow::Result
     Ok(if blocked { Exit::Wrong } else { Exit::Done })
 }
 
+/// What is said of a stage: a reason, and where it comes from.
+#[derive(PartialEq)]
+struct Said {
+    why: String,
+    places: Vec<Origin>,
+}
+
 /// A line of the plan: instances of a stage of which the same is to be said.
 struct Line {
     stage: String,
     labels: Vec<String>,
     state: &'static str,
-    why: String,
+    said: Vec<Said>,
+}
+
+impl Line {
+    fn says(&self, state: &str, said: &[Said]) -> bool {
+        let words = |said: &[Said]| said.iter().map(|one| one.why.clone()).collect::<Vec<_>>();
+        self.state == state && words(&self.said) == words(said)
+    }
 }
 
 fn describe(plan: &Plan, all: bool, style: Style) -> String {
@@ -54,30 +77,76 @@ fn describe(plan: &Plan, all: bool, style: Style) -> String {
         counts.push(format!("{blocked} blocked"));
     }
     let head = format!("{}: {}: {}", plan.pipeline, count(plan.stages.len() as u64, "stage"), counts.join(", "));
-    let mut grid = Grid::headless(3);
-    for line in lines(&plan.stages, all) {
-        grid.row([format!("{}{}", line.stage, join_labels(&line.labels)), line.state.to_owned(), line.why]);
-    }
-    let body = grid.text(2, 100);
+    let body = grid(&lines(&plan.stages, all)).text(2, WIDTH);
     if body.is_empty() { head } else { format!("{}\n\n{}", style.bold(&head), painted(&body, style)) }
+}
+
+/// One row per thing said: what it is about stands in the first. What is said
+/// is cut so that a row, with its place, fits the width.
+fn grid(lines: &[Line]) -> Grid {
+    let label = |line: &Line| cut(&format!("{}{}", line.stage, join_labels(&line.labels)), LABELS);
+    let labels = lines.iter().map(|line| width(&label(line))).max().unwrap_or(0);
+    let places = lines.iter().flat_map(|line| &line.said).map(|said| width(&join_places(&said.places))).max();
+    let used = 2 + labels + 2 + "undecided".len() + 2 + 2 + places.unwrap_or(0);
+    let why = WIDTH.saturating_sub(used).max(40);
+    let mut grid = Grid::headless(4);
+    for line in lines {
+        let mut about = [label(line), line.state.to_owned()];
+        for said in &line.said {
+            let [name, state] = std::mem::take(&mut about);
+            let place = join_places(&said.places);
+            // Without a place there is more room.
+            let room = if place.is_empty() { why + places.unwrap_or(0) } else { why };
+            grid.row([name, state, cut(&said.why, room), place]);
+        }
+    }
+    grid
+}
+
+/// `p.yaml:3` and `p.yaml:7` as `p.yaml:3, 7`.
+fn join_places(places: &[Origin]) -> String {
+    const SHOWN: usize = 3;
+    let mut joined = String::new();
+    for (at, place) in places.iter().take(SHOWN).enumerate() {
+        match place {
+            Origin::InFile { line, through: None, .. } if at > 0 => write!(joined, ", {line}").ok(),
+            Origin::InFile { line, through: Some(through), .. } if at > 0 => {
+                write!(joined, ", {line} ({through})").ok()
+            }
+            place if at > 0 => write!(joined, ", {place}").ok(),
+            place => write!(joined, "{place}").ok(),
+        };
+    }
+    if places.len() > SHOWN {
+        joined.push_str(", …");
+    }
+    cut(&joined, 44)
 }
 
 fn lines(stages: &[Planned], all: bool) -> Vec<Line> {
     let mut lines: Vec<Line> = Vec::new();
+    // By stage, where its lines are: a plan may have thousands.
     let mut of_stage: BTreeMap<String, Vec<usize>> = BTreeMap::new();
     for planned in stages {
-        let (state, mut why) = words(&planned.state);
+        let (state, mut said) = words(&planned.state);
         if let Some(rows) = &planned.rows {
-            why = format!("{why}; {rows}");
+            said.insert(0, Said { why: rows.to_string(), places: Vec::new() });
         }
         let (stage, label) = parts(&planned.id);
         let known = of_stage.entry(stage.clone()).or_default();
-        let same = known.iter().find(|&&at| !all && lines[at].state == state && lines[at].why == why);
-        if let Some(&at) = same {
-            lines[at].labels.push(label);
-        } else {
-            known.push(lines.len());
-            lines.push(Line { stage, labels: vec![label], state, why });
+        match known.iter().copied().find(|&at| !all && lines[at].says(state, &said)) {
+            None => {
+                known.push(lines.len());
+                lines.push(Line { stage, labels: vec![label], state, said });
+            }
+            Some(at) => {
+                lines[at].labels.push(label);
+                for (known, new) in lines[at].said.iter_mut().zip(said) {
+                    let further: Vec<Origin> =
+                        new.places.into_iter().filter(|place| !known.places.contains(place)).collect();
+                    known.places.extend(further);
+                }
+            }
         }
     }
     lines
@@ -90,24 +159,38 @@ fn parts(id: &InstanceId) -> (String, String) {
     (stage.to_owned(), label.to_owned())
 }
 
-fn words(state: &State) -> (&'static str, String) {
+fn words(state: &State) -> (&'static str, Vec<Said>) {
+    let say = |why: String| vec![Said { why, places: Vec::new() }];
     match state {
-        State::Fresh { restored: true, .. } => ("fresh", "restored: the same was done before".to_owned()),
-        State::Fresh { .. } => ("fresh", String::new()),
+        State::Fresh { manifest, .. } if !manifest.blessed.is_empty() => {
+            ("fresh", say(bless::words(&manifest.blessed)))
+        }
+        State::Fresh { restored: true, .. } => ("fresh", say("restored: the same was done before".to_owned())),
+        State::Fresh { .. } => ("fresh", say(String::new())),
         State::Stale { reasons, .. } => ("stale", some_reasons(reasons)),
         State::Undecided { waiting_for, reasons } if reasons.is_empty() => {
-            ("undecided", format!("waits for {}", stages_of(waiting_for)))
+            ("undecided", say(format!("waits for {}", stages_of(waiting_for))))
         }
         State::Undecided { reasons, .. } => ("undecided", some_reasons(reasons)),
-        State::Blocked { failure } => ("blocked", failure.error.clone()),
+        State::Blocked { failure } => ("blocked", say(failure.error.clone())),
     }
 }
 
-fn some_reasons(reasons: &[Reason]) -> String {
-    let shown: Vec<String> = reasons.iter().take(SHOWN_REASONS).map(ToString::to_string).collect();
-    let more = reasons.len().saturating_sub(SHOWN_REASONS);
-    let more = if more > 0 { format!("; and {more} more (`refrain why`)") } else { String::new() };
-    format!("{}{more}", shown.join("; "))
+fn some_reasons(causes: &[Cause]) -> Vec<Said> {
+    let mut shown = Vec::new();
+    for cause in causes.iter().take(SHOWN_REASONS) {
+        shown.push(Said { why: cause.to_string(), places: cause.at.iter().cloned().collect() });
+        // Columns of one input have changed for one reason.
+        let since = cause.since.as_ref().map(|since| format!("  since {since}"));
+        if let Some(why) = since.filter(|why| !shown.iter().any(|said: &Said| said.why == *why)) {
+            shown.push(Said { why, places: Vec::new() });
+        }
+    }
+    let more = causes.len().saturating_sub(SHOWN_REASONS);
+    if more > 0 {
+        shown.push(Said { why: format!("and {more} more (`refrain why`)"), places: Vec::new() });
+    }
+    shown
 }
 
 /// The stages of these instances, each once: variants wait for their own, and
@@ -144,6 +227,7 @@ fn painted(body: &str, style: Style) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::Reason;
     use crate::ground::ContentHash;
 
     fn planned(stage: &str, variant: Option<&str>, state: State) -> Planned {
@@ -152,7 +236,15 @@ mod tests {
     }
 
     fn stale() -> State {
-        State::Stale { key: ContentHash::of(b""), reasons: vec![Reason::NeverRan] }
+        State::Stale { key: ContentHash::of(b""), reasons: vec![Reason::NeverRan.into()] }
+    }
+
+    #[test]
+    fn known_rows_are_told_before_the_reasons() {
+        use crate::stage::{Known, RowWork};
+        let known = Known { rows: 10_000, known: 9_999, left: 1, work: RowWork::Ask };
+        let stages = vec![Planned { rows: Some(known), ..planned("tags", None, stale()) }];
+        assert_eq!(lines(&stages, false)[0].said[0].why, "10,000 rows, 9,999 known, 1 to ask");
     }
 
     #[test]
@@ -177,8 +269,28 @@ demo: 5 stages: 0 up to date, 1 to run, 4 undecided
     }
 
     #[test]
-    fn many_reasons_are_counted() {
+    fn many_reasons_are_counted_and_places_joined() {
         let reasons = [Reason::Forced, Reason::NeverRan, Reason::RecordLost, Reason::NeverRan];
-        assert_eq!(some_reasons(&reasons), "asked for with --force; it never ran; and 2 more (`refrain why`)");
+        let said = some_reasons(&reasons.map(Cause::from));
+        assert_eq!(
+            said.iter().map(|said| said.why.as_str()).collect::<Vec<_>>(),
+            ["asked for with --force", "it never ran", "and 2 more (`refrain why`)"]
+        );
+    }
+
+    #[test]
+    fn variants_that_differ_in_the_place_alone_share_a_line() {
+        let changed = |line: usize| {
+            let reason = Reason::Setting { path: "width".into(), before: Some(4.into()), now: Some(5.into()) };
+            let through = Some("variant".to_owned());
+            let at = Some(Origin::InFile { file: "p.yaml".into(), line, column: 1, through });
+            State::Stale {
+                key: ContentHash::of(b""),
+                reasons: vec![Cause { reason, at, since: None }, Reason::Forced.into()],
+            }
+        };
+        let stages = vec![planned("train", Some("V1"), changed(7)), planned("train", Some("V2"), changed(9))];
+        let text = "  train@V1, V2  stale  setting width: 4 -> 5   p.yaml:7 (variant), 9 (variant)\n                       asked for with --force";
+        assert_eq!(grid(&lines(&stages, false)).text(2, WIDTH), text);
     }
 }

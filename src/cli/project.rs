@@ -48,11 +48,14 @@ pub(super) fn open(global: &Global, file: Option<PathBuf>, reading: &Reading) ->
         Ok(pipeline) => pipeline,
         Err(exit) => return Ok(Err(exit)),
     };
-    let store = open_store(global)?;
-    Ok(Ok(Project { pipeline, store }))
+    Ok(Ok(Project { pipeline, store: open_store(global)? }))
 }
 
-fn open_store(global: &Global) -> Result<Store, Mistake> {
+/// Opens the store.
+///
+/// # Errors
+/// If it cannot be opened.
+pub(super) fn open_store(global: &Global) -> Result<Store, Mistake> {
     Store::open(&global.artifacts).map_err(|error| {
         Mistake::new(format!("could not open the store in `{}`", global.artifacts.display()))
             .hint("choose another folder with --artifacts or REFRAIN_ARTIFACTS")

@@ -4,12 +4,13 @@ use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
 
 use super::arguments::{Global, PathArguments, ShowArguments};
-use super::cells;
 use super::errors::{Exit, Mistake};
 use super::grid::{Align, Grid};
 use super::project::{self, Project};
 use super::terminal::{Style, bytes, count, data, say};
+use super::{bless, cells};
 use crate::engine::{self, EngineError, Resolved};
+use crate::ground::{Clock, SystemClock};
 
 /// Shows an artifact.
 ///
@@ -29,6 +30,10 @@ pub(super) fn show(global: &Global, arguments: &ShowArguments) -> anyhow::Result
     }
     let style = Style::of_stdout(global.color);
     let mut text = heading(&stage, &resolved, style);
+    if !resolved.manifest.blessed.is_empty() {
+        let now = SystemClock.now_millis();
+        write!(text, "\n\n{}", bless::history(&resolved.manifest.blessed, now).join("\n")).ok();
+    }
     if table.rows() > 0 {
         write!(text, "\n\n{}", cells::grid(&table, true)?.text(2, 60)).ok();
     }
@@ -124,6 +129,7 @@ fn as_json(resolved: &Resolved, rows: &[Value]) -> Value {
         "synthetic": resolved.sandbox.is_some(),
         "sandbox": resolved.sandbox,
         "warnings": resolved.manifest.warnings,
+        "blessed": resolved.manifest.blessed,
         "first_rows": rows,
     })
 }

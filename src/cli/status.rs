@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::arguments::{Global, StatusArguments};
+use super::bless;
 use super::errors::Exit;
 use super::grid::{Align, Grid};
 use super::project::{self, Project};
@@ -32,6 +33,7 @@ pub(super) fn status(global: &Global, arguments: &StatusArguments) -> anyhow::Re
         ("took", Align::Right),
         ("requests", Align::Right),
         ("warnings", Align::Right),
+        ("", Align::Left),
     ]);
     let mut records = Vec::new();
     for planned in &plan.stages {
@@ -89,6 +91,7 @@ fn cells(project: &Project, planned: &Planned, manifest: Option<&Manifest>, now:
             duration(manifest.seconds),
             thousands(manifest.requests),
             manifest.warnings.len().to_string(),
+            bless::words(&manifest.blessed),
         ]);
     }
     cells
@@ -111,6 +114,7 @@ fn record(planned: &Planned, manifest: Option<&Manifest>) -> Value {
             "seconds": manifest.seconds,
             "requests": manifest.requests,
             "warnings": manifest.warnings,
+            "blessed": manifest.blessed,
         })),
     })
 }

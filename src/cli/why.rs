@@ -1,18 +1,13 @@
 //! `refrain why STAGE`: everything that differs between what a result was made
 //! from and what it would be made from now.
 
-use serde_json::Value;
-
 use super::arguments::{Global, StageArguments};
 use super::errors::{Exit, describe_failure};
-use super::project;
 use super::status::age;
 use super::terminal::{Style, data};
-use crate::engine::{self, Reason, State, Why};
+use super::{bless, fields, project};
+use crate::engine::{self, Field, Reason, State, Why};
 use crate::ground::{Clock, SystemClock};
-
-/// Values of up to so many bytes stand on one line.
-const SHORT: usize = 50;
 
 /// Prints why a stage would run.
 ///
@@ -36,72 +31,72 @@ pub(super) fn why(global: &Global, arguments: &StageArguments) -> anyhow::Result
 }
 
 fn describe(why: &Why, now_millis: u64, style: Style) -> String {
-    let id = style.bold(&why.planned.id.to_string());
-    let mut lines = Vec::new();
-    match &why.planned.state {
-        State::Fresh { restored: false, .. } => {
-            lines.push(format!("{id} is up to date: nothing that decides it changed"));
-        }
-        State::Fresh { restored: true, .. } => {
-            lines.push(format!("{id} is up to date: the same was done before, and its result is still there"));
-        }
-        State::Stale { .. } => lines.push(format!("{id} would run:")),
-        State::Undecided { waiting_for, .. } => {
-            lines.push(format!("{id} is undecided until these have run: {}", waiting_for.join(", ")));
-        }
-        State::Blocked { failure } => {
-            lines.push(format!("{id} cannot run:"));
-            lines.push(describe_failure(&failure.error, &failure.causes, failure.hint.as_deref(), style));
-        }
+    let mut lines = vec![head(why, style)];
+    if let State::Blocked { failure } = &why.planned.state {
+        lines.push(describe_failure(&failure.error, &failure.causes, failure.hint.as_deref(), style));
     }
-    let reasons = why.planned.state.reasons();
-    let further = why.changes.iter().filter(|change| !reasons.contains(change));
-    lines.extend(reasons.iter().chain(further).map(in_full));
+    let causes = why.planned.state.reasons();
+    let further = why.changes.iter().filter(|change| !causes.iter().any(|cause| cause.reason == **change));
+    let told = causes.iter().map(|cause| &cause.reason).chain(further).filter(|reason| !is_in_table(reason, why));
+    lines.extend(told.map(|reason| format!("  {reason}")));
+    let changed: Vec<&Field> = fields_to_show(why);
+    let table = fields::table(&changed, "before", "now");
+    if !table.is_empty() {
+        lines.push(format!("\n{table}\n"));
+    }
+    let mut sinces: Vec<String> = changed
+        .iter()
+        .filter_map(|field| Some(format!("{} ran last since {}", field.from.as_ref()?, field.since.as_ref()?)))
+        .collect();
+    sinces.dedup();
+    lines.extend(sinces);
+    if why.before.is_some() {
+        lines.extend(Some(fields::unchanged(&why.fields)).filter(|text| !text.is_empty()));
+    }
     match why.made_at_millis {
         Some(at) => lines.push(format!("its last result was made {} ago", age(at, now_millis))),
         None => lines.push("it has no result in this store".to_owned()),
     }
+    lines.extend(bless::history(&why.blessed, now_millis));
     lines.join("\n")
 }
 
-/// A reason in a line; of a setting whose value is long, both values whole.
-fn in_full(reason: &Reason) -> String {
-    let Reason::Setting { path, before, now } = reason else { return format!("  {reason}") };
-    let words = |value: &Option<Value>| value.as_ref().map_or_else(|| "(not there)".to_owned(), ToString::to_string);
-    let (before, now) = (words(before), words(now));
-    if before.len().max(now.len()) <= SHORT {
-        return format!("  {reason}");
+fn head(why: &Why, style: Style) -> String {
+    let id = style.bold(&why.planned.id.to_string());
+    match &why.planned.state {
+        State::Fresh { manifest, .. } if !manifest.blessed.is_empty() => format!("{id} is up to date: it was blessed"),
+        State::Fresh { restored: false, .. } => format!("{id} is up to date: nothing that decides it changed"),
+        State::Fresh { restored: true, .. } => {
+            format!("{id} is up to date: the same was done before, and its result is still there")
+        }
+        State::Stale { .. } => format!("{id} would run:"),
+        State::Undecided { waiting_for, .. } => {
+            format!("{id} is undecided until these have run: {}", waiting_for.join(", "))
+        }
+        State::Blocked { .. } => format!("{id} cannot run:"),
     }
-    format!("  setting {path}:\n    before: {before}\n    now:    {now}")
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::engine::Planned;
-    use crate::ground::{ContentHash, InstanceId};
-
-    #[test]
-    fn all_changes_are_told_once() {
-        let setting = |path: &str| Reason::Setting { path: path.into(), before: Some(5.into()), now: Some(3.into()) };
-        let state = State::Stale { key: ContentHash::of(b""), reasons: vec![setting("min_per_user")] };
-        let id = InstanceId { stage: "core".into(), variant: None, seed: None };
-        let planned = Planned { index: 0, id, kind: "sql", state, rows: None, synthetic: false, last_seconds: None };
-        let changes = vec![setting("min_per_user"), setting("min_per_item")];
-        let why = Why { planned, changes, made_at_millis: Some(0), before: None, now: None };
-        let text = "\
-core would run:
-  setting min_per_user: 5 -> 3
-  setting min_per_item: 5 -> 3
-its last result was made 3 min ago";
-        assert_eq!(describe(&why, 180_000, Style::new(false)), text);
+/// The fields that are another, and those that are not known yet.
+fn fields_to_show(why: &Why) -> Vec<&Field> {
+    if why.before.is_none() {
+        return Vec::new();
     }
+    why.fields.iter().filter(|field| field.is_changed() || field.undecided).collect()
+}
 
-    #[test]
-    fn long_values_are_shown_whole() {
-        let long = |end: &str| Some(Value::String(format!("{}{end}", "x".repeat(60))));
-        let told = in_full(&Reason::Setting { path: "query".into(), before: long("a"), now: long("b") });
-        let x = "x".repeat(60);
-        assert_eq!(told, format!("  setting query:\n    before: \"{x}a\"\n    now:    \"{x}b\""));
-    }
+/// Whether the table says what a reason says.
+fn is_in_table(reason: &Reason, why: &Why) -> bool {
+    let is_difference = !matches!(
+        reason,
+        Reason::NeverRan
+            | Reason::Forced
+            | Reason::ArtifactMissing { .. }
+            | Reason::ArtifactDamaged { .. }
+            | Reason::RecordLost
+            | Reason::RefreshDue { .. }
+            | Reason::InputAdded { .. }
+            | Reason::InputRemoved { .. }
+    );
+    is_difference && !fields_to_show(why).is_empty()
 }

@@ -28,6 +28,59 @@ pub enum EngineError {
         /// The instances it could mean.
         candidates: Vec<String>,
     },
+    /// A name given for a run is that of none.
+    #[error("there is no run `{reference}` in this store")]
+    NoSuchRun {
+        /// The name as given.
+        reference: String,
+        /// What there is.
+        hint: String,
+    },
+    /// The beginning of a run's name fits several.
+    #[error("`{reference}` is the beginning of {} runs: {}", candidates.len(), candidates.join(", "))]
+    AmbiguousRun {
+        /// The name as given.
+        reference: String,
+        /// The runs it could mean.
+        candidates: Vec<String>,
+    },
+    /// Two runs are to be compared in a stage that neither has.
+    #[error("neither run has a stage `{stage}`")]
+    NoStageInRuns {
+        /// The stage as given.
+        stage: String,
+        /// What there is.
+        hint: String,
+    },
+    /// Rows are to be told apart by a column that is not in both tables.
+    #[error("there is no column `{column}` in both tables to compare rows by")]
+    NoKeyColumn {
+        /// The column as given.
+        column: String,
+        /// What there is.
+        hint: String,
+    },
+    /// A run left no summary that can be read.
+    #[error("the run `{run}` left no summary: it is {state}")]
+    NoRecord {
+        /// The run.
+        run: String,
+        /// What is known of it.
+        state: &'static str,
+        /// Why the summary cannot be read.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A stage's last result cannot be accepted for what it would be made from now.
+    #[error("could not bless `{stage}`: {what}")]
+    NotBlessed {
+        /// The instance, or the stage.
+        stage: String,
+        /// What stands in the way.
+        what: String,
+        /// What to do.
+        hint: String,
+    },
     /// The result that a reference means is not in the store.
     #[error("`{reference}` has not been made yet")]
     NotMade {
@@ -85,10 +138,19 @@ impl EngineError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::NoSuchReference { hint, .. } => Some(hint.clone()),
             Self::Ambiguous { candidates, .. } => {
                 candidates.first().map(|first| format!("name one of them, such as `{first}`"))
             }
+            Self::NoSuchReference { hint, .. }
+            | Self::NoSuchRun { hint, .. }
+            | Self::NoStageInRuns { hint, .. }
+            | Self::NoKeyColumn { hint, .. }
+            | Self::NotBlessed { hint, .. } => Some(hint.clone()),
+            Self::AmbiguousRun { .. } => Some("give more of the name".to_owned()),
+            Self::NoRecord { .. } => Some(
+                "run the pipeline again: what was done is kept, and the new run says what each stage ended with"
+                    .to_owned(),
+            ),
             Self::NotMade { reference } => Some(format!("make it with `refrain run --target {reference}`")),
             Self::MissingVariables { variables } => Some(variables_hint(variables)),
             Self::Blocked { blocked } => Some(

@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::ground::ContentHash;
 use crate::stage::Known;
 
 /// One thing that happened. As JSON: an object whose `event` is the variant in
@@ -23,6 +24,9 @@ pub enum Event {
         /// The identity of the sandbox world that answers instead of the real
         /// services, if one does. What comes of it is synthetic.
         sandbox: Option<String>,
+        /// When: milliseconds since 1970-01-01 UTC.
+        #[serde(default)]
+        at_millis: u64,
     },
     /// A stage starts to do its work.
     StageStarted {
@@ -88,6 +92,11 @@ pub enum Event {
         requests: u64,
         /// Whether it, or something above it, is made from a sandbox's answers.
         synthetic: bool,
+        /// The name of its result.
+        key: ContentHash,
+        /// Why a result of other circumstances was accepted as this one's, if it was.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        blessed: Option<String>,
     },
     /// A stage failed.
     StageFailed {

@@ -5,8 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use serde::Deserialize;
+
+use super::cause::{explain, place_fields};
 use super::error::EngineError;
 use super::event::{Event, Observer};
+use super::fingerprint::Fingerprint;
 use super::memory::Memory;
 use super::options::{End, PlanOptions, RunOptions, StageResult, Summary};
 use super::plan::{Plan, State, Why};
@@ -39,6 +43,7 @@ pub fn plan(pipeline: &Pipeline, store: &Store, options: &PlanOptions) -> Result
             planned.rows = memory.known(&pipeline.instances[planned.index], work);
         }
     }
+    explain(pipeline, store, &mut plan);
     Ok(plan)
 }
 
@@ -50,7 +55,8 @@ pub fn why(pipeline: &Pipeline, store: &Store, stage: &str, options: &PlanOption
     let (index, _) = reference::single(pipeline, stage)?;
     let options = PlanOptions { targets: vec![pipeline.instances[index].id.to_string()], ..options.clone() };
     let planner = Planner::new(pipeline, store, &options)?;
-    let (plan, looks) = planner.plan()?;
+    let (mut plan, looks) = planner.plan()?;
+    explain(pipeline, store, &mut plan);
     let mut results: Vec<Option<Arc<Manifest>>> = vec![None; pipeline.instances.len()];
     for (place, look) in looks.into_iter().enumerate() {
         if let Some(Look::Fresh { manifest, .. }) = look {
@@ -68,9 +74,20 @@ pub fn why(pipeline: &Pipeline, store: &Store, stage: &str, options: &PlanOption
         (None, Some(_)) => Vec::new(),
     };
     let earlier = before.and_then(|(_, manifest)| manifest);
+    let print = earlier.as_ref().and_then(|earlier| Fingerprint::deserialize(&earlier.fingerprint).ok());
+    let mut fields = assembled.as_ref().map(|now| now.fields_since(print.as_ref())).unwrap_or_default();
+    if print.is_some() {
+        place_fields(&mut fields, pipeline, store, &planned.id);
+    }
+    let blessed = match &planned.state {
+        State::Fresh { manifest, .. } => manifest.blessed.clone(),
+        _ => earlier.as_ref().map(|manifest| manifest.blessed.clone()).unwrap_or_default(),
+    };
     Ok(Why {
         planned,
         changes,
+        fields,
+        blessed,
         made_at_millis: earlier.as_ref().map(|manifest| manifest.made_at_millis),
         before: earlier.map(|manifest| manifest.fingerprint),
         now: assembled.map(|assembled| assembled.fingerprint.to_value()),
@@ -107,6 +124,7 @@ pub fn run(
         stages: plan.stages.len(),
         fresh: plan.fresh(),
         sandbox: plan.sandbox.clone(),
+        at_millis: options.plan.clock.now_millis(),
     });
     plan.warnings.iter().for_each(|text| reporter.tell(&Event::Warning { text: text.clone() }));
     let capacity = capacity(pipeline, &plan, options);

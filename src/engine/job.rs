@@ -208,6 +208,7 @@ impl Job {
             made_at_millis: self.options.plan.clock.now_millis(),
             seconds: started.elapsed().as_secs_f64(),
             requests,
+            blessed: Vec::new(),
         };
         let unchanged = self.work.before.as_ref().is_some_and(|before| same_columns(before, &manifest));
         self.store.publish(&manifest)?;

@@ -6,9 +6,13 @@
 //! instance; [`resolve`] finds what an instance made. All are synchronous;
 //! [`run`] makes its own runtime, so it must be called outside of one.
 
+mod bless;
+mod cause;
+mod diff;
 mod error;
 mod event;
 mod facade;
+mod field;
 mod fingerprint;
 mod job;
 mod memory;
@@ -21,16 +25,22 @@ mod preflight;
 mod reason;
 mod reference;
 mod reporter;
+mod runs;
 mod scheduler;
 mod shell;
 #[cfg(test)]
 mod tests;
 mod world;
 
+pub use bless::{Blessed, bless};
+pub use cause::Cause;
+pub use diff::{Compared, DiffOptions, OutputDiff, RunDiff, StageDiff, diff};
 pub use error::{EngineError, MissingVariable};
 pub use event::{Event, NoObserver, Observer, Outcome};
 pub use facade::{Resolved, plan, resolve, run, why};
+pub use field::{Field, Part};
 pub use fingerprint::{FORMAT, Fingerprint, InputPrint, SeedPrint};
 pub use options::{End, Failure, PlanOptions, RunOptions, SandboxChoice, StageResult, Summary};
 pub use plan::{Plan, Planned, State, Why};
 pub use reason::Reason;
+pub use runs::{RunRecord, RunState, find_run, run_summary, runs};

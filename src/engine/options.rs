@@ -1,12 +1,13 @@
 //! What a caller may ask of a plan and a run, and what it gets back.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use super::event::Outcome;
-use crate::ground::{Clock, Environment, SystemClock};
+use crate::ground::{Clock, ContentHash, Environment, SystemClock};
 use crate::model::Models;
 use crate::sandbox::SandboxSettings;
 
@@ -78,7 +79,7 @@ impl Default for RunOptions {
 }
 
 /// What a run came to. Written to `summary.json`.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
     /// The run's name: its folder below `runs-v1`.
     pub run: String,
@@ -117,7 +118,7 @@ impl Summary {
 }
 
 /// What became of one instance.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StageResult {
     /// The instance.
     pub stage: String,
@@ -131,10 +132,17 @@ pub struct StageResult {
     pub requests: u64,
     /// Whether it, or something above it, is made from a sandbox's answers.
     pub synthetic: bool,
+    /// The name of its result; none without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<ContentHash>,
+    /// The artifacts that it ended with, by output: the same key may be given
+    /// others later, by force or by `refresh`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub outputs: BTreeMap<String, ContentHash>,
 }
 
 /// How an instance ended.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum End {
     /// Its result is there.
@@ -146,7 +154,7 @@ pub enum End {
 }
 
 /// Why a stage failed, as it is shown.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     /// What was attempted, on what.
     pub error: String,

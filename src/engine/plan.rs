@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 
+use super::cause::Cause;
+use super::field::Field;
 use super::options::Failure;
 use super::reason::Reason;
 use crate::ground::{ContentHash, InstanceId};
 use crate::stage::Known;
-use crate::store::Manifest;
+use crate::store::{Blessing, Manifest};
 
 /// What a run would do now.
 #[derive(Debug, Clone, Serialize)]
@@ -71,6 +73,14 @@ fn displayed<S: Serializer>(id: &InstanceId, serializer: S) -> Result<S::Ok, S::
     serializer.collect_str(id)
 }
 
+fn blessings<S: Serializer>(manifest: &Arc<Manifest>, serializer: S) -> Result<S::Ok, S::Error> {
+    manifest.blessed.serialize(serializer)
+}
+
+fn is_not_blessed(manifest: &Arc<Manifest>) -> bool {
+    manifest.blessed.is_empty()
+}
+
 /// Whether an instance must run.
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
@@ -82,8 +92,9 @@ pub enum State {
         /// Whether it is not the result this instance had last: settings were
         /// switched back, or another instance has done the same.
         restored: bool,
-        /// What there is: artifacts by output, warnings, when it was made.
-        #[serde(skip)]
+        /// What there is: artifacts by output, warnings, when it was made. As
+        /// JSON only how it was blessed, if it was.
+        #[serde(rename = "blessed", serialize_with = "blessings", skip_serializing_if = "is_not_blessed")]
         manifest: Arc<Manifest>,
     },
     /// It must run.
@@ -91,7 +102,7 @@ pub enum State {
         /// The name its result will have.
         key: ContentHash,
         /// Why, most telling first; at least one.
-        reasons: Vec<Reason>,
+        reasons: Vec<Cause>,
     },
     /// Not known before the instances above it have run.
     Undecided {
@@ -99,7 +110,7 @@ pub enum State {
         waiting_for: Vec<String>,
         /// What is known to have changed already; if nothing is, it may turn
         /// out to be up to date.
-        reasons: Vec<Reason>,
+        reasons: Vec<Cause>,
     },
     /// It cannot run: a file cannot be read, an input lacks a column.
     Blocked {
@@ -121,7 +132,7 @@ impl State {
 
     /// The reasons to run that are known, in a user's words.
     #[must_use]
-    pub fn reasons(&self) -> &[Reason] {
+    pub fn reasons(&self) -> &[Cause] {
         match self {
             Self::Stale { reasons, .. } | Self::Undecided { reasons, .. } => reasons,
             Self::Fresh { .. } | Self::Blocked { .. } => &[],
@@ -138,6 +149,10 @@ pub struct Why {
     /// Everything that differs between what its last result was made from and
     /// what it would be made from now.
     pub changes: Vec<Reason>,
+    /// Every field of both fingerprints side by side, changed or not.
+    pub fields: Vec<Field>,
+    /// How its last result came to stand for its key, if it was blessed.
+    pub blessed: Vec<Blessing>,
     /// When its last result was made, in milliseconds since 1970-01-01 UTC.
     pub made_at_millis: Option<u64>,
     /// The fingerprint of its last result.

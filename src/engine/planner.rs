@@ -12,11 +12,13 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::json;
 
+use super::cause::Cause;
 use super::error::EngineError;
+use super::field::{Field, Part, fields};
 use super::fingerprint::{FORMAT, Fingerprint, InputPrint, SeedPrint, columns_read, without_environment};
 use super::options::{Failure, PlanOptions};
 use super::plan::{Plan, Planned, State};
-use super::reason::{Present, Reason, compare};
+use super::reason::{Present, Reason, compare, input_words};
 use super::reference;
 use super::world::World;
 use crate::ground::{Clock, ContentHash, InstanceId, closest, hash_json};
@@ -50,6 +52,19 @@ pub(super) struct Assembled {
 }
 
 impl Assembled {
+    /// Every field of it beside that of a fingerprint of before.
+    pub(super) fn fields_since(&self, before: Option<&Fingerprint>) -> Vec<Field> {
+        let mut fields = fields(before, Some(&self.fingerprint), &self.files);
+        for field in fields.iter_mut().filter(|field| field.part == Part::Input) {
+            let comes = |(port, label): &(String, String)| {
+                field.name.strip_prefix(&input_words(port, label)).is_some_and(|rest| rest.starts_with('.'))
+            };
+            field.undecided = self.unknown.iter().any(comes);
+            field.from = self.sources.iter().find(|(place, _)| comes(place)).map(|(_, source)| source.clone());
+        }
+        fields
+    }
+
     /// Everything that differs from what an earlier result was made from.
     pub(super) fn changes_since(&self, earlier: &Manifest) -> Vec<Reason> {
         // Only the format is read first: the rest may have had another shape.
@@ -295,12 +310,12 @@ impl<'a> Planner<'a> {
                     Some((_, Some(earlier))) => reasons.extend(assembled.changes_since(&earlier)),
                 }
                 let waiting_for = waiting.iter().map(|&i| self.pipeline.instances[i].id.to_string()).collect();
-                State::Undecided { waiting_for, reasons }
+                State::Undecided { waiting_for, reasons: reasons.into_iter().map(Cause::from).collect() }
             }
         }
     }
 
-    fn refresh_due(&self, refresh: Refresh, made_at_millis: u64) -> Option<Reason> {
+    pub(super) fn refresh_due(&self, refresh: Refresh, made_at_millis: u64) -> Option<Reason> {
         let age = Duration::from_millis(self.clock.now_millis().saturating_sub(made_at_millis));
         match refresh {
             Refresh::Once => None,
@@ -377,7 +392,8 @@ fn described(look: &Look) -> (State, Option<f64>) {
             (state, Some(manifest.seconds))
         }
         Look::Stale(work) => {
-            let state = State::Stale { key: work.key, reasons: work.reasons.clone() };
+            let state =
+                State::Stale { key: work.key, reasons: work.reasons.iter().cloned().map(Cause::from).collect() };
             (state, work.before.as_ref().map(|manifest| manifest.seconds))
         }
         Look::Blocked(failure) => (State::Blocked { failure: failure.clone() }, None),

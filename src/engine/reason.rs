@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::fingerprint::{Fingerprint, InputPrint};
 
 /// Why an instance must run. Displays in a user's words, without full stop.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "reason", rename_all = "snake_case")]
 pub enum Reason {
     /// There is no record of it in this store.
@@ -151,13 +151,8 @@ impl fmt::Display for Reason {
                 write!(f, "the kind `{kind}` changed: version {before} -> {now}")
             }
             Self::Setting { path, before, now } => {
-                write!(
-                    f,
-                    "setting {}: {} -> {}",
-                    or_with(path),
-                    value_words(before.as_ref()),
-                    value_words(now.as_ref())
-                )
+                let (before, now) = two_values(before.as_ref(), now.as_ref());
+                write!(f, "setting {}: {before} -> {now}", or_with(path))
             }
             Self::InputAdded { input } => write!(f, "input `{input}` was added"),
             Self::InputRemoved { input } => write!(f, "input `{input}` was removed"),
@@ -185,13 +180,33 @@ fn or_with(path: &str) -> &str {
     if path.is_empty() { "with" } else { path }
 }
 
-fn value_words(value: Option<&Value>) -> String {
-    let Some(value) = value else { return "(not there)".to_owned() };
-    let text = value.to_string();
-    match text.char_indices().nth(60) {
-        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
-        None => text,
+/// Two values, each on one line: of long ones the part where they begin to
+/// differ, so that the difference is what is seen.
+fn two_values(before: Option<&Value>, now: Option<&Value>) -> (String, String) {
+    /// Values that are no longer are shown whole.
+    const SHORT: usize = 32;
+    /// As much is shown of longer ones.
+    const PART: usize = 22;
+    /// How much is shown of what comes before the difference.
+    const BEFORE: usize = 8;
+    let words = |value: Option<&Value>| value.map_or_else(|| "(not there)".to_owned(), ToString::to_string);
+    let (before, now) = (words(before), words(now));
+    if before.chars().count().max(now.chars().count()) <= SHORT {
+        return (before, now);
     }
+    let same = before.chars().zip(now.chars()).take_while(|(a, b)| a == b).count();
+    let skipped = same.saturating_sub(BEFORE);
+    // Not worth an ellipsis of its own.
+    let skipped = if skipped <= 3 { 0 } else { skipped };
+    let part = |text: &str| {
+        let mut part = if skipped > 0 { "…".to_owned() } else { String::new() };
+        part.extend(text.chars().skip(skipped).take(PART));
+        if text.chars().count() > skipped + PART {
+            part.push('…');
+        }
+        part
+    };
+    (part(&before), part(&now))
 }
 
 fn number_words(number: Option<u64>) -> String {
@@ -287,7 +302,7 @@ fn flat(fingerprint: &Fingerprint) -> BTreeMap<(&str, &str), &InputPrint> {
         .collect()
 }
 
-fn input_words(port: &str, label: &str) -> String {
+pub(super) fn input_words(port: &str, label: &str) -> String {
     if label.is_empty() { port.to_owned() } else { format!("{port}[{label}]") }
 }
 

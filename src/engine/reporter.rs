@@ -33,6 +33,10 @@ impl Reporter {
     pub(super) fn new(observer: Arc<dyn Observer>, folder: PathBuf) -> Result<Self, FileError> {
         let path = folder.join("events.jsonl");
         let log = File::create(&path).map_err(FileError::with("create", &path))?;
+        // Held for as long as the process lives: whoever lists the runs tells
+        // by it that this one is at work. Without locks it is told as crashed
+        // until it has ended, which harms nobody.
+        log.lock().ok();
         Ok(Self { observer, folder, log: Mutex::new(log) })
     }
 

@@ -266,11 +266,15 @@ impl<'a> Shell<'a> {
             seconds,
             requests,
             synthetic: self.synthetic[self.planner.wanted[task]],
+            key: None,
+            outputs: BTreeMap::new(),
         };
         match ended {
             Ended::Done(manifest, outcome) => {
                 result.end = End::Done(outcome);
                 result.rows = main_rows(self.instance(task), &manifest);
+                result.key = Some(manifest.key);
+                result.outputs = manifest.outputs.iter().map(|(port, a)| (port.clone(), a.hash)).collect();
                 self.tell_done(&result, outcome, &manifest);
                 self.results[self.planner.wanted[task]] = Some(manifest);
                 self.ends[task] = Some(result);
@@ -323,6 +327,8 @@ impl<'a> Shell<'a> {
             seconds: result.seconds,
             requests: result.requests,
             synthetic: result.synthetic,
+            key: manifest.key,
+            blessed: manifest.blessed.last().map(|blessing| blessing.why.clone()),
         });
     }
 
@@ -338,8 +344,16 @@ impl<'a> Shell<'a> {
             let stage = self.name(task);
             self.reporter.tell(&Event::StageSkipped { stage: stage.clone(), because: because.clone() });
             let synthetic = self.synthetic[self.planner.wanted[task]];
-            self.ends[task] =
-                Some(StageResult { stage, end: End::Skipped(because), rows: 0, seconds: 0.0, requests: 0, synthetic });
+            self.ends[task] = Some(StageResult {
+                stage,
+                end: End::Skipped(because),
+                rows: 0,
+                seconds: 0.0,
+                requests: 0,
+                synthetic,
+                key: None,
+                outputs: BTreeMap::new(),
+            });
         }
     }
 

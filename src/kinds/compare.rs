@@ -110,7 +110,7 @@ impl Stage for Checked {
         let mut columns = vec![("variant".to_owned(), "str".to_owned()), ("seeds".to_owned(), "i64".to_owned())];
         columns.extend(self.number_columns().into_iter().map(|name| (name, "f64".to_owned())));
         columns.push(("users".to_owned(), "i64".to_owned()));
-        vec![OutputPort { name: "leaderboard", columns }]
+        vec![OutputPort { name: "leaderboard", columns, key: &["variant"] }]
     }
 
     async fn run(&self, context: &StageContext) -> Result<(), StageError> {

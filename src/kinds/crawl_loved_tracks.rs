@@ -113,8 +113,10 @@ impl Stage for Crawl {
 
     fn outputs(&self) -> Vec<OutputPort> {
         vec![
-            OutputPort::new("loved", &[("user_id", "str"), ("artist", "str"), ("title", "str"), ("at", "i64")]),
-            OutputPort::new("fetched", &[("user_id", "str"), ("tracks", "i64"), ("status", "str")]),
+            OutputPort::new("loved", &[("user_id", "str"), ("artist", "str"), ("title", "str"), ("at", "i64")])
+                .keyed_by(&["user_id", "artist", "title"]),
+            OutputPort::new("fetched", &[("user_id", "str"), ("tracks", "i64"), ("status", "str")])
+                .keyed_by(&["user_id"]),
         ]
     }
 

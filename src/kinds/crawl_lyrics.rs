@@ -119,7 +119,7 @@ impl Stage for Crawl {
     fn outputs(&self) -> Vec<OutputPort> {
         let columns =
             [("item_id", "str"), ("text", "str"), ("source", "str"), ("instrumental", "bool"), ("status", "str")];
-        vec![OutputPort::new("lyrics", &columns)]
+        vec![OutputPort::new("lyrics", &columns).keyed_by(&["item_id"])]
     }
 
     fn resource(&self) -> Resource {

@@ -89,7 +89,10 @@ impl Stage for Crawl {
     }
 
     fn outputs(&self) -> Vec<OutputPort> {
-        vec![OutputPort::new("tags", &[("item_id", "str"), ("tag", "str"), ("count", "i64"), ("status", "str")])]
+        vec![
+            OutputPort::new("tags", &[("item_id", "str"), ("tag", "str"), ("count", "i64"), ("status", "str")])
+                .keyed_by(&["item_id", "tag"]),
+        ]
     }
 
     fn resource(&self) -> Resource {

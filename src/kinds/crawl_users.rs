@@ -142,7 +142,7 @@ impl Stage for Crawl {
     fn outputs(&self) -> Vec<OutputPort> {
         let columns =
             [("user_id", "str"), ("real_name", "str"), ("country", "str"), ("registered_at", "i64"), ("depth", "i64")];
-        vec![OutputPort::new("users", &columns)]
+        vec![OutputPort::new("users", &columns).keyed_by(&["user_id"])]
     }
 
     fn resource(&self) -> Resource {

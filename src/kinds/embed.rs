@@ -125,7 +125,7 @@ impl Stage for EmbedStage {
     }
 
     fn outputs(&self) -> Vec<OutputPort> {
-        vec![OutputPort::new("vectors", &[("item_id", "str"), ("vector", "list<f32>")])]
+        vec![OutputPort::new("vectors", &[("item_id", "str"), ("vector", "list<f32>")]).keyed_by(&["item_id"])]
     }
 
     fn resource(&self) -> Resource {

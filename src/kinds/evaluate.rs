@@ -124,7 +124,10 @@ impl Stage for Checked {
             ("candidates", "i64"),
             ("warm", "bool"),
         ];
-        vec![OutputPort::new("metrics", &metrics), OutputPort::new("ranks", &ranks)]
+        vec![
+            OutputPort::new("metrics", &metrics).keyed_by(&["part", "slice", "metric", "k"]),
+            OutputPort::new("ranks", &ranks).keyed_by(&["user_id", "item_id", "part"]),
+        ]
     }
 
     fn resource(&self) -> Resource {

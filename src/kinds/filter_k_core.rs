@@ -81,7 +81,10 @@ impl Stage for Checked {
     }
 
     fn outputs(&self) -> Vec<OutputPort> {
-        vec![OutputPort::new("interactions", &[("user_id", "str"), ("item_id", "str"), ("at", "i64")])]
+        vec![
+            OutputPort::new("interactions", &[("user_id", "str"), ("item_id", "str"), ("at", "i64")])
+                .keyed_by(&["user_id", "item_id"]),
+        ]
     }
 
     async fn run(&self, context: &StageContext) -> Result<(), StageError> {

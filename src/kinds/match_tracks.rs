@@ -119,8 +119,9 @@ impl Stage for Checked {
 
     fn outputs(&self) -> Vec<OutputPort> {
         vec![
-            OutputPort::new("interactions", &[("user_id", "str"), ("item_id", "str"), ("at", "i64")]),
-            OutputPort::new("items", &[("item_id", "str"), ("artist", "str"), ("title", "str")]),
+            OutputPort::new("interactions", &[("user_id", "str"), ("item_id", "str"), ("at", "i64")])
+                .keyed_by(&["user_id", "item_id"]),
+            OutputPort::new("items", &[("item_id", "str"), ("artist", "str"), ("title", "str")]).keyed_by(&["item_id"]),
         ]
     }
 

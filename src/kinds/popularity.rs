@@ -72,7 +72,7 @@ impl Stage for Checked {
     }
 
     fn outputs(&self) -> Vec<OutputPort> {
-        vec![OutputPort::new("model", MODEL_COLUMNS)]
+        vec![OutputPort::new("model", MODEL_COLUMNS).keyed_by(&["name"])]
     }
 
     async fn run(&self, context: &StageContext) -> Result<(), StageError> {

@@ -121,6 +121,23 @@ fn ports_are_sane() {
     });
 }
 
+/// Without columns the settings decide, and nothing can be said of a key.
+#[test]
+fn the_key_of_an_output_is_some_of_its_columns() {
+    for_each_kind(|kind| {
+        for port in kind.parse(&settings_of_example(kind)).unwrap().outputs() {
+            let lacking = port.key.iter().find(|key| !port.columns.iter().any(|(name, _)| name == *key));
+            assert_eq!(lacking, None, "the key of `{}` is not among its columns", port.name);
+            assert_eq!(
+                port.key.is_empty(),
+                port.columns.is_empty(),
+                "say what tells the rows of `{}` apart",
+                port.name
+            );
+        }
+    });
+}
+
 fn check_columns(port: &InputPort) {
     let columns = match &port.columns {
         Columns::All => return,

@@ -95,7 +95,10 @@ impl Stage for Checked {
     }
 
     fn outputs(&self) -> Vec<OutputPort> {
-        vec![OutputPort::new("split", &[("user_id", "str"), ("item_id", "str"), ("at", "i64"), ("part", "str")])]
+        vec![
+            OutputPort::new("split", &[("user_id", "str"), ("item_id", "str"), ("at", "i64"), ("part", "str")])
+                .keyed_by(&["user_id", "item_id"]),
+        ]
     }
 
     async fn run(&self, context: &StageContext) -> Result<(), StageError> {

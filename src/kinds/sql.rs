@@ -141,7 +141,7 @@ fn answer(query: &str, inputs: &[(&str, &Input)]) -> Result<Table, StageError> {
             Some(path) => {
                 let frame = scan(path)?;
                 input
-                    .columns_to_read()
+                    .readable()
                     .map_or_else(|| frame.clone(), |columns| frame.clone().select([cols(columns).as_expr()]))
             }
             None => lazy(&input.table()?)?,

@@ -175,7 +175,7 @@ impl Stage for Ask {
             ("prompt_tokens", "i64"),
             ("completion_tokens", "i64"),
         ];
-        vec![OutputPort::new("summaries", &columns)]
+        vec![OutputPort::new("summaries", &columns).keyed_by(&["item_id"])]
     }
 
     fn resource(&self) -> Resource {

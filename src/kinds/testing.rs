@@ -105,10 +105,24 @@ pub(super) fn run_inputs(
         let batches = parts.iter().flat_map(|part| part.batches().to_vec()).collect();
         (port, Table::new(schema, batches))
     };
-    let outputs = written.into_iter().map(whole).collect();
+    let outputs: BTreeMap<String, Table> = written.into_iter().map(whole).collect();
+    check_keys(stage(kind, with).as_ref(), &outputs);
     let warnings = std::mem::take(&mut *recorder.warnings.lock().unwrap());
     let notes = std::mem::take(&mut *recorder.notes.lock().unwrap());
     Ok(Ran { outputs, warnings, notes })
+}
+
+/// What every run of a kind's own tests must fulfil: the key that an output
+/// declares tells its rows apart.
+fn check_keys(stage: &dyn Stage, outputs: &BTreeMap<String, Table>) {
+    for port in stage.outputs() {
+        let Some(table) = outputs.get(port.name).filter(|_| !port.key.is_empty()) else { continue };
+        let mut keys = rows(&table.select(port.key).unwrap());
+        let all = keys.len();
+        keys.sort_unstable();
+        keys.dedup();
+        assert_eq!(keys.len(), all, "the key {:?} of `{}` stands for several rows", port.key, port.name);
+    }
 }
 
 /// The rows of a table, each as its values joined by `|`; null is `-`.

@@ -302,7 +302,10 @@ impl Stage for Checked {
             ("ndcg@10", "f64"),
             ("selected", "bool"),
         ];
-        vec![OutputPort::new("model", MODEL_COLUMNS), OutputPort::new("curve", &curve)]
+        vec![
+            OutputPort::new("model", MODEL_COLUMNS).keyed_by(&["name"]),
+            OutputPort::new("curve", &curve).keyed_by(&["epoch"]),
+        ]
     }
 
     fn resource(&self) -> Resource {

@@ -87,7 +87,7 @@ impl Stage for Checked {
     }
 
     fn outputs(&self) -> Vec<OutputPort> {
-        vec![OutputPort::new("texts", &[("item_id", "str"), ("text", "str")])]
+        vec![OutputPort::new("texts", &[("item_id", "str"), ("text", "str")]).keyed_by(&["item_id"])]
     }
 
     async fn run(&self, context: &StageContext) -> Result<(), StageError> {

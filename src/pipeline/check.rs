@@ -79,7 +79,7 @@ fn draft(document: &Document, shell: &StageShell, scope: Scope<'_>, report: &mut
     let stage = parse_settings(shell, scope, report);
     let known = stage.as_ref().map(|stage| stage.inputs());
     // Where the settings are wrong, the ports are most likely those of the example.
-    let example = || shell.kind.and_then(example_of).map(|(_, stage)| stage.inputs());
+    let example = || shell.kind.and_then(example_of).map(|stage| stage.inputs());
     let ports = known.or_else(example);
     let scope = Scope { environment: false, ..scope };
     let mut inputs = Vec::new();

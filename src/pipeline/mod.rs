@@ -10,6 +10,7 @@ mod expand;
 mod fixtures;
 mod graph;
 mod order;
+mod origin;
 mod reference;
 mod report;
 mod schema;
@@ -27,8 +28,9 @@ use std::time::Duration;
 
 pub use duration::parse_duration;
 pub use graph::{Detail, dot, mermaid};
+pub use origin::{Origin, Origins, SourceText};
 use report::{Place, Report};
-pub use schema::schema;
+pub use schema::{example_of, schema};
 
 use crate::ground::files::read_bytes;
 use crate::ground::{InstanceId, Location, Problem, Problems, closest};
@@ -57,6 +59,8 @@ pub struct Pipeline {
     pub variants: Vec<String>,
     /// Every instance, each after all that it reads; ties in the order of the file.
     pub instances: Vec<Instance>,
+    /// What it was read from.
+    pub source: SourceText,
 }
 
 /// A stage for one variant and one seed, where it is repeated for them.
@@ -118,6 +122,13 @@ impl fmt::Debug for Instance {
 }
 
 impl Pipeline {
+    /// Finds where in the file what decides an instance is written. Parses the
+    /// text again; none for a pipeline that was not read from one.
+    #[must_use]
+    pub fn origins(&self) -> Option<Origins<'_>> {
+        Origins::of(&self.file, &self.source)
+    }
+
     /// The instances that a selector of the user means: `stage` (all of its
     /// instances), `stage@VARIANT` (of every seed), `stage#SEED` or
     /// `stage@VARIANT#SEED`, in the order of [`Pipeline::instances`].
@@ -218,5 +229,6 @@ pub fn load_text(
         sandbox: document.sandbox,
         variants: document.variants.into_iter().map(|variant| variant.name).collect(),
         instances,
+        source: SourceText { text: text.into(), set: variables.clone() },
     }))
 }

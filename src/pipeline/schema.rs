@@ -15,12 +15,18 @@ use crate::web::{BudgetSettings, LimiterSettings};
 
 /// The example of a kind, taken apart, and its checked stage; `None` if the
 /// example is not one, which the registry's tests do not let pass.
-pub(super) fn example_of(kind: &'static dyn StageKind) -> Option<(Node, Arc<dyn Stage>)> {
+pub(super) fn parsed_example(kind: &'static dyn StageKind) -> Option<(Node, Arc<dyn Stage>)> {
     let mut report = Report::new(Path::new("example"), kind.example());
     let node = yaml::parse(kind.example(), &mut report)?;
     let with = node.entry("with").map_or(Value::Null, |with| with.node.to_value());
     let stage = kind.parse(&with).ok()?;
     Some((node, stage))
+}
+
+/// The stage of a kind's example: for what can be asked of any stage of a kind.
+#[must_use]
+pub fn example_of(kind: &'static dyn StageKind) -> Option<Arc<dyn Stage>> {
+    Some(parsed_example(kind)?.1)
 }
 
 /// The JSON Schema of a pipeline file: the stages' keys, and for each kind its
@@ -125,7 +131,7 @@ fn refresh_schema() -> Value {
 /// The ports of a kind, as its example has them. Settings may give a stage
 /// other ports, so that names not listed are left to `refrain check`.
 fn inputs_schema(kind: &'static dyn StageKind) -> Value {
-    let ports = example_of(kind).map(|(_, stage)| stage.inputs()).unwrap_or_default();
+    let ports = example_of(kind).map(|stage| stage.inputs()).unwrap_or_default();
     let about = |port: &InputPort| {
         format!(
             "{}{}",

@@ -101,7 +101,7 @@ fn place_of(problem: &SettingProblem, entry: &Entry) -> Place {
 
 /// One step down a path: where the key or item is, its value, and the rest.
 /// Keys may themselves hold dots, so the longest that fits is taken.
-fn step<'a, 'p>(node: &'a Node, path: &'p str) -> Option<(Place, &'a Node, &'p str)> {
+pub(super) fn step<'a, 'p>(node: &'a Node, path: &'p str) -> Option<(Place, &'a Node, &'p str)> {
     match &node.content {
         Content::Scalar(_) => None,
         Content::Map(entries) => {

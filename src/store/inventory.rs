@@ -52,6 +52,18 @@ pub(super) struct Inventory {
     pub(super) foreign: Vec<(PathBuf, &'static str)>,
 }
 
+/// What is in `tmp/` under such a name is held by a living process: opening
+/// the store has removed the others.
+fn temporary(entry: Entry) -> Option<Entry> {
+    let ours = entry.name.strip_suffix(".tmp").and_then(|name| name.split_once('-')).is_some_and(is_numbers);
+    (!ours).then_some(entry)
+}
+
+fn lock(entry: Entry) -> Option<Entry> {
+    let key = entry.name.strip_suffix(".lock").and_then(|name| name.parse::<ContentHash>().ok());
+    (key.is_none() && entry.name != GC_LOCK).then_some(entry)
+}
+
 /// One thing in a folder.
 struct Entry {
     path: PathBuf,
@@ -83,8 +95,8 @@ impl Inventory {
                     "last-v2" => inventory.take_files(&entry.path, now, Self::last)?,
                     "runs-v1" => inventory.take_runs(&entry.path)?,
                     "set-aside" => inventory.take_files(&entry.path, now, Self::aside)?,
-                    "tmp" => inventory.take_files(&entry.path, now, |_, entry| not_temporary(entry))?,
-                    "locks" => inventory.take_files(&entry.path, now, |_, entry| not_lock(entry))?,
+                    "tmp" => inventory.take_files(&entry.path, now, |_, entry| temporary(entry))?,
+                    "locks" => inventory.take_files(&entry.path, now, |_, entry| lock(entry))?,
                     // The memo is looked after by whoever writes it.
                     name if name.starts_with("memo-v") => {}
                     _ => inventory.reject(entry),
@@ -190,19 +202,6 @@ impl Inventory {
         };
         self.foreign.push((entry.path, why));
     }
-}
-
-/// Gives back what is no temporary file of Refrain's. Such a file is held by a
-/// living process: opening the store has removed the others.
-fn not_temporary(entry: Entry) -> Option<Entry> {
-    let ours = entry.name.strip_suffix(".tmp").and_then(|name| name.split_once('-')).is_some_and(is_numbers);
-    (!ours).then_some(entry)
-}
-
-/// Gives back what is no lock.
-fn not_lock(entry: Entry) -> Option<Entry> {
-    let key = entry.name.strip_suffix(".lock").and_then(|name| name.parse::<ContentHash>().ok());
-    (key.is_none() && entry.name != GC_LOCK).then_some(entry)
 }
 
 /// Whether a name is one of the store's own, but for its version.

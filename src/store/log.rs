@@ -144,10 +144,6 @@ mod tests {
         at: u64,
     }
 
-    fn at(at: u64) -> Age {
-        Age { at }
-    }
-
     #[test]
     fn the_newest_value_is_known_to_the_next_process_and_a_torn_line_costs_itself() {
         let folder = tempfile::tempdir().unwrap();
@@ -163,7 +159,7 @@ mod tests {
         let again = log();
         assert_eq!(
             (again.find("train@V1#2"), again.find("core"), again.find("split")),
-            (Some(at(2)), Some(at(3)), Some(at(4)))
+            (Some(Age { at: 2 }), Some(Age { at: 3 }), Some(Age { at: 4 }))
         );
         assert_eq!(again.all().len(), 3);
     }
@@ -175,7 +171,7 @@ mod tests {
         let new = || Log::new(path.clone(), folder.path().to_owned());
         let log = new();
         (0..1_500).for_each(|at| log.note("core", Age { at }).unwrap());
-        assert_eq!(new().find("core"), Some(at(1_499)));
+        assert_eq!(new().find("core"), Some(Age { at: 1_499 }));
         assert_eq!(files::read_text(&path).unwrap().lines().count(), 1);
     }
 }

@@ -48,7 +48,7 @@ pub use gc::{Collected, Collection, Going, Group, Kept, Retention};
 pub use guard::{Guard, Pins};
 pub use last::LastRun;
 pub use lock::KeyLock;
-pub use record::{Artifact, FORMAT, Manifest};
+pub use record::{Artifact, Blessing, FORMAT, Manifest};
 pub use verify::{Finding, Trouble, Verification};
 pub use writer::ArtifactWriter;
 

@@ -63,6 +63,23 @@ pub struct Manifest {
     pub seconds: f64,
     /// How many requests it sent over the network.
     pub requests: u64,
+    /// How it came to stand for this key though it was made for another, oldest
+    /// first; empty for a result that was made for its key.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub blessed: Vec<Blessing>,
+}
+
+/// A user's word that a result made under one key is good for another too.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Blessing {
+    /// When it was given: milliseconds since 1970-01-01 UTC.
+    pub at_millis: u64,
+    /// Why, in the user's words.
+    pub why: String,
+    /// The key that the result stood for before.
+    pub from: ContentHash,
+    /// The differences that were accepted.
+    pub accepted: Vec<Value>,
 }
 
 const OPENING: &str = "{\n  \"check\": \"";
@@ -112,6 +129,20 @@ mod tests {
         let text = seal("a record", &record()).unwrap();
         assert!(serde_json::from_str::<Value>(&text).unwrap()["key"].is_string());
         assert_eq!(unseal::<Sample>(text.clone().into_bytes()), Ok(record()));
+    }
+
+    /// A manifest as it was written before there were blessings.
+    const OLD_MANIFEST: &str = include_str!("old_manifest.json");
+
+    #[test]
+    fn a_manifest_of_before_blessings_reads_and_seals_to_the_same_bytes() {
+        let manifest: Manifest = unseal(OLD_MANIFEST.into()).unwrap();
+        assert!(manifest.blessed.is_empty());
+        assert_eq!(seal("a manifest", &manifest).unwrap(), OLD_MANIFEST);
+        let blessing =
+            Blessing { at_millis: 1, why: "only a comment".into(), from: manifest.key, accepted: vec![json!({})] };
+        let blessed = Manifest { blessed: vec![blessing], ..manifest };
+        assert_eq!(unseal(seal("a manifest", &blessed).unwrap().into_bytes()), Ok(blessed));
     }
 
     #[test]

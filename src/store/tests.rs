@@ -42,6 +42,7 @@ fn manifest(artifact: Artifact) -> Manifest {
         made_at_millis: 1,
         seconds: 0.5,
         requests: 0,
+        blessed: Vec::new(),
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod column_hash;
 mod delimited;
+mod difference;
 mod interactions;
 mod normal;
 mod parquet;
@@ -22,6 +23,7 @@ use crate::ground::files::FileError;
 
 pub use self::column_hash::{ColumnFacts, TableHasher, column_hashes};
 pub use self::delimited::{BadRow, ColumnType, Delimited, Layout, read_delimited};
+pub use self::difference::{Columns, Difference, difference};
 pub use self::interactions::{Interaction, Interactions, distinct_ids};
 pub use self::normal::{normal_type, normalise, type_name};
 pub use self::parquet::{FEW_ROWS, ParquetWriter, describe_parquet, read_first_rows, read_parquet, write_parquet};

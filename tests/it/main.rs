@@ -1,13 +1,17 @@
 //! The integration tests, in one binary: most of them run the real `refrain`
 //! in a folder of their own and look at what comes back.
 
+mod bless;
 mod cache;
 mod commands;
 mod demo;
+mod diff;
 mod interrupt;
 mod lab;
 mod layers;
+mod lines;
 mod messages;
 mod pipelines;
+mod runs;
 mod torture;
 mod trust;

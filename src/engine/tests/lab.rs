@@ -304,6 +304,7 @@ pub(super) fn pipeline(toys: &[Toy]) -> Pipeline {
         sandbox: None,
         variants: Vec::new(),
         instances: instances.collect(),
+        source: crate::pipeline::SourceText::default(),
     }
 }
 
