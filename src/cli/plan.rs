@@ -97,10 +97,19 @@ fn grid(lines: &[Line]) -> Grid {
             let place = join_places(&said.places);
             // Without a place there is more room.
             let room = if place.is_empty() { why + places.unwrap_or(0) } else { why };
-            grid.row([name, state, cut(&said.why, room), place]);
+            grid.row([name, state, fitted(&said.why, room), place]);
         }
     }
     grid
+}
+
+/// A reason within a width. Of a setting, half a value says nothing: it is
+/// only named, and `refrain why` shows both values.
+fn fitted(why: &str, room: usize) -> String {
+    match why.strip_prefix("setting ").and_then(|rest| rest.split_once(": ")) {
+        Some((name, _)) if width(why) > room => cut(&format!("setting {name} changed"), room),
+        _ => cut(why, room),
+    }
 }
 
 /// `p.yaml:3` and `p.yaml:7` as `p.yaml:3, 7`.
@@ -237,6 +246,13 @@ mod tests {
 
     fn stale() -> State {
         State::Stale { key: ContentHash::of(b""), reasons: vec![Reason::NeverRan.into()] }
+    }
+
+    #[test]
+    fn a_setting_whose_values_have_no_room_is_named() {
+        let why = "setting query: \"SELECT a\" -> \"SELECT b\"";
+        assert_eq!(fitted(why, 60), why);
+        assert_eq!(fitted(why, 30), "setting query changed");
     }
 
     #[test]

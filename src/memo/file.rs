@@ -1,7 +1,7 @@
 //! One segment on disk: taking in what it holds, by its index where that fits
 //! and else by reading it through, and healing what a killed process left.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -136,11 +136,19 @@ pub(super) fn index_of(scan: &Scan, bytes: &[u8], entries: Vec<Entry>) -> Index 
 pub(super) fn write_index(path: &Path, index: &Index) -> Result<(), FileError> {
     let unfinished = unfinished_index_path(path);
     let written = File::create(&unfinished).and_then(|mut file| {
+        // Held while it is written: what is not held was left by a dead process.
+        file.lock().ok();
         file.write_all(&index.encode())?;
-        file.sync_all()
+        file.sync_all()?;
+        Ok(file)
     });
-    written.map_err(FileError::with("write", &unfinished))?;
-    files::publish(&unfinished, &index_path(path))
+    let written = written.map_err(FileError::with("write", &unfinished));
+    let published = written.and_then(|_held| files::publish(&unfinished, &index_path(path)));
+    if published.is_err() {
+        // On a full disk every block counts. What cannot be removed is overwritten by the next index.
+        drop(fs::remove_file(&unfinished));
+    }
+    published
 }
 
 /// The records of a scan that began at `base`, in the order of [`Entry::order`].

@@ -59,6 +59,9 @@ use temporary::TemporaryFile;
 
 const FOLDERS: [&str; 7] = ["objects-v1", "manifests-v1", "last-v2", "runs-v1", "tmp", "locks", "set-aside"];
 
+/// Folders of the memo, in which its files are finished.
+const MEMO_FOLDERS: [&str; 2] = ["memo-v1/http", "memo-v1/vectors"];
+
 const CACHEDIR_TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n\
     # This folder holds artifacts of refrain; they can be made again.\n";
 
@@ -136,7 +139,10 @@ impl Store {
                 temporary::write(&root.join("tmp"), &path, text.as_bytes())?;
             }
         }
-        temporary::sweep(&root.join("tmp"))?;
+        temporary::sweep(&root.join("tmp"), "")?;
+        for memo in MEMO_FOLDERS {
+            temporary::sweep(&root.join(memo), ".tmp")?;
+        }
         lock::sweep(&root.join("locks"))?;
         let inner = Inner {
             root: root.to_owned(),

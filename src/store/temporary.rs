@@ -92,12 +92,18 @@ pub(super) fn is_still_at(file: &File, path: &Path) -> bool {
     }
 }
 
-/// Removes the files in `folder` that no living process holds. What cannot be
-/// opened or removed is left to the next sweep.
-pub(super) fn sweep(folder: &Path) -> Result<(), FileError> {
-    let entries = fs::read_dir(folder).map_err(FileError::with("list", folder))?;
+/// Removes the files in `folder` whose names end so and that no living process
+/// holds. What cannot be opened or removed is left to the next sweep.
+pub(super) fn sweep(folder: &Path, ending: &str) -> Result<(), FileError> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(FileError::with("list", folder))?,
+    };
     for entry in entries.flatten() {
         let path = entry.path();
+        if !path.to_string_lossy().ends_with(ending) || entry.file_type().is_ok_and(|kind| !kind.is_file()) {
+            continue;
+        }
         let Ok(file) = OpenOptions::new().read(true).write(true).open(&path) else { continue };
         match file.try_lock() {
             Ok(()) => drop(fs::remove_file(&path)),
@@ -117,7 +123,7 @@ mod tests {
         let held = TemporaryFile::create(folder.path()).unwrap();
         let leftover = folder.path().join("1-1.tmp");
         drop(File::create(&leftover).unwrap());
-        sweep(folder.path()).unwrap();
+        sweep(folder.path(), ".tmp").unwrap();
         assert!(!leftover.exists());
         assert!(held.path.exists());
     }

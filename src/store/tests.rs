@@ -208,6 +208,11 @@ fn opening_sweeps_what_the_dead_left_and_nothing_of_the_living() {
     let mut writer = living.writer().unwrap();
     writer.append(&table(3)).unwrap();
     drop(fs::File::create(folder.path().join("tmp/999999-1.tmp")).unwrap());
+    let memo = folder.path().join("memo-v1/http");
+    fs::create_dir_all(&memo).unwrap();
+    for name in ["1.segment", "1.segment.index.tmp"] {
+        drop(fs::File::create(memo.join(name)).unwrap());
+    }
     let lock = living.lock(&ContentHash::of(b"living")).unwrap();
     drop(fs::File::create(folder.path().join(format!("locks/{}.lock", ContentHash::of(b"dead")))).unwrap());
     let left = || (files_in(&folder.path().join("tmp")), files_in(&folder.path().join("locks")));

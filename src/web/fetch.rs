@@ -130,9 +130,11 @@ impl Fetch {
         }
     }
 
+    /// Keeps an answer. Where that fails nothing more is asked: it would be paid for and lost.
     fn remember(&self, answer: &Answer) -> Result<(), WebError> {
         let Some(memo) = &self.core.memo else { return Ok(()) };
-        remember(memo, self.key, self.call.describe(), answer).map_err(|error| WebError::Memo(Arc::new(error)))
+        remember(memo, self.key, self.call.describe(), answer)
+            .map_err(|error| self.stop(WebError::Memo(Arc::new(error))))
     }
 
     /// The pause before the next attempt: twice as long each time, and between

@@ -89,8 +89,9 @@ const LISTENS: &str = "user_id,item_id,at\nu1,i1,1\nu1,i2,2\nu2,i1,3\n";
 const LOVED: &str = "user_id,artist,title,at\nu1,A,One,1\nu1,B,Two,2\nu2,A,One,3\n";
 
 /// At most so many requests of one process are in flight at once: a sandbox is
-/// asked with 16 slots whatever a limiter says.
-const IN_FLIGHT: u64 = 16;
+/// asked with 16 slots whatever a limiter says, and as many answers may be on
+/// their way to the memo.
+const IN_FLIGHT: u64 = 32;
 /// A power cut also takes the answers that were not synced yet, at most so many.
 const UNSYNCED: u64 = 64;
 
