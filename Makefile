@@ -60,9 +60,15 @@ deny:
 		echo "skipped: cargo-deny is not installed (cargo install cargo-deny); licences and sources are not checked"; \
 	fi
 
-bench: toolchain python ## Take the measurements of docs/benchmarks.md
+# Some of it: make bench ONLY='stages --stages 10,100'. DVC and Snakemake are measured beside it where they
+# are installed, or from the venv that PEERS names.
+bench: toolchain python ## Take the measurements of docs/benchmarks.md (PEERS=VENV ONLY='stages rows')
 	@cargo build $(CARGO_FLAGS) --bin refrain
-	@REFRAIN="$${CARGO_TARGET_DIR:-target}/release/refrain" python3 scripts/bench.py
+	@cargo test $(CARGO_FLAGS) --lib --no-run
+	@REFRAIN="$${CARGO_TARGET_DIR:-target}/release/refrain" \
+		LIB_TESTS="$$(cargo test $(CARGO_FLAGS) --lib --no-run 2>&1 | sed -n 's/^ *Executable .*(\(.*\))$$/\1/p')" \
+		PEERS='$(PEERS)' python3 scripts/bench $(ONLY) \
+		--points "$${CARGO_TARGET_DIR:-target}/bench.json" --plot docs/benchmarks.svg
 
 # One case that was printed as failed: make torture REPLAY='whole FAULTS_AT=12 FAULTS_DO=cut'.
 torture: toolchain ## Kill, starve and confuse hundreds of runs: docs/torture.md (KILLS=500 SEED=1)

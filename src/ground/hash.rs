@@ -1,5 +1,6 @@
 //! BLAKE3 content hashes, written as 64 lower-case hexadecimal digits.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 
@@ -10,7 +11,7 @@ use serde_json::Value;
 ///
 /// - Displays and serialises as exactly 64 lower-case hexadecimal digits.
 /// - Parsing and deserialising refuse anything else.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ContentHash([u8; 32]);
 
 /// A text that is not a [`ContentHash`].
@@ -33,10 +34,30 @@ impl ContentHash {
         &self.0
     }
 
+    /// The first eight bytes, as a number in the same order as the hashes.
+    #[must_use]
+    pub fn start(&self) -> u64 {
+        self.0.first_chunk::<8>().map_or(0, |bytes| u64::from_be_bytes(*bytes))
+    }
+
     /// The first 12 digits, for people.
     #[must_use]
     pub fn short(&self) -> String {
         self.to_string().chars().take(12).collect()
+    }
+}
+
+impl Ord for ContentHash {
+    /// As their bytes. Almost all differ in the first of them, and one number
+    /// is compared faster than 32 bytes: memos sort millions.
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.start().cmp(&other.start()).then_with(|| self.0.cmp(&other.0))
+    }
+}
+
+impl PartialOrd for ContentHash {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
@@ -84,37 +105,53 @@ impl<'de> Deserialize<'de> for ContentHash {
     }
 }
 
+/// How much is collected before it is hashed: a short key is hashed in one
+/// piece, which costs a third of feeding BLAKE3 field by field.
+const COLLECTED: usize = 8 * 1024;
+
 /// An incremental hasher whose fields cannot run into one another: every
 /// variable-length field is preceded by its length.
 #[derive(Clone, Default)]
-pub struct Hasher(blake3::Hasher);
+pub struct Hasher {
+    /// What was hashed already, if there was too much to be kept.
+    hashed: Option<Box<blake3::Hasher>>,
+    collected: Vec<u8>,
+}
 
 impl Hasher {
     /// A hasher for values of one purpose; different purposes never collide.
     #[must_use]
     pub fn new(purpose: &str) -> Self {
-        let mut hasher = Self(blake3::Hasher::new());
+        let mut hasher = Self { hashed: None, collected: Vec::with_capacity(256) };
         hasher.field(purpose.as_bytes());
         hasher
     }
 
     /// Adds one field, with its length.
     pub fn field(&mut self, bytes: &[u8]) -> &mut Self {
-        self.0.update(&(bytes.len() as u64).to_le_bytes());
-        self.0.update(bytes);
-        self
+        self.raw(&(bytes.len() as u64).to_le_bytes()).raw(bytes)
     }
 
     /// Adds bytes without a length: for streams of fixed-width values.
     pub fn raw(&mut self, bytes: &[u8]) -> &mut Self {
-        self.0.update(bytes);
+        if self.collected.len() + bytes.len() <= COLLECTED {
+            self.collected.extend_from_slice(bytes);
+        } else {
+            let hasher = self.hashed.get_or_insert_default();
+            hasher.update(&self.collected).update(bytes);
+            self.collected.clear();
+        }
         self
     }
 
     /// The hash of all that was added.
     #[must_use]
     pub fn finish(&self) -> ContentHash {
-        ContentHash(*self.0.finalize().as_bytes())
+        let hash = match &self.hashed {
+            None => blake3::hash(&self.collected),
+            Some(hashed) => hashed.clone().update(&self.collected).finalize(),
+        };
+        ContentHash::from(*hash.as_bytes())
     }
 }
 
@@ -170,10 +207,37 @@ mod tests {
     }
 
     #[test]
+    fn hashes_are_in_the_order_of_their_bytes() {
+        let with = |place: usize, byte: u8| {
+            let mut bytes = [7; 32];
+            bytes[place] = byte;
+            ContentHash::from(bytes)
+        };
+        let (low, high) =
+            ([with(0, 1), with(7, 1), with(8, 1), with(31, 1)], [with(31, 9), with(7, 200), with(0, 200)]);
+        let middle = [ContentHash::from([7; 32])];
+        let sorted: Vec<ContentHash> = low.into_iter().chain(middle).chain(high).collect();
+        assert!(sorted.is_sorted_by(|a, b| a < b && a.as_bytes() < b.as_bytes()));
+    }
+
+    #[test]
     fn fields_do_not_run_into_one_another() {
         let one = Hasher::new("t").field(b"ab").field(b"c").finish();
         let other = Hasher::new("t").field(b"a").field(b"bc").finish();
         assert_ne!(one, other);
+    }
+
+    #[test]
+    fn a_hash_is_that_of_all_bytes_however_they_were_added() {
+        for sizes in [vec![1, 2], vec![COLLECTED - 8], vec![COLLECTED, 1], vec![3 * COLLECTED, 5, COLLECTED, 7]] {
+            let mut hasher = Hasher::new("t");
+            let mut bytes = [&1_u64.to_le_bytes()[..], b"t"].concat();
+            for (number, size) in sizes.into_iter().enumerate() {
+                hasher.raw(&vec![number as u8; size]);
+                bytes.extend(vec![number as u8; size]);
+            }
+            assert_eq!(hasher.finish(), ContentHash::of(&bytes));
+        }
     }
 
     #[test]

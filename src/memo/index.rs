@@ -119,20 +119,26 @@ fn entry(record: &[u8]) -> Option<Entry> {
 }
 
 /// Many entries, to be found by their keys: a sorted list, and where the keys
-/// that begin with the same two bytes stand in it.
+/// that begin with the same bits stand in it.
 #[derive(Debug, Default)]
 pub(super) struct Sorted {
     entries: Vec<Entry>,
-    starts: Vec<usize>,
+    /// How many of a key's first bits: so many that few keys share them.
+    bits: u32,
+    /// By these bits, where they begin; and the end.
+    starts: Vec<u32>,
 }
 
 impl Sorted {
     /// Adds entries, each list in the order of [`Entry::order`].
-    pub(super) fn add(&mut self, lists: impl IntoIterator<Item = Vec<Entry>>) {
+    pub(super) fn add(&mut self, lists: Vec<Vec<Entry>>) {
         use rayon::slice::ParallelSliceMut;
         let before = self.entries.len();
+        if lists.len() > 1 || before > 0 {
+            self.entries.reserve_exact(lists.iter().map(Vec::len).sum());
+        }
         for list in lists {
-            if self.entries.is_empty() {
+            if self.entries.capacity() == 0 {
                 self.entries = list;
             } else {
                 self.entries.extend(list);
@@ -152,13 +158,11 @@ impl Sorted {
     }
 
     fn count(&mut self) {
-        let prefix = |entry: &Entry| {
-            let [first, second, ..] = entry.stamp.key.as_bytes();
-            usize::from(u16::from_be_bytes([*first, *second]))
-        };
-        self.starts = vec![0; (1 << 16) + 1];
+        self.bits = self.entries.len().max(2).ilog2().min(24);
+        self.starts = vec![0; (1 << self.bits) + 1];
         for entry in &self.entries {
-            self.starts[prefix(entry) + 1] += 1;
+            let bucket = self.bucket(&entry.stamp.key);
+            self.starts[bucket + 1] += 1;
         }
         let mut sum = 0;
         for start in &mut self.starts {
@@ -167,11 +171,18 @@ impl Sorted {
         }
     }
 
+    /// A key's first bits.
+    fn bucket(&self, key: &ContentHash) -> usize {
+        (key.start() >> (u64::BITS - self.bits)) as usize
+    }
+
     /// The newest entry of a key.
     pub(super) fn newest(&self, key: &ContentHash) -> Option<&Entry> {
-        let [first, second, ..] = key.as_bytes();
-        let bucket = usize::from(u16::from_be_bytes([*first, *second]));
-        let range = *self.starts.get(bucket)?..*self.starts.get(bucket + 1)?;
+        if self.entries.is_empty() {
+            return None;
+        }
+        let bucket = self.bucket(key);
+        let range = *self.starts.get(bucket)? as usize..*self.starts.get(bucket + 1)? as usize;
         let bucket = self.entries.get(range)?;
         let place = bucket.partition_point(|entry| entry.stamp.key < *key);
         bucket.get(place).filter(|entry| entry.stamp.key == *key)
@@ -216,7 +227,7 @@ mod tests {
                     let newest = expected.entry(entry.stamp.key).or_insert(entry.stamp.at);
                     *newest = (*newest).max(entry.stamp.at);
                 }
-                all.add([entries]);
+                all.add(vec![entries]);
             }
             for key in 0..40_u16 {
                 let key = ContentHash::of(&key.to_le_bytes());

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef};
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use parquet::arrow::arrow_writer::{
     ArrowColumnChunk, ArrowColumnWriter, ArrowLeafColumn, ArrowRowGroupWriterFactory, compute_leaves,
 };
@@ -217,15 +217,27 @@ pub fn read_parquet(path: &Path, columns: Option<&[String]>) -> Result<Table, Ta
 }
 
 fn read(path: &Path, columns: Option<&[String]>) -> Result<Table, TableError> {
-    let file = File::open(path).map_err(FileError::with("read", path))?;
-    let mut builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(refused("read"))?;
-    if let Some(columns) = columns {
-        let wanted = |field: &Arc<arrow::datatypes::Field>| columns.contains(field.name());
-        let roots = builder.schema().fields().iter().enumerate().filter(|(_, field)| wanted(field)).map(|(i, _)| i);
-        let mask = ProjectionMask::roots(builder.parquet_schema(), roots.collect::<Vec<_>>());
-        builder = builder.with_projection(mask);
-    }
-    let table = collect(builder.with_batch_size(ROW_GROUP))?;
+    // Each part opens the file: a clone of an open file would share its position.
+    let open = || File::open(path).map_err(FileError::with("read", path));
+    let metadata = ArrowReaderMetadata::load(&open()?, ArrowReaderOptions::default()).map_err(refused("read"))?;
+    let mask = columns.map_or_else(ProjectionMask::all, |columns| {
+        let fields = metadata.schema().fields().iter().enumerate();
+        let roots = fields.filter(|(_, field)| columns.contains(field.name())).map(|(place, _)| place);
+        ProjectionMask::roots(metadata.parquet_schema(), roots)
+    });
+    let groups: Vec<usize> = (0..metadata.metadata().num_row_groups()).collect();
+    let part = |groups: &[usize]| {
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(open()?, metadata.clone());
+        collect(builder.with_projection(mask.clone()).with_row_groups(groups.to_vec()).with_batch_size(ROW_GROUP))
+    };
+    let table = if groups.len() < 2 {
+        part(&groups)?
+    } else {
+        let length = groups.len().div_ceil(rayon::current_num_threads());
+        let parts = groups.par_chunks(length).map(part).collect::<Result<Vec<Table>, _>>()?;
+        let schema = Arc::clone(parts[0].schema());
+        Table::new(schema, parts.iter().flat_map(Table::batches).cloned().collect())
+    };
     match columns {
         None => Ok(table),
         Some(columns) => table.select(columns),

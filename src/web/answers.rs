@@ -52,8 +52,10 @@ pub(super) fn remember(memo: &Answers, key: ContentHash, request: String, answer
 
 #[cfg(test)]
 mod tests {
+    use super::super::endpoints::Endpoints;
+    use super::super::{Secret, lastfm::Lastfm};
     use super::*;
-    use crate::ground::ManualClock;
+    use crate::ground::{Clock, ManualClock, SystemClock};
 
     #[test]
     fn the_layout_of_answers_on_disk_is_fixed() {
@@ -74,5 +76,30 @@ mod tests {
         let found = recall(&memo(), key, None).expect("kept");
         assert_eq!(found, Answer { from_memo: true, ..answer });
         assert_eq!(recall(&memo(), ContentHash::of(b"other"), None), None);
+    }
+
+    /// What `make bench` plans over: the memo of a crawl of that many tracks, as
+    /// if Last.fm had answered. It is no measurement by itself.
+    /// `MEMO_FOLDER=… MEMO_ROWS=… cargo test --release --lib -- --ignored memo_of_a_crawl`
+    #[test]
+    #[ignore = "writes the folder that MEMO_FOLDER names"]
+    fn memo_of_a_crawl() {
+        let variable = |name: &str| std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set"));
+        let folder = std::path::PathBuf::from(variable("MEMO_FOLDER"));
+        let rows: usize = variable("MEMO_ROWS").parse().expect("MEMO_ROWS is a number");
+        let memo = Answers::new(folder, Arc::new(SystemClock));
+        let identity = Endpoints::default().resolve("lastfm", None).expect("an address").identity;
+        let lastfm = Lastfm::new(Secret::new("none"), "lastfm");
+        let head = |row: usize| {
+            let call = lastfm.top_tags(&format!("Artist {}", row / 10), &format!("Title {row}"), false);
+            let headers = BTreeMap::from([("content-type".to_owned(), "application/json".to_owned())]);
+            let at = SystemClock.now_millis();
+            AnswerHead { key: call.key(&identity), at, status: 200, headers, request: call.describe() }
+        };
+        let body = br#"{"toptags":{"tag":[{"name":"rock","count":100},{"name":"pop","count":40}]}}"#;
+        for first in (0..rows).step_by(10_000) {
+            let heads: Vec<AnswerHead> = (first..rows.min(first + 10_000)).map(head).collect();
+            memo.append(heads.iter().map(|head| (head, &body[..]))).expect("written");
+        }
     }
 }

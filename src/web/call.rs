@@ -12,11 +12,11 @@ use crate::ground::{ContentHash, Hasher, canonical_json};
 
 /// A text that must reach no file, log, key or message.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
+pub struct Secret(Arc<str>);
 
 impl Secret {
     /// Wraps a secret.
-    pub fn new(text: impl Into<String>) -> Self {
+    pub fn new(text: impl Into<Arc<str>>) -> Self {
         Self(text.into())
     }
 
@@ -97,11 +97,11 @@ pub struct Call {
     /// The address from the stage's settings, where the provider has none of its own.
     pub base_url: Option<String>,
     /// The path below the endpoint, percent-encoded, with its leading slash; or empty.
-    pub path: String,
+    pub path: Cow<'static, str>,
     /// The query, without secrets.
-    pub query: Vec<(String, String)>,
+    pub query: Vec<(&'static str, Cow<'static, str>)>,
     /// Secrets that travel in the query.
-    pub secret_query: Vec<(String, Secret)>,
+    pub secret_query: Vec<(&'static str, Secret)>,
     /// A secret that travels in the `Authorization` header.
     pub bearer: Option<Secret>,
     /// A JSON body.
@@ -117,7 +117,7 @@ pub struct Call {
 impl Call {
     /// A GET with no query yet, whose limiter is named as the provider.
     #[must_use]
-    pub fn new(provider: &'static str, path: impl Into<String>, classify: fn(&Answer) -> Verdict) -> Self {
+    pub fn new(provider: &'static str, path: impl Into<Cow<'static, str>>, classify: fn(&Answer) -> Verdict) -> Self {
         Self {
             provider,
             base_url: None,
@@ -134,8 +134,8 @@ impl Call {
 
     /// Adds a pair to the query.
     #[must_use]
-    pub fn query(mut self, name: &str, value: impl Into<String>) -> Self {
-        self.query.push((name.to_owned(), value.into()));
+    pub fn query(mut self, name: &'static str, value: impl Into<Cow<'static, str>>) -> Self {
+        self.query.push((name, value.into()));
         self
     }
 
@@ -254,7 +254,7 @@ mod tests {
         let key = call().key("i");
         let mut swapped = call();
         swapped.query.reverse();
-        swapped.secret_query.push(("api_key".into(), Secret::new("abc")));
+        swapped.secret_query.push(("api_key", Secret::new("abc")));
         swapped.bearer = Some(Secret::new("def"));
         swapped.limiter = "other".into();
         assert_eq!(swapped.key("i"), key, "neither order, secrets nor limiter matter");
@@ -271,7 +271,7 @@ mod tests {
     #[test]
     fn secrets_are_shown_nowhere() {
         let mut call = call();
-        call.secret_query.push(("api_key".into(), Secret::new("s3cr3t-key")));
+        call.secret_query.push(("api_key", Secret::new("s3cr3t-key")));
         call.bearer = Some(Secret::new("gsk_abcdef"));
         let shown = format!("{call:?} {} {}", call.describe(), call.scrub("at s3cr3t-key with gsk_abcdef"));
         assert!(!shown.contains("s3cr3t") && !shown.contains("gsk_"), "{shown}");

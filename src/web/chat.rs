@@ -233,7 +233,7 @@ mod tests {
             price: None,
         };
         let call = chat.complete(&ChatRequest { system: Some("s".into()), max_tokens: Some(60), ..request });
-        assert_eq!((call.method(), call.path.as_str(), call.limiter.as_str()), ("POST", "/chat/completions", "groq"));
+        assert_eq!((call.method(), call.path.as_ref(), call.limiter.as_str()), ("POST", "/chat/completions", "groq"));
         assert_eq!(call.body.as_ref().expect("a body")["messages"][0], json!({"role": "system", "content": "s"}));
     }
 

@@ -84,32 +84,32 @@ impl Lastfm {
     /// A user's profile, for [`parse_user`].
     #[must_use]
     pub fn user(&self, user: &str) -> Call {
-        self.call("user.getInfo").query("user", user)
+        self.call("user.getInfo").query("user", user.to_owned())
     }
 
     /// A page (from 1) of 50 of a user's friends, for [`parse_friends`].
     #[must_use]
     pub fn friends(&self, user: &str, page: u64) -> Call {
-        self.call("user.getFriends").query("user", user).query("limit", "50").query("page", page.to_string())
+        self.call("user.getFriends").query("user", user.to_owned()).query("limit", "50").query("page", page.to_string())
     }
 
     /// A page (from 1) of a user's loved tracks, newest first, for [`parse_loved_tracks`].
     #[must_use]
     pub fn loved_tracks(&self, user: &str, limit: u64, page: u64) -> Call {
-        let call = self.call("user.getLovedTracks").query("user", user);
+        let call = self.call("user.getLovedTracks").query("user", user.to_owned());
         call.query("limit", limit.to_string()).query("page", page.to_string())
     }
 
     /// The tags of a track, most used first, for [`parse_top_tags`].
     #[must_use]
     pub fn top_tags(&self, artist: &str, title: &str, autocorrect: bool) -> Call {
-        let call = self.call("track.getTopTags").query("artist", artist).query("track", title);
+        let call = self.call("track.getTopTags").query("artist", artist.to_owned()).query("track", title.to_owned());
         if autocorrect { call.query("autocorrect", "1") } else { call }
     }
 
-    fn call(&self, method: &str) -> Call {
+    fn call(&self, method: &'static str) -> Call {
         let mut call = Call::new(PROVIDER, "/", classify).query("method", method).query("format", "json");
-        call.secret_query.push(("api_key".to_owned(), self.key.clone()));
+        call.secret_query.push(("api_key", self.key.clone()));
         call.limiter(&self.limiter)
     }
 }

@@ -52,9 +52,9 @@ impl LyricsProvider {
                 let segment = |text: &str| utf8_percent_encode(text, SEGMENT).to_string();
                 Call::new(self.name(), format!("/v1/{}/{}", segment(artist), segment(title)), classify)
             }
-            Self::Lrclib => {
-                Call::new(self.name(), "/api/get", classify).query("artist_name", artist).query("track_name", title)
-            }
+            Self::Lrclib => Call::new(self.name(), "/api/get", classify)
+                .query("artist_name", artist.to_owned())
+                .query("track_name", title.to_owned()),
         }
     }
 

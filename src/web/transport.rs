@@ -95,7 +95,7 @@ fn address(call: &Call, endpoint: &Endpoint) -> Result<url::Url, WebError> {
         url::Url::parse(&format!("{}{}", endpoint.base_url, call.path)).map_err(|error| refused(error.to_string()))?;
     if !call.query.is_empty() || !call.secret_query.is_empty() {
         let mut pairs = url.query_pairs_mut();
-        pairs.extend_pairs(&call.query);
+        pairs.extend_pairs(call.query.iter().map(|(name, value)| (name, value)));
         pairs.extend_pairs(call.secret_query.iter().map(|(name, secret)| (name, secret.reveal())));
     }
     Ok(url)
