@@ -366,6 +366,9 @@ pub(super) struct GcArguments {
     /// Only say what would go; this is what happens without --yes where nobody can be asked
     #[arg(long, conflicts_with = "yes")]
     pub(super) dry_run: bool,
+    /// Also forget answers and vectors of the memo that are older than this, such as 90d
+    #[arg(long, value_name = "AGE", value_parser = crate::pipeline::parse_duration)]
+    pub(super) memo_older_than: Option<std::time::Duration>,
     /// Go on though a pipeline does not load: of it, only what its stages used last is kept
     #[arg(long)]
     pub(super) ignore_broken: bool,

@@ -15,8 +15,9 @@ use super::grid::{Align, Grid};
 use super::project;
 use super::terminal::{Style, bytes, count, data, say, thousands};
 use crate::engine::{self, PlanOptions, SandboxChoice, State};
-use crate::ground::{ContentHash, Problems};
+use crate::ground::{Clock, ContentHash, Problems, SystemClock};
 use crate::kinds::KINDS;
+use crate::memo::{self, Forgotten};
 use crate::pipeline::{Pipeline, load};
 use crate::store::{Collection, Going, Group, Retention, Store};
 
@@ -34,11 +35,17 @@ pub(super) fn gc(global: &Global, arguments: &GcArguments) -> anyhow::Result<Exi
     let keep = Duration::from_secs(u64::from(arguments.keep_days) * 86_400);
     let retention = Retention { keep, keys };
     let collection = store.collectable(&retention)?;
+    let memo = Memo::new(&store, arguments.memo_older_than);
+    let old = memo.old()?;
     if !arguments.json {
         data(&described(&collection, &store))?;
+        old.iter().try_for_each(|old| data(&Memo::described(*old)))?;
     }
-    let delete = !arguments.dry_run && !collection.going.is_empty() && (arguments.yes || asked(arguments, &collection));
+    let in_all = collection.bytes() + old.map_or(0, |old| old.bytes);
+    let is_nothing = collection.going.is_empty() && old.is_none_or(|old| old.records == 0);
+    let delete = !arguments.dry_run && !is_nothing && (arguments.yes || asked(arguments, in_all));
     let collected = delete.then(|| store.collect(&retention, &collection)).transpose()?;
+    let forgotten = if delete { memo.forget()? } else { None };
     project::say_warnings(&[], &store, style);
     if arguments.json {
         data(&serde_json::to_string_pretty(&json!({
@@ -46,6 +53,8 @@ pub(super) fn gc(global: &Global, arguments: &GcArguments) -> anyhow::Result<Exi
             "kept": collection.kept,
             "bytes": collection.bytes(),
             "collected": collected,
+            "memo": old,
+            "forgotten": forgotten,
         }))?)?;
     }
     match collected {
@@ -55,23 +64,61 @@ pub(super) fn gc(global: &Global, arguments: &GcArguments) -> anyhow::Result<Exi
                 spared => format!("; {} came into use meanwhile and stay", thousands(spared as u64)),
             };
             say(&format!("deleted {}, {}{spared}", count(collected.deleted as u64, "file"), bytes(collected.bytes)));
+            if let Some(Forgotten { records, bytes: size }) = forgotten {
+                say(&format!("forgot {} of the memo, {}", count(records, "record"), bytes(size)));
+            }
         }
-        None if collection.going.is_empty() => say("nothing to delete"),
+        None if is_nothing => say("nothing to delete"),
         None => say("nothing was deleted; `refrain gc --yes` deletes this"),
     }
     Ok(Exit::Done)
 }
 
+/// What of the memo is to be forgotten.
+struct Memo<'a> {
+    store: &'a Store,
+    folder: PathBuf,
+    /// The moment before which answers are old; none if the memo is not to be touched.
+    before: Option<u64>,
+}
+
+impl<'a> Memo<'a> {
+    fn new(store: &'a Store, older_than: Option<Duration>) -> Self {
+        let millis = |age: Duration| u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+        let before = older_than.map(|age| SystemClock.now_millis().saturating_sub(millis(age)));
+        Self { store, folder: store.root().join("memo-v1"), before }
+    }
+
+    fn old(&self) -> anyhow::Result<Option<Forgotten>> {
+        Ok(self.before.map(|before| memo::older_than(&self.folder, before)).transpose()?)
+    }
+
+    fn described(old: Forgotten) -> String {
+        let Forgotten { records, bytes: size } = old;
+        format!(
+            "\nmemo: {} to forget, {}; they are asked or computed again when needed",
+            count(records, "record"),
+            bytes(size)
+        )
+    }
+
+    fn forget(&self) -> anyhow::Result<Option<Forgotten>> {
+        let Some(before) = self.before else { return Ok(None) };
+        match self.store.while_idle(|| memo::forget(&self.folder, before))? {
+            Some(forgotten) => Ok(Some(forgotten?)),
+            None => Err(Mistake::new("a run is using the memo, so nothing of it is forgotten")
+                .hint("try again when the run has ended")
+                .into()),
+        }
+    }
+}
+
 /// Asks on a terminal; elsewhere the answer is no.
-fn asked(arguments: &GcArguments, collection: &Collection) -> bool {
+fn asked(arguments: &GcArguments, in_all: u64) -> bool {
     if arguments.json || !io::stdin().is_terminal() || !io::stderr().is_terminal() {
         return false;
     }
-    say(&format!(
-        "delete these {}, {}? [y/N]",
-        count(collection.going.len() as u64, "file"),
-        bytes(collection.bytes())
-    ));
+    say(&format!("delete this, {}? [y/N]", bytes(in_all)));
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer).is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
 }

@@ -2,16 +2,18 @@
 //! and with `--repair` heals what can be made again.
 
 use std::io::IsTerminal;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
 use serde_json::json;
 
 use super::arguments::{Global, VerifyArguments};
 use super::errors::Exit;
 use super::project;
 use super::terminal::{Style, bytes, count, data, say};
-use crate::store::{Finding, Trouble, Verification};
+use crate::memo::{self, Damage};
+use crate::store::{self, Store, Trouble, Verification};
 
 /// Verifies the store.
 ///
@@ -29,56 +31,110 @@ pub(super) fn verify(global: &Global, arguments: &VerifyArguments) -> anyhow::Re
     if arguments.repair && found.findings.iter().any(|finding| finding.trouble != Trouble::Foreign) {
         store.repair(&mut found)?;
     }
-    let exit = if found.damage() == 0 { Exit::Done } else { Exit::Failed };
+    let mut lines: Vec<Line> = found.findings.iter().map(Line::of_store).collect();
+    lines.extend(of_memo(&store, arguments.repair)?);
+    let damage = lines.iter().filter(|line| line.trouble.is_damage() && !line.repaired).count() as u64;
     if arguments.json {
-        let mut record = serde_json::to_value(&found)?;
-        record["damage"] = json!(found.damage());
-        record["to_make_again"] = json!(found.to_make_again());
-        data(&serde_json::to_string_pretty(&record)?)?;
-        return Ok(exit);
+        data(&serde_json::to_string_pretty(&json!({
+            "objects": found.objects,
+            "bytes": found.bytes,
+            "manifests": found.manifests,
+            "runs": found.runs,
+            "damage": damage,
+            "to_make_again": found.to_make_again(),
+            "findings": lines,
+        }))?)?;
+    } else {
+        for line in &lines {
+            data(&line.text(store.root(), Style::of_stdout(global.color)))?;
+        }
+        let is_repaired = lines.iter().any(|line| line.repaired);
+        say(&format!("{}: {}", read(&found), conclusion(&found, damage, is_repaired, arguments.repair, style)));
     }
-    for finding in &found.findings {
-        data(&line(finding, store.root(), Style::of_stdout(global.color)))?;
-    }
-    say(&conclusion(&found, arguments.repair, style));
-    Ok(exit)
+    Ok(if damage == 0 { Exit::Done } else { Exit::Failed })
 }
 
-/// One line: what is wrong with which file, what it costs, and what is done about it.
-fn line(finding: &Finding, root: &Path, style: Style) -> String {
-    let word = match finding.trouble {
-        Trouble::Damaged => style.red("damaged"),
-        Trouble::Missing => style.red("missing"),
-        Trouble::Torn => style.yellow("torn"),
-        Trouble::Leftover => style.yellow("leftover"),
-        Trouble::Foreign => style.yellow("foreign"),
-    };
-    let path = finding.path.strip_prefix(root).unwrap_or(&finding.path).display();
-    let Finding { what, cost, remedy, .. } = finding;
-    let done = if finding.repaired { "repaired" } else { "--repair would" };
-    format!("{word}  {path}: {what}; costs: {cost}; {done}: {remedy}")
+/// What is wrong with one file, what it costs, and what is done about it.
+#[derive(Debug, Serialize)]
+struct Line {
+    path: PathBuf,
+    trouble: Trouble,
+    what: String,
+    cost: String,
+    remedy: String,
+    repaired: bool,
 }
 
-fn conclusion(found: &Verification, repair: bool, style: Style) -> String {
-    let read = format!(
-        "read {} ({}), {} and {}",
+impl Line {
+    fn of_store(finding: &store::Finding) -> Self {
+        let store::Finding { path, trouble, what, cost, remedy, repaired, .. } = finding.clone();
+        Self { path, trouble, what, cost, remedy, repaired }
+    }
+
+    fn of_memo(finding: &memo::Finding, repaired: bool) -> Self {
+        let lost = format!("at least {} to ask for again", count(finding.lost, "answer"));
+        let (trouble, cost, remedy) = match &finding.what {
+            Damage::Records => (Trouble::Damaged, lost, "keep all other answers"),
+            Damage::TornTail => (Trouble::Torn, lost, "keep all other answers"),
+            Damage::Index => (Trouble::Torn, "nothing".to_owned(), "make it again"),
+            Damage::Foreign => (Trouble::Foreign, "nothing".to_owned(), "nothing: it is left to you"),
+            Damage::Unreadable(_) => (Trouble::Damaged, "its answers".to_owned(), "nothing: see why it cannot be read"),
+        };
+        let (path, what) = (finding.path.clone(), finding.what.to_string());
+        Self { path, trouble, what, cost, remedy: remedy.to_owned(), repaired }
+    }
+
+    fn text(&self, root: &Path, style: Style) -> String {
+        let word = match self.trouble {
+            Trouble::Damaged => style.red("damaged"),
+            Trouble::Missing => style.red("missing"),
+            Trouble::Torn => style.yellow("torn"),
+            Trouble::Leftover => style.yellow("leftover"),
+            Trouble::Foreign => style.yellow("foreign"),
+        };
+        let path = self.path.strip_prefix(root).unwrap_or(&self.path).display();
+        let Self { what, cost, remedy, .. } = self;
+        let done = if self.repaired { "repaired" } else { "--repair would" };
+        format!("{word}  {path}: {what}; costs: {cost}; {done}: {remedy}")
+    }
+}
+
+/// What is wrong in the memo, which is repaired only while no run uses it.
+fn of_memo(store: &Store, repair: bool) -> anyhow::Result<Vec<Line>> {
+    let folder = store.root().join("memo-v1");
+    let found = memo::verify(&folder)?;
+    if !repair || found.is_empty() {
+        return Ok(found.iter().map(|finding| Line::of_memo(finding, false)).collect());
+    }
+    if let Some(repaired) = store.while_idle(|| memo::repair(&folder))? {
+        repaired?;
+    }
+    let left = memo::verify(&folder)?;
+    Ok(found.iter().map(|finding| Line::of_memo(finding, !left.contains(finding))).collect())
+}
+
+fn read(found: &Verification) -> String {
+    format!(
+        "read {} ({}), {}, {} and the memo",
         count(found.objects as u64, "artifact"),
         bytes(found.bytes),
         count(found.manifests as u64, "result"),
         count(found.runs as u64, "run"),
-    );
-    let again = found.to_make_again();
-    match found.damage() {
+    )
+}
+
+fn conclusion(found: &Verification, damage: u64, is_repaired: bool, repair: bool, style: Style) -> String {
+    let again = found.to_make_again() as u64;
+    match damage {
         0 if again > 0 => {
-            let again = count(again as u64, "result");
-            format!("{read}: repaired; {}", style.yellow(&format!("run again to make {again} again")))
+            format!("repaired; {}", style.yellow(&format!("run again to make {} again", count(again, "result"))))
         }
-        0 if found.findings.iter().any(|finding| finding.repaired) => format!("{read}: repaired; no result is lost"),
-        0 => format!("{read}: {}", style.green("all is as it was written")),
+        0 if is_repaired => "repaired; no result is lost".to_owned(),
+        0 => style.green("all is as it was written"),
         damage => {
-            let damage = style.red(&format!("{} damaged or missing", count(damage as u64, "file")));
+            let damage = style.red(&format!("{} damaged or missing", count(damage, "file")));
             let hint = if repair { "" } else { "; `refrain verify --repair` heals what can be made again" };
-            format!("{read}: {damage}{hint}")
+            format!("{damage}{hint}")
         }
     }
 }

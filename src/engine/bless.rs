@@ -46,6 +46,8 @@ pub fn bless(
     }
     let meant = reference::matching(pipeline, stage)?;
     let targets = meant.iter().map(|&index| pipeline.instances[index].id.to_string()).collect();
+    // What an older record names must not be collected before a new one names it.
+    let _guard = store.guard()?;
     let planner = Planner::new(pipeline, store, &PlanOptions { targets, force: Vec::new(), ..options.clone() })?;
     let (plan, looks) = planner.plan()?;
     let mut accepted = Vec::new();

@@ -6,9 +6,10 @@
 //! store may set aside what it finds damaged.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use rayon::prelude::*;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -39,7 +40,12 @@ pub(super) struct Planner<'a> {
     pub(super) world: Option<World>,
     forced: BTreeSet<usize>,
     clock: Arc<dyn Clock>,
+    /// Manifests that were read ahead, by key: each is taken once.
+    ahead: Mutex<BTreeMap<ContentHash, Manifest>>,
 }
+
+/// From so many stages on, manifests are read ahead on all cores.
+const MANY: usize = 100;
 
 /// An instance's fingerprint and what it was made of.
 pub(super) struct Assembled {
@@ -113,7 +119,7 @@ impl<'a> Planner<'a> {
         let (wanted, forced) = reference::wanted(pipeline, &options.targets, &options.force)?;
         let asks = wanted.iter().any(|&index| is_api(&pipeline.instances[index]));
         let world = if asks { World::choose(pipeline, options.sandbox.as_ref())? } else { None };
-        Ok(Self { pipeline, store, wanted, world, forced, clock: Arc::clone(&options.clock) })
+        Ok(Self { pipeline, store, wanted, world, forced, clock: Arc::clone(&options.clock), ahead: Mutex::default() })
     }
 
     /// The plan, and for each wanted instance whose inputs are known, what it must do.
@@ -122,6 +128,7 @@ impl<'a> Planner<'a> {
     /// [`EngineError::Store`] if the store cannot be read.
     pub(super) fn plan(&self) -> Result<(Plan, Vec<Option<Look>>), EngineError> {
         let mut results: Vec<Option<Arc<Manifest>>> = vec![None; self.pipeline.instances.len()];
+        self.read_ahead();
         let mut looks = Vec::with_capacity(self.wanted.len());
         let mut stages = Vec::with_capacity(self.wanted.len());
         let synthetic = self.synthetic();
@@ -151,6 +158,27 @@ impl<'a> Planner<'a> {
         ))
     }
 
+    /// Reads what the wanted instances used last, which is most likely what
+    /// they will be found to use again.
+    fn read_ahead(&self) {
+        if self.wanted.len() < MANY {
+            return;
+        }
+        let keys: BTreeSet<ContentHash> = self.wanted.iter().filter_map(|&index| Some(self.last(index)?.key)).collect();
+        let keys: Vec<ContentHash> = keys.into_iter().collect();
+        // What cannot be read is asked for again, and reported, where it is needed.
+        let read = keys.par_iter().filter_map(|key| Some((*key, self.store.manifest(key).ok().flatten()?))).collect();
+        *self.ahead.lock().unwrap_or_else(PoisonError::into_inner) = read;
+    }
+
+    fn manifest(&self, key: &ContentHash) -> Result<Option<Manifest>, EngineError> {
+        let ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+        Ok(match ahead {
+            Some(manifest) => Some(manifest),
+            None => self.store.manifest(key)?,
+        })
+    }
+
     /// What an instance must do, the results of all its inputs being known.
     ///
     /// # Errors
@@ -163,8 +191,8 @@ impl<'a> Planner<'a> {
         };
         let key = assembled.fingerprint.key();
         let last = self.last(index);
-        let Some(manifest) = self.store.manifest(&key)? else {
-            let before = last.map(|last| self.store.manifest(&last.key)).transpose()?.flatten();
+        let Some(manifest) = self.manifest(&key)? else {
+            let before = last.map(|last| self.manifest(&last.key)).transpose()?.flatten();
             let reasons = since_last(last.as_ref(), before.as_ref(), &assembled, &key);
             return Ok(Look::Stale(Box::new(Work { key, reasons, assembled, refused: None, before })));
         };
@@ -181,7 +209,7 @@ impl<'a> Planner<'a> {
         }
         let before = match last {
             Some(_) if is_last => Some(manifest),
-            Some(last) => self.store.manifest(&last.key)?,
+            Some(last) => self.manifest(&last.key)?,
             None => None,
         };
         Ok(Look::Stale(Box::new(Work { key, reasons, assembled, refused, before })))
@@ -335,7 +363,7 @@ impl<'a> Planner<'a> {
     /// [`EngineError::Store`] if the store cannot be read.
     pub(super) fn before(&self, index: usize) -> Result<Option<(LastRun, Option<Manifest>)>, EngineError> {
         let Some(last) = self.last(index) else { return Ok(None) };
-        Ok(Some((last, self.store.manifest(&last.key)?)))
+        Ok(Some((last, self.manifest(&last.key)?)))
     }
 
     /// Whether each instance of the pipeline, or something above it, takes its

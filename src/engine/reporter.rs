@@ -3,7 +3,7 @@
 //! reports its progress to.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,7 +22,7 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 pub(super) struct Reporter {
     observer: Arc<dyn Observer>,
     folder: PathBuf,
-    log: Mutex<File>,
+    log: Mutex<BufWriter<File>>,
 }
 
 impl Reporter {
@@ -37,7 +37,7 @@ impl Reporter {
         // by it that this one is at work. Without locks it is told as crashed
         // until it has ended, which harms nobody.
         log.lock().ok();
-        Ok(Self { observer, folder, log: Mutex::new(log) })
+        Ok(Self { observer, folder, log: Mutex::new(BufWriter::new(log)) })
     }
 
     /// The run's name: its folder's.
@@ -56,6 +56,10 @@ impl Reporter {
             line.push(b'\n');
             let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
             log.write_all(&line).ok();
+            // What was done stands in the log at once. That nothing was to be done may be told of thousands of stages.
+            if !matches!(event, Event::StageFinished { outcome, .. } if !outcome.has_run()) {
+                log.flush().ok();
+            }
         }
     }
 
@@ -72,7 +76,7 @@ impl Reporter {
 }
 
 fn write_record<T: Serialize>(path: &Path, value: &T) -> std::io::Result<()> {
-    let mut text = serde_json::to_vec_pretty(value)?;
+    let mut text = serde_json::to_vec(value)?;
     text.push(b'\n');
     File::create(path)?.write_all(&text)
 }

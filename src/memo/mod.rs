@@ -10,6 +10,7 @@
 //! results: that is the store's part.
 
 mod file;
+mod forget;
 mod index;
 mod segment;
 mod vectors;
@@ -31,6 +32,7 @@ use serde::{Deserialize, Serialize};
 use crate::ground::files::FileError;
 use crate::ground::{Clock, ContentHash};
 
+pub use forget::{Forgotten, forget, older_than};
 pub use vectors::{VectorMemo, vector_key};
 pub use verify::{Damage, Finding, repair, verify};
 

@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use super::file::{self, entries_of, fitting_index, index_of, read_from, write_index};
-use super::segment::{self, HEADER, Scan};
+use super::segment::{self, Found, HEADER, Scan};
 use crate::ground::files::{self, FileError};
 
 /// What is wrong with a file of a memo.
@@ -80,7 +80,7 @@ pub fn repair(folder: &Path) -> Result<Vec<Finding>, FileError> {
     let findings = verify(folder)?;
     for finding in &findings {
         match finding.what {
-            Damage::Records | Damage::TornTail => rewrite(&finding.path)?,
+            Damage::Records | Damage::TornTail => rewrite(&finding.path, |_| true)?,
             Damage::Index => {
                 let removed = std::fs::remove_file(&finding.path);
                 removed.map_err(FileError::with("remove", &finding.path))?;
@@ -95,7 +95,7 @@ pub fn repair(folder: &Path) -> Result<Vec<Finding>, FileError> {
     Ok(findings)
 }
 
-fn files_below(folder: &Path) -> Result<Vec<PathBuf>, FileError> {
+pub(super) fn files_below(folder: &Path) -> Result<Vec<PathBuf>, FileError> {
     let list = |folder: &Path| match std::fs::read_dir(folder) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
         entries => entries.and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(FileError::with("list", folder)),
@@ -114,7 +114,7 @@ fn files_below(folder: &Path) -> Result<Vec<PathBuf>, FileError> {
     Ok(paths)
 }
 
-fn ends_with(path: &Path, ending: &str) -> bool {
+pub(super) fn ends_with(path: &Path, ending: &str) -> bool {
     path.file_name().is_some_and(|name| name.to_string_lossy().ends_with(ending))
 }
 
@@ -148,7 +148,7 @@ fn look_at(path: &Path) -> std::io::Result<Vec<(Damage, u64)>> {
 /// A segment's file, what a scan of its records finds and their length in
 /// bytes; nothing if it is no segment of this version. One that has been begun
 /// and has no header yet is empty.
-fn scanned(path: &Path) -> std::io::Result<Option<(File, Scan, usize)>> {
+pub(super) fn scanned(path: &Path) -> std::io::Result<Option<(File, Scan, usize)>> {
     let mut file = File::open(path)?;
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes)?;
@@ -162,9 +162,9 @@ fn scanned(path: &Path) -> std::io::Result<Option<(File, Scan, usize)>> {
     Ok(Some((file, segment::scan(records), records.len())))
 }
 
-/// Writes a segment anew with its whole records only. Does nothing if a process
-/// is writing it.
-fn rewrite(path: &Path) -> Result<(), FileError> {
+/// Writes a segment anew with those of its whole records that are to be kept.
+/// Does nothing if a process is writing it.
+pub(super) fn rewrite(path: &Path, keep: impl Fn(&Found) -> bool) -> Result<(), FileError> {
     let old = File::open(path).map_err(FileError::with("read", path))?;
     if old.try_lock().is_err() {
         return Ok(());
@@ -172,7 +172,7 @@ fn rewrite(path: &Path) -> Result<(), FileError> {
     let bytes = read_from(&old, 0).map_err(FileError::with("read", path))?;
     let (header, records) = bytes.split_at(HEADER.min(bytes.len()));
     let mut kept = header.to_vec();
-    for found in segment::scan(records).records {
+    for found in segment::scan(records).records.into_iter().filter(keep) {
         kept.extend_from_slice(records.get(found.offset..found.offset + found.length).unwrap_or_default());
     }
     let temporary = path.with_extension("segment.tmp");

@@ -6,7 +6,7 @@ use std::time::Duration;
 ///
 /// # Errors
 /// What is wrong with the text.
-pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let refused = || format!("`{text}` is not a duration");
     let mut seconds: u64 = 0;
     let mut rest = text.trim();

@@ -26,6 +26,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use duration::parse_duration;
 pub use graph::{Detail, dot, mermaid};
 pub use origin::{Origin, Origins, SourceText};
 use report::{Place, Report};

@@ -14,6 +14,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::Store;
 use super::error::StoreError;
+use super::inventory::{Inventory, RunFolder};
 use super::temporary::is_still_at;
 use crate::ground::ContentHash;
 use crate::ground::files::FileError;
@@ -76,6 +77,18 @@ impl Store {
                 return Ok(file);
             }
         }
+    }
+
+    /// Acts while no run is going on, and keeps runs from starting meanwhile;
+    /// does nothing and gives none if one is.
+    ///
+    /// # Errors
+    /// [`StoreError::File`] if the lock cannot be had or the runs not be listed.
+    pub fn while_idle<T>(&self, act: impl FnOnce() -> T) -> Result<Option<T>, StoreError> {
+        let _sole = self.sole()?;
+        let runs = Inventory::of(self)?.runs;
+        let is_going_on = |run: &RunFolder| run.files.get(PINS).is_some_and(|pins| is_living(&pins.path));
+        Ok((!runs.iter().any(is_going_on)).then(act))
     }
 
     /// The pins of the run with this folder. The run lives, for all others, as

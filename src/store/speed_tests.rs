@@ -25,8 +25,8 @@ fn table() -> Table {
     const ROWS: i64 = 150_000;
     const WIDTH: usize = 128;
     let texts = |words: u64| -> ArrayRef {
-        let text =
-            |row: i64| (0..words as i64).map(|k| format!("w{} ", noise(row * 31 + k) % 5_000)).collect::<String>();
+        let word = |row: i64, k: u64| format!("w{}", noise(row * 31 + k as i64) % 5_000);
+        let text = |row: i64| (0..words).map(|k| word(row, k)).collect::<Vec<_>>().join(" ");
         Arc::new(StringArray::from_iter_values((0..ROWS).map(text)))
     };
     let values = Float32Array::from_iter_values((0..ROWS * WIDTH as i64).map(|i| (noise(i) >> 40) as f32 / 1e7 - 0.8));

@@ -31,13 +31,13 @@ fn after_a_run() -> Lab {
 
 /// Changes one byte in place and sets the time of the file back.
 fn damage(path: &Path) {
-    let before = fs::metadata(path).unwrap().modified().unwrap();
+    let before = fs::metadata(path).expect("a file").modified().expect("a file");
     // The times of files are as fine as the kernel's clock ticks.
     std::thread::sleep(std::time::Duration::from_millis(20));
-    let mut file = OpenOptions::new().write(true).open(path).unwrap();
-    file.seek(SeekFrom::Start(12)).unwrap();
-    file.write_all(b"\xff\xfe").unwrap();
-    file.set_modified(before).unwrap();
+    let mut file = OpenOptions::new().write(true).open(path).expect("a file");
+    file.seek(SeekFrom::Start(12)).expect("a file");
+    file.write_all(b"\xff\xfe").expect("a file");
+    file.set_modified(before).expect("a file");
 }
 
 fn json_of(answer: &Answer) -> Value {
@@ -191,4 +191,32 @@ fn gc_refuses_while_a_pipeline_in_reach_does_not_load() {
     assert!(refused.stderr.contains("read_table") && !refused.stderr.contains("compose"), "{refused:#?}");
     assert_eq!(lab.line("gc --keep-days 0 --yes --ignore-broken").code, 0);
     assert!(lab.ran("").is_empty());
+}
+
+#[test]
+fn the_memo_is_verified_repaired_and_forgotten_only_when_asked() {
+    let crawl = "pipeline: crawl\nstages:\n  users:\n    kind: crawl_users\n    with: { max_users: 40 }\n";
+    let lab = Lab::with(&[("pipeline.yaml", crawl)]);
+    assert_eq!(lab.line("run --sandbox").code, 0);
+    let segment = files_below(&lab.path("artifacts/memo-v1"), ".segment").into_iter().next().expect("a segment");
+    let mut file = OpenOptions::new().write(true).open(&segment).unwrap();
+    file.seek(SeekFrom::Start(200)).unwrap();
+    file.write_all(b"\xff\xfe\xfd").unwrap();
+    drop(file);
+    let found = lab.line("verify");
+    assert_eq!(found.code, 1, "{found:#?}");
+    assert!(found.stdout.contains("damaged  memo-v1/"), "{found:#?}");
+    let repaired = lab.line("verify --repair");
+    assert!(repaired.code == 0 && repaired.stderr.contains("repaired; no result is lost"), "{repaired:#?}");
+    assert_eq!(troubles(&lab.line("verify --json")), []);
+
+    let young = json_of(&lab.line("gc --memo-older-than 90d --json"));
+    assert_eq!(young["memo"]["records"], 0);
+    let shown = lab.line("gc --memo-older-than 0s");
+    assert!(shown.stdout.contains("memo: ") && shown.stderr.contains("nothing was deleted"), "{shown:#?}");
+    let done = json_of(&lab.line("gc --memo-older-than 0s --yes --json"));
+    assert!(done["forgotten"]["records"].as_u64().is_some_and(|records| records > 10), "{done}");
+    assert_eq!(json_of(&lab.line("gc --memo-older-than 0s --json"))["memo"]["records"], 0);
+    assert_eq!(lab.line("verify").code, 0);
+    assert!(lab.ran("--sandbox").is_empty(), "what was made of the answers stays");
 }
