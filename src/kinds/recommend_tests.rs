@@ -120,6 +120,25 @@ fn a_model_learns_circles_that_popularity_cannot_see() {
 }
 
 #[test]
+fn the_number_of_threads_decides_no_model_and_no_metric() {
+    let split = circles();
+    let with = json!({"tower": "ids", "epochs": 3, "batch_size": 32, "patience": 0});
+    let made = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let hashes = |tables: &BTreeMap<String, Table>| -> Vec<_> {
+            tables.values().map(|table| crate::table::column_hashes(table).unwrap()).collect()
+        };
+        pool.install(|| {
+            let (model, _) = run("train_two_tower", &with, &[("split", &split)]).unwrap();
+            let inputs = [("split", &split), ("model", &model["model"])];
+            let (metrics, _) = run("evaluate", &json!({"k": [4]}), &inputs).unwrap();
+            (hashes(&model), hashes(&metrics))
+        })
+    };
+    assert_eq!(made(1), made(4));
+}
+
+#[test]
 fn what_cannot_be_used_is_explained() {
     let split = circles();
     let failed = |result: Result<_, StageError>| match result {

@@ -148,7 +148,12 @@ fn time_unit(name: &str) -> Option<TimeUnit> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::sql::Sql;
+    use super::super::testing::{Ran, numbers, run, texts};
     use super::*;
+    use crate::table::Table;
+    use proptest::prelude::*;
+    use serde_json::json;
 
     fn available() -> Available {
         let columns = |list: &[(&str, &str)]| list.iter().map(|(n, t)| ((*n).to_owned(), (*t).to_owned())).collect();
@@ -211,5 +216,79 @@ mod tests {
         let mut odd = available();
         odd.get_mut("songs").unwrap().push(("x".to_owned(), "interval".to_owned()));
         assert_eq!(columns_read("SELECT artist FROM songs", &odd), BTreeMap::new());
+    }
+
+    /// Over `t` and `u`, each with the whole numbers `a`, `b`, `c` and the texts `d`, `e`.
+    const QUERIES: [&str; 33] = [
+        "SELECT a FROM t",
+        "SELECT b AS a, a AS b FROM t",
+        "SELECT * FROM t",
+        "SELECT * EXCLUDE (a, d) FROM t",
+        "SELECT t.* FROM t JOIN u ON t.a = u.a",
+        "SELECT COUNT(*) AS n FROM t",
+        "SELECT COUNT(b) AS n FROM t",
+        "SELECT 1 AS one FROM t",
+        "SELECT COUNT(*) AS n FROM t CROSS JOIN u",
+        "SELECT COUNT(DISTINCT b) AS n FROM t WHERE c IS NOT NULL",
+        "SELECT a FROM t WHERE b > 1 OR d = 'x1'",
+        "SELECT d, SUM(b) AS b FROM t GROUP BY d",
+        "SELECT d, COUNT(*) AS n FROM t GROUP BY d HAVING MAX(c) > 0",
+        "SELECT d, MIN(a) AS a FROM t GROUP BY d, e ORDER BY a, d",
+        "SELECT a FROM t ORDER BY b DESC, c",
+        "SELECT a FROM t ORDER BY b LIMIT 2 OFFSET 1",
+        "SELECT DISTINCT b FROM t",
+        "SELECT COUNT(*) AS n FROM (SELECT DISTINCT a, b FROM t)",
+        "SELECT a FROM (SELECT a, b FROM t WHERE c > 0) ORDER BY b",
+        "WITH x AS (SELECT * FROM t), y AS (SELECT a, d FROM x) SELECT d FROM y",
+        "SELECT t.a, u.d FROM t JOIN u ON t.b = u.c",
+        "SELECT t.a, u.d FROM t LEFT JOIN u ON t.b = u.c AND t.d = u.e",
+        "SELECT t.d FROM t JOIN u USING (a, b)",
+        "SELECT d FROM t NATURAL JOIN u",
+        "SELECT x.a, y.b FROM t x JOIN t y ON x.b = y.c",
+        "SELECT a FROM t WHERE b IN (SELECT c FROM u WHERE d = 'x1')",
+        "SELECT t.a FROM t SEMI JOIN u ON t.b = u.b",
+        "SELECT t.a FROM t ANTI JOIN u ON t.b = u.b",
+        "SELECT a, b FROM t UNION SELECT c, b FROM u",
+        "SELECT a FROM t UNION ALL SELECT b FROM u",
+        "SELECT a FROM t EXCEPT SELECT b FROM u",
+        "SELECT a, ROW_NUMBER() OVER (PARTITION BY b ORDER BY c) AS n FROM t",
+        "SELECT CASE WHEN b > 1 THEN d ELSE 'none' END AS d, COALESCE(c, a) AS c FROM t",
+    ];
+
+    type Rows = Vec<([i64; 3], [u8; 2])>;
+
+    fn tables() -> impl Strategy<Value = Rows> {
+        prop::collection::vec((prop::array::uniform3(0..3_i64), prop::array::uniform2(0..3_u8)), 0..6)
+    }
+
+    fn table(rows: &Rows) -> Table {
+        let number = |at: usize| numbers(&rows.iter().map(|row| row.0[at]).collect::<Vec<_>>());
+        let words = ["-", "x1", "x2"];
+        let word = |at: usize| texts(&rows.iter().map(|row| words[usize::from(row.1[at])]).collect::<Vec<_>>());
+        let columns = [("a", number(0)), ("b", number(1)), ("c", number(2)), ("d", word(0)), ("e", word(1))];
+        Table::of_columns(columns).unwrap()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
+
+        #[test]
+        fn the_columns_that_are_read_alone_give_what_the_whole_tables_give(t in tables(), u in tables()) {
+            let whole = BTreeMap::from([("t", table(&t)), ("u", table(&u))]);
+            let kinds = [("a", "i64"), ("b", "i64"), ("c", "i64"), ("d", "str"), ("e", "str")];
+            let columns: Vec<_> = kinds.map(|(name, kind)| (name.to_owned(), kind.to_owned())).into();
+            let available = whole.keys().map(|name| ((*name).to_owned(), columns.clone())).collect();
+            for query in QUERIES {
+                let read = columns_read(query, &available);
+                let fewer = |(name, table): (&&'static str, &Table)| {
+                    let names = read.get(*name).map(|names| names.iter().map(String::as_str).collect::<Vec<_>>());
+                    (*name, names.map_or_else(|| table.clone(), |names| table.select(&names).unwrap()))
+                };
+                let asked = |tables| run(&Sql, &json!({"query": query}), tables).map(|ran: Ran| (ran.rows("table"), ran.golden()));
+                let of_whole = asked(whole.iter().map(|(name, table)| (*name, table.clone())).collect());
+                let of_fewer = asked(whole.iter().map(fewer).collect());
+                prop_assert_eq!(of_fewer.unwrap(), of_whole.unwrap(), "{} over {:?}", query, read);
+            }
+        }
     }
 }

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use polars::prelude::{DslPlan, JoinType, LazyFrame, MaintainOrderJoin, UniqueKeepStrategy};
+use polars::prelude::{DslPlan, LazyFrame, MaintainOrderJoin, UniqueKeepStrategy};
 
 /// The same query with every step in a stated order: groups by their first row,
 /// joined rows by the left table's and then the right table's order, distinct
@@ -26,9 +26,9 @@ fn ordered(plan: DslPlan) -> DslPlan {
         }
         DslPlan::Join { input_left, input_right, left_on, right_on, predicates, options } => {
             let mut options = Arc::unwrap_or_clone(options);
-            if matches!(options.args.how, JoinType::Inner | JoinType::Left | JoinType::Right | JoinType::Full)
-                && options.args.maintain_order == MaintainOrderJoin::None
-            {
+            // Also of joins that keep the left rows as they stand in any case (semi, anti,
+            // cross): Polars would take their order for none, and that of all above them.
+            if options.args.maintain_order == MaintainOrderJoin::None {
                 options.args.maintain_order = MaintainOrderJoin::LeftRight;
             }
             let (input_left, input_right) = (below(input_left), below(input_right));

@@ -157,6 +157,29 @@ fn what_runs_kinds_does_not_name_them() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// So that their laws can be tested step by step: whoever calls them brings the
+/// time, and nothing goes on behind a call. Their tests are held to it as well,
+/// but for those that measure.
+#[test]
+fn the_store_and_the_scheduler_have_neither_a_runtime_nor_a_clock_of_their_own() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let meant = |path: &Path| {
+        let path = path.strip_prefix(&root).expect("below src").to_string_lossy().replace('\\', "/");
+        (path.starts_with("store/") || path.starts_with("engine/scheduler")) && !path.ends_with("speed_tests.rs")
+    };
+    let mut wrong = Vec::new();
+    let mut seen = 0;
+    for path in files_below(&root, ".rs").into_iter().filter(|path| meant(path)) {
+        let text = fs::read_to_string(&path).expect("a source file");
+        seen += 1;
+        for word in ["tokio", "async ", ".await", "Instant", "SystemTime", "sleep(", "thread::spawn"] {
+            let lines = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+            wrong.extend(lines.filter(|line| line.contains(word)).map(|line| format!("{}: {line}", path.display())));
+        }
+    }
+    assert!(seen > 10 && wrong.is_empty(), "{seen} files, {}", wrong.join("\n"));
+}
+
 #[test]
 fn uses_are_found_in_all_their_forms() {
     let code = "use crate::{ground::{Clock, Seed}, table};\nlet x = crate::web::Session::closed(); use dcrate::no;";
