@@ -128,11 +128,13 @@ impl Hasher {
     }
 
     /// Adds one field, with its length.
+    #[inline]
     pub fn field(&mut self, bytes: &[u8]) -> &mut Self {
         self.raw(&(bytes.len() as u64).to_le_bytes()).raw(bytes)
     }
 
     /// Adds bytes without a length: for streams of fixed-width values.
+    #[inline]
     pub fn raw(&mut self, bytes: &[u8]) -> &mut Self {
         if self.collected.len() + bytes.len() <= COLLECTED {
             self.collected.extend_from_slice(bytes);

@@ -132,7 +132,6 @@ pub(super) struct Sorted {
 impl Sorted {
     /// Adds entries, each list in the order of [`Entry::order`].
     pub(super) fn add(&mut self, lists: Vec<Vec<Entry>>) {
-        use rayon::slice::ParallelSliceMut;
         let before = self.entries.len();
         if lists.len() > 1 || before > 0 {
             self.entries.reserve_exact(lists.iter().map(Vec::len).sum());
@@ -146,7 +145,7 @@ impl Sorted {
         }
         if self.entries.len() > before {
             // Sorted lists one after the other: this sort only merges them.
-            self.entries.par_sort_by_key(Entry::order);
+            self.entries.sort_by_key(Entry::order);
             self.count();
         }
     }

@@ -12,6 +12,7 @@
 mod file;
 mod forget;
 mod index;
+mod parallel;
 mod segment;
 mod vectors;
 mod verify;
@@ -169,7 +170,7 @@ impl<H: Head> Memo<H> {
         let mut state = self.locked();
         self.refresh_if_due(&mut state);
         let state = &*state;
-        keys.par_iter().with_min_len(1024).map(|key| state.newest(key, youngest).is_some()).collect()
+        parallel::each(keys, 16_384, |key| state.newest(key, youngest).is_some())
     }
 
     /// Writes records at once, all or none. One that is too large to be kept is
@@ -270,7 +271,7 @@ impl<H: Head> Memo<H> {
         for path in &known {
             state.take_growth(path);
         }
-        let loaded: Vec<_> = new.par_iter().map(|path| file::load(path, &H::MAGIC, self.read_only)).collect();
+        let loaded = parallel::each(&new, 1, |path| file::load(path, &H::MAGIC, self.read_only));
         let taken: Vec<Vec<Entry>> =
             new.into_iter().zip(loaded).filter_map(|(path, loaded)| state.take_in(path, loaded)).collect();
         state.settled.add(taken);

@@ -84,6 +84,20 @@ fn damage(path: &Path, text: &str) {
 }
 
 #[test]
+fn tasks_of_one_pool_may_all_look_for_something_while_the_memo_is_opened() {
+    let folder = Folder::new();
+    let texts: Vec<String> = (0..2_000).map(|number| format!("text {number}")).collect();
+    for part in texts.chunks(500) {
+        let memo = folder.memo();
+        part.iter().for_each(|text| folder.put(&memo, text));
+    }
+    for _ in 0..50 {
+        let memo = folder.memo();
+        assert!(texts.par_iter().all(|text| find(&memo, text).is_some()));
+    }
+}
+
+#[test]
 fn a_record_is_found_again_by_the_next_process() {
     let folder = Folder::new();
     let memo = folder.memo();

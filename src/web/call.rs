@@ -12,11 +12,11 @@ use crate::ground::{ContentHash, Hasher, canonical_json};
 
 /// A text that must reach no file, log, key or message.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Arc<str>);
+pub struct Secret(String);
 
 impl Secret {
     /// Wraps a secret.
-    pub fn new(text: impl Into<Arc<str>>) -> Self {
+    pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 

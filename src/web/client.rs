@@ -205,7 +205,11 @@ impl Session {
             None => String::new(),
         };
         let key = |row: usize| call(row).map(|call| call.key(&identity));
-        let keys: Vec<Option<ContentHash>> = (0..rows).into_par_iter().with_min_len(256).map(key).collect();
+        let keys: Vec<Option<ContentHash>> = std::thread::scope(|scope| {
+            // The memo is opened meanwhile.
+            scope.spawn(|| memo.known(&[], None));
+            (0..rows).into_par_iter().with_min_len(256).map(key).collect()
+        });
         Some(tally(&keys, |keys| memo.known(keys, self.max_age)))
     }
 
