@@ -122,7 +122,7 @@ fn a_model_learns_circles_that_popularity_cannot_see() {
 #[test]
 fn the_number_of_threads_decides_no_model_and_no_metric() {
     let split = circles();
-    let with = json!({"tower": "ids", "epochs": 3, "batch_size": 32, "patience": 0});
+    let with = json!({"tower": "ids", "epochs": 1, "batch_size": 64, "patience": 0});
     let made = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         let hashes = |tables: &BTreeMap<String, Table>| -> Vec<_> {
