@@ -89,7 +89,9 @@ fn tasks_of_one_pool_may_all_look_for_something_while_the_memo_is_opened() {
     let texts: Vec<String> = (0..2_000).map(|number| format!("text {number}")).collect();
     for part in texts.chunks(500) {
         let memo = folder.memo();
-        part.iter().for_each(|text| folder.put(&memo, text));
+        for text in part {
+            folder.put(&memo, text);
+        }
     }
     for _ in 0..50 {
         let memo = folder.memo();
