@@ -176,7 +176,7 @@ impl StageContext {
         }
     }
 
-    /// A context for [`Stage::known`]: what is written to it goes nowhere.
+    /// A context for [`Stage::known`](super::Stage::known): what is written to it goes nowhere.
     #[must_use]
     pub fn of_memo(
         inputs: BTreeMap<String, Vec<Input>>,

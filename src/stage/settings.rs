@@ -33,7 +33,7 @@ impl SettingProblem {
     }
 }
 
-/// The JSON Schema of a settings type, for [`StageKind::settings_schema`].
+/// The JSON Schema of a settings type, for [`StageKind::settings_schema`](super::StageKind::settings_schema).
 #[must_use]
 pub fn schema_of<S: JsonSchema>() -> Value {
     schemars::schema_for!(S).to_value()
