@@ -69,6 +69,7 @@ bench: toolchain python ## Take the measurements of docs/benchmarks.md (PEERS=VE
 		LIB_TESTS="$$(cargo test $(CARGO_FLAGS) --lib --no-run 2>&1 | sed -n 's/^ *Executable .*(\(.*\))$$/\1/p')" \
 		PEERS='$(PEERS)' python3 scripts/bench $(ONLY) \
 		--points "$${CARGO_TARGET_DIR:-target}/bench.json" --plot docs/benchmarks.svg
+	@$(if $(ONLY),,cargo test $(CARGO_FLAGS) --lib -- --ignored --nocapture speed_of_hashing speed_of_writing)
 
 # One case that was printed as failed: make torture REPLAY='whole FAULTS_AT=12 FAULTS_DO=cut'.
 torture: toolchain ## Kill, starve and confuse hundreds of runs: docs/torture.md (KILLS=500 SEED=1)
