@@ -86,7 +86,7 @@ impl<'a> Memo<'a> {
     fn new(store: &'a Store, older_than: Option<Duration>) -> Self {
         let millis = |age: Duration| u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
         let before = older_than.map(|age| SystemClock.now_millis().saturating_sub(millis(age)));
-        Self { store, folder: store.root().join("memo-v1"), before }
+        Self { store, folder: store.memo_folder(), before }
     }
 
     fn old(&self) -> anyhow::Result<Option<Forgotten>> {

@@ -101,7 +101,7 @@ impl Line {
 
 /// What is wrong in the memo, which is repaired only while no run uses it.
 fn of_memo(store: &Store, repair: bool) -> anyhow::Result<Vec<Line>> {
-    let folder = store.root().join("memo-v1");
+    let folder = store.memo_folder();
     let found = memo::verify(&folder)?;
     if !repair || found.is_empty() {
         return Ok(found.iter().map(|finding| Line::of_memo(finding, false)).collect());

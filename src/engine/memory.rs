@@ -26,7 +26,7 @@ pub(super) struct Memory {
 impl Memory {
     /// The memory of a store, in the world that would answer.
     pub(super) fn new(store: &Store, world: Option<&World>, clock: &Arc<dyn Clock>) -> Self {
-        let folder = store.root().join("memo-v1");
+        let folder = store.memo_folder();
         let settings = ClientSettings {
             // Nothing is ever sent there: only the identity counts.
             endpoints: world

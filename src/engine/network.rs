@@ -34,7 +34,7 @@ impl Network {
         let settings = ClientSettings {
             limiters: pipeline.limiters.clone(),
             budgets: pipeline.budgets.clone(),
-            memo: Some(store.root().join("memo-v1").join("http")),
+            memo: Some(store.memo_folder().join("http")),
             offline: options.offline,
             clock: Arc::clone(&options.plan.clock),
             ..ClientSettings::default()

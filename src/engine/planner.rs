@@ -151,6 +151,8 @@ impl<'a> Planner<'a> {
             stages.push(Planned { index, id, kind, state, rows: None, synthetic: synthetic[index], last_seconds });
             looks.push(look);
         }
+        // What others do to the store from now on must be seen.
+        self.ahead.lock().unwrap_or_else(PoisonError::into_inner).clear();
         let sandbox = self.world.as_ref().map(|world| world.identity.clone());
         Ok((
             Plan { pipeline: self.pipeline.name.clone(), sandbox, stages, warnings: self.store.take_warnings() },

@@ -80,7 +80,7 @@ impl<'a> Shell<'a> {
         };
         let tasks: Vec<Task> = planner.wanted.iter().map(task).collect();
         let network = Network::new(pipeline, planner.store, options, planner.world.clone());
-        let folder = planner.store.root().join("memo-v1").join("vectors");
+        let folder = planner.store.memo_folder().join("vectors");
         let vectors = Arc::new(VectorMemo::new(folder, Arc::clone(&options.plan.clock)));
         Self {
             planner,

@@ -140,9 +140,10 @@ fn answer(query: &str, inputs: &[(&str, &Input)]) -> Result<Table, StageError> {
         let frame = match large {
             Some(path) => {
                 let frame = scan(path)?;
-                input
-                    .readable()
-                    .map_or_else(|| frame.clone(), |columns| frame.clone().select([cols(columns).as_expr()]))
+                match input.readable() {
+                    Some(columns) => frame.select([cols(columns).as_expr()]),
+                    None => frame,
+                }
             }
             None => lazy(&input.table()?)?,
         };

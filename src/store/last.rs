@@ -41,11 +41,6 @@ impl Lasts {
         self.with(pipeline, |log| log.find(instance))
     }
 
-    /// All that is known of a pipeline, by instance.
-    pub(super) fn all(&self, pipeline: &str) -> BTreeMap<String, LastRun> {
-        self.with(pipeline, Log::all)
-    }
-
     /// Notes what an instance used, here and for the processes that start after.
     ///
     /// # Errors

@@ -52,11 +52,6 @@ impl<V: Clone + Serialize + DeserializeOwned> Log<V> {
         self.state().as_ref()?.known.get(name).cloned()
     }
 
-    /// The newest values of all names.
-    pub(super) fn all(&self) -> BTreeMap<String, V> {
-        self.state().as_ref().map(|state| state.known.clone()).unwrap_or_default()
-    }
-
     /// Notes a value, here and for the processes that start after.
     ///
     /// # Errors
@@ -161,7 +156,6 @@ mod tests {
             (again.find("train@V1#2"), again.find("core"), again.find("split")),
             (Some(Age { at: 2 }), Some(Age { at: 3 }), Some(Age { at: 4 }))
         );
-        assert_eq!(again.all().len(), 3);
     }
 
     #[test]

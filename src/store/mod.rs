@@ -59,8 +59,9 @@ use temporary::TemporaryFile;
 
 const FOLDERS: [&str; 7] = ["objects-v1", "manifests-v1", "last-v2", "runs-v1", "tmp", "locks", "set-aside"];
 
-/// Folders of the memo, in which its files are finished.
-const MEMO_FOLDERS: [&str; 2] = ["memo-v1/http", "memo-v1/vectors"];
+/// The folder of the memo, and those in it in which its files are finished.
+const MEMO: &str = "memo-v1";
+const MEMO_FOLDERS: [&str; 2] = ["http", "vectors"];
 
 const CACHEDIR_TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n\
     # This folder holds artifacts of refrain; they can be made again.\n";
@@ -141,7 +142,7 @@ impl Store {
         }
         temporary::sweep(&root.join("tmp"), "")?;
         for memo in MEMO_FOLDERS {
-            temporary::sweep(&root.join(memo), ".tmp")?;
+            temporary::sweep(&root.join(MEMO).join(memo), ".tmp")?;
         }
         lock::sweep(&root.join("locks"))?;
         let inner = Inner {
@@ -160,6 +161,13 @@ impl Store {
     #[must_use]
     pub fn root(&self) -> &Path {
         &self.inner.root
+    }
+
+    /// The folder of the memo, which others keep: answers in `http`, vectors of
+    /// texts in `vectors`.
+    #[must_use]
+    pub fn memo_folder(&self) -> PathBuf {
+        self.root().join(MEMO)
     }
 
     /// Starts an artifact.
@@ -251,12 +259,6 @@ impl Store {
     #[must_use]
     pub fn last(&self, pipeline: &str, instance: &str) -> Option<LastRun> {
         self.inner.lasts.find(pipeline, instance)
-    }
-
-    /// What the instances of a pipeline used last.
-    #[must_use]
-    pub fn lasts(&self, pipeline: &str) -> BTreeMap<String, LastRun> {
-        self.inner.lasts.all(pipeline)
     }
 
     /// Remembers what an instance of a pipeline used.

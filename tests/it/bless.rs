@@ -3,7 +3,7 @@
 use insta::assert_snapshot;
 use serde_json::Value;
 
-use crate::lab::{Answer, Lab};
+use crate::lab::{Answer, Lab, ok};
 
 const PIPELINE: &str = "\
 pipeline: songs
@@ -39,11 +39,6 @@ fn after_a_harmless_change() -> Lab {
 
 fn bless(lab: &Lab, stage: &str, why: &str) -> Answer {
     lab.refrain(["bless", stage, "--why", why])
-}
-
-fn ok(answer: Answer) -> String {
-    assert_eq!(answer.code, 0, "{answer:#?}");
-    answer.stdout
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::process::Stdio;
 use insta::assert_snapshot;
 use serde_json::{Value, json};
 
-use crate::lab::{Answer, Lab};
+use crate::lab::{Answer, Lab, ok};
 
 const SONGS: &str = "\
 artist,title,plays
@@ -39,11 +39,6 @@ fn after_a_run() -> Lab {
     let lab = lab();
     assert_eq!(lab.ran(""), ["some@a", "some@b.2", "songs"]);
     lab
-}
-
-fn ok(answer: Answer) -> String {
-    assert_eq!(answer.code, 0, "{answer:#?}");
-    answer.stdout
 }
 
 fn json_of(answer: Answer) -> Value {

@@ -3,7 +3,7 @@
 use insta::assert_snapshot;
 use serde_json::{Value, json};
 
-use crate::lab::{Answer, Lab};
+use crate::lab::{Lab, ok};
 
 const PIPELINE: &str = "\
 pipeline: songs
@@ -36,11 +36,6 @@ fn after_two_runs() -> Lab {
     lab.edit("pipeline.yaml", "plays > 1", "plays > 0");
     lab.ran("");
     lab
-}
-
-fn ok(answer: Answer) -> String {
-    assert_eq!(answer.code, 0, "{answer:#?}");
-    answer.stdout
 }
 
 /// What is printed, without the runs' names.

@@ -140,6 +140,12 @@ impl Answer {
     }
 }
 
+/// What a command printed that ended well.
+pub(crate) fn ok(answer: Answer) -> String {
+    assert_eq!(answer.code, 0, "{answer:#?}");
+    answer.stdout
+}
+
 fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }

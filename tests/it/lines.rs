@@ -3,7 +3,7 @@
 
 use insta::assert_snapshot;
 
-use crate::lab::{Answer, Lab};
+use crate::lab::{Lab, ok};
 
 const PIPELINE: &str = "\
 pipeline: songs
@@ -36,11 +36,6 @@ fn after_a_run() -> Lab {
     let lab = Lab::with(&[("p.yaml", PIPELINE), ("songs.csv", "artist,title,plays\nA,one,3\nB,one,8\nC,two,9\n")]);
     lab.ran("p.yaml");
     lab
-}
-
-fn ok(answer: Answer) -> String {
-    assert_eq!(answer.code, 0, "{answer:#?}");
-    answer.stdout
 }
 
 #[test]
