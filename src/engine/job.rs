@@ -101,7 +101,8 @@ impl Job {
         }
         drop(guard);
         if is_api(&self.instance) {
-            *session = handle.block_on(self.network.session(max_age(self.instance.refresh), self.cancel.clone()))?;
+            let opened = handle.block_on(self.network.session(max_age(self.instance.refresh), self.cancel.clone()))?;
+            *session = opened.of_stage(&self.instance.id.to_string());
         }
         let ports = self.instance.stage.outputs().iter().map(|port| port.name).collect();
         let outputs = Outputs::new(&self.store, ports);

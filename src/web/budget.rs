@@ -58,7 +58,7 @@ impl Budget {
         let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
         spent.tokens += usage.prompt + usage.completion;
         if let Some(price) = price {
-            spent.usd += (usage.prompt as f64 * price.prompt + usage.completion as f64 * price.completion) / 1e6;
+            spent.usd += price.of(usage);
         }
     }
 }

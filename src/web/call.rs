@@ -78,6 +78,14 @@ pub struct Price {
     pub completion: f64,
 }
 
+impl Price {
+    /// What these tokens cost, in US dollars.
+    #[must_use]
+    pub fn of(self, usage: Usage) -> f64 {
+        (usage.prompt as f64 * self.prompt + usage.completion as f64 * self.completion) / 1e6
+    }
+}
+
 /// How a call counts against limits in tokens and budgets in money.
 #[derive(Debug, Clone, Copy)]
 pub struct Metering {

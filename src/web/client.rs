@@ -1,7 +1,6 @@
 //! The client of a run, and the sessions of its stages.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -17,6 +16,7 @@ use super::error::{CallError, WebError};
 use super::fetch::Fetch;
 use super::limiter::{Limiter, default_limiter};
 use super::settings::ClientSettings;
+use super::spent::{Spending, Spent};
 use super::transport::Transport;
 use crate::ground::ContentHash;
 use crate::memo::{Tally, tally};
@@ -37,7 +37,7 @@ pub(super) struct Core {
     pub(super) settings: ClientSettings,
     pub(super) transport: Transport,
     pub(super) memo: Option<Answers>,
-    pub(super) requests: AtomicU64,
+    pub(super) spending: Spending,
     /// Why a provider is asked no more, by the identity of its endpoint.
     pub(super) stopped: Mutex<BTreeMap<String, WebError>>,
     /// How many calls in a row have failed for good, by the identity of the endpoint.
@@ -60,7 +60,7 @@ impl Client {
             budgets: budgets.collect(),
             transport: Transport::default(),
             memo,
-            requests: AtomicU64::new(0),
+            spending: Spending::default(),
             stopped: Mutex::default(),
             failures: Mutex::default(),
             limiters: Mutex::default(),
@@ -83,14 +83,15 @@ impl Client {
             client: Some(self.clone()),
             max_age,
             cancel,
-            requests: Arc::default(),
+            spending: Arc::default(),
+            stage: Arc::default(),
         }
     }
 
     /// How many requests went over the network.
     #[must_use]
     pub fn requests(&self) -> u64 {
-        self.core.requests.load(Ordering::Relaxed)
+        self.core.spending.so_far().requests
     }
 
     /// Warnings about the memo since the last call: damage found, once each.
@@ -162,7 +163,8 @@ pub struct Session {
     client: Option<Client>,
     max_age: Option<Duration>,
     cancel: CancellationToken,
-    requests: Arc<AtomicU64>,
+    spending: Arc<Spending>,
+    stage: Arc<str>,
     memo_only: bool,
 }
 
@@ -173,10 +175,22 @@ impl Session {
         Self::default()
     }
 
+    /// The same, in the name of a stage: what it spends is its own.
+    #[must_use]
+    pub fn of_stage(self, stage: &str) -> Self {
+        Self { stage: Arc::from(stage), ..self }
+    }
+
     /// How many requests went over the network for this session.
     #[must_use]
     pub fn requests(&self) -> u64 {
-        self.requests.load(Ordering::Relaxed)
+        self.spent().requests
+    }
+
+    /// What this session has spent over the network.
+    #[must_use]
+    pub fn spent(&self) -> Spent {
+        self.spending.so_far()
     }
 
     /// The same, which the memo alone answers: what it does not hold is
@@ -253,7 +267,8 @@ impl Session {
             endpoint,
             key,
             max_age: self.max_age,
-            count: Arc::clone(&self.requests),
+            spending: Arc::clone(&self.spending),
+            stage: Arc::clone(&self.stage),
         };
         let pending = core.join(fetch);
         tokio::select! {

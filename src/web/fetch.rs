@@ -1,7 +1,6 @@
 //! One call until it has an answer or none is to be had: limits, budget,
 //! sending, what the answer means, and the pauses between attempts.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use super::endpoints::Endpoint;
 use super::error::{CallError, RowFailure, WebError};
 use super::limiter::Limiter;
 use super::pace::Pace;
+use super::spent::{Spending, Spent};
 use super::transport::SendError;
 use crate::ground::ContentHash;
 
@@ -25,7 +25,10 @@ pub(super) struct Fetch {
     pub(super) endpoint: Endpoint,
     pub(super) key: ContentHash,
     pub(super) max_age: Option<Duration>,
-    pub(super) count: Arc<AtomicU64>,
+    /// What the stage has spent.
+    pub(super) spending: Arc<Spending>,
+    /// The stage that asks.
+    pub(super) stage: Arc<str>,
 }
 
 /// What one attempt came to.
@@ -89,8 +92,7 @@ impl Fetch {
         if let Some(budget) = budget {
             budget.request(price)?;
         }
-        self.core.requests.fetch_add(1, Ordering::Relaxed);
-        self.count.fetch_add(1, Ordering::Relaxed);
+        self.spend(Spent::REQUEST);
         let sent = self.core.transport.send(&self.call, &self.endpoint, &self.core.settings).await?;
         drop(permit);
         let answer = match sent {
@@ -103,11 +105,18 @@ impl Fetch {
         if let Some(metering) = metering {
             let usage = (metering.used)(&answer).unwrap_or_default();
             limiter.settle(estimate, usage.prompt + usage.completion);
+            self.spend(Spent::of_usage(usage, price));
             if let Some(budget) = budget {
                 budget.used(usage, price);
             }
         }
         self.judge(limiter, answer, &pace)
+    }
+
+    /// Counts what went over the network, for the run and for the stage.
+    fn spend(&self, spent: Spent) {
+        self.core.spending.add(spent);
+        self.spending.add(spent);
     }
 
     fn judge(&self, limiter: &Limiter, answer: Answer, pace: &Pace) -> Result<Attempt, WebError> {

@@ -17,6 +17,7 @@ mod limits;
 pub mod lyrics;
 mod pace;
 mod settings;
+mod spent;
 mod timer;
 mod tolerant;
 mod transport;
@@ -29,6 +30,7 @@ pub use error::{CallError, RowFailure, WebError};
 pub use limiter::default_limiter;
 pub use limits::{BudgetSettings, LimiterSettings};
 pub use settings::{ClientSettings, Patience, Timeouts};
+pub use spent::Spent;
 pub use timer::{ManualTimer, SystemTimer, Timer};
 
 #[cfg(test)]
