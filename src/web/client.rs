@@ -250,14 +250,23 @@ impl Session {
 
     /// How long a queue of so many requests, which take so many tokens
     /// altogether, takes at the limits of that name; none where nothing is
-    /// limited, as in a sandbox without limits.
+    /// limited, as in a sandbox without limits. Once the limiter is at work,
+    /// what it has used and learnt is taken into account.
     #[must_use]
     pub fn time_for(&self, limiter: &str, provider: &str, requests: u64, tokens: u64) -> Option<Duration> {
         let core = &self.client.as_ref()?.core;
         if !core.settings.endpoints.are_paced(provider) {
             return None;
         }
-        Some(core.limits(limiter, provider).time_for(requests, tokens)).filter(|time| !time.is_zero())
+        let at_work = {
+            let limiters = core.limiters.lock().unwrap_or_else(PoisonError::into_inner);
+            limiters.get(&(limiter.to_owned(), true)).map(Arc::clone)
+        };
+        let time = match at_work {
+            Some(limiter) => limiter.time_for(requests, tokens),
+            None => core.limits(limiter, provider).time_for(requests, tokens),
+        };
+        Some(time).filter(|time| !time.is_zero())
     }
 
     /// The answer to a call: from the memo if it is there and young enough,

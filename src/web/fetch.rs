@@ -94,7 +94,13 @@ impl Fetch {
         }
         permit.sent();
         self.spend(Spent::REQUEST);
-        let sent = self.core.transport.send(&self.call, &self.endpoint, &self.core.settings).await?;
+        let sent = match self.core.transport.send(&self.call, &self.endpoint, &self.core.settings).await {
+            Ok(sent) => sent,
+            Err(error) => {
+                permit.give_back();
+                return Err(error);
+            }
+        };
         let answer = match sent {
             Ok(answer) => answer,
             Err(SendError::Passing(reason)) => return Ok(Attempt::Again { pause: None, slow_down: false, reason }),

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::super::World;
 use super::exchange::{Answer, Ask, number};
-use super::limits::{Counts, Left, Refusal, Room};
+use super::limits::{Counts, Refusal, Room, Share};
 use crate::ground::Hasher;
 
 /// The longest prompt, in tokens.
@@ -85,7 +85,7 @@ pub(super) fn with_room(answer: Answer, room: &Room, tokens: u64) -> Answer {
     let plenty = room.tokens.left == room.tokens.limit;
     let left = room.tokens.left.saturating_sub(if plenty { tokens } else { 0 });
     let full_in = Duration::from_millis((room.tokens.limit - left) * 60_000 / room.tokens.limit.max(1));
-    let tokens = if plenty { Left { left, full_in, ..room.tokens } } else { room.tokens };
+    let tokens = if plenty { Share { left, full_in, ..room.tokens } } else { room.tokens };
     headers(answer, &Room { tokens, ..*room })
 }
 

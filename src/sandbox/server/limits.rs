@@ -37,7 +37,7 @@ pub(super) enum Counts {
 
 /// What is left of a limit after a request, for the headers that say so.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Left {
+pub(super) struct Share {
     /// How much there is in the period.
     pub(super) limit: u64,
     /// How much of it is left.
@@ -49,8 +49,8 @@ pub(super) struct Left {
 /// What is left after a request.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Room {
-    pub(super) requests: Left,
-    pub(super) tokens: Left,
+    pub(super) requests: Share,
+    pub(super) tokens: Share,
 }
 
 /// A request that was too many.
@@ -151,25 +151,25 @@ impl Limit {
         self.taken.iter().map(|(_, part)| part).sum()
     }
 
-    fn left(&self) -> Left {
+    fn share(&self) -> Share {
         let used = self.used().min(self.most);
         let full_in = self.period.mul_f64(used / self.most);
-        Left { limit: self.most as u64, left: (self.most - used) as u64, full_in }
+        Share { limit: self.most as u64, left: (self.most - used) as u64, full_in }
     }
 }
 
 impl Room {
     /// More than is ever used: what is told where nothing is limited.
     const PLENTY: Self = Self {
-        requests: Left { limit: 14_400, left: 14_399, full_in: Duration::from_secs(6) },
-        tokens: Left { limit: 6_000_000, left: 6_000_000, full_in: Duration::ZERO },
+        requests: Share { limit: 14_400, left: 14_399, full_in: Duration::from_secs(6) },
+        tokens: Share { limit: 6_000_000, left: 6_000_000, full_in: Duration::ZERO },
     };
 
     /// The limit of each sort that has least left: the longest period, where two are equal.
     fn of(limits: &[Limit]) -> Self {
-        let tightest = |counts: Counts, plenty: Left| {
-            let lefts = limits.iter().rev().filter(|limit| limit.counts == counts).map(Limit::left);
-            lefts.min_by_key(|left| left.left).unwrap_or(plenty)
+        let tightest = |counts: Counts, plenty: Share| {
+            let shares = limits.iter().rev().filter(|limit| limit.counts == counts).map(Limit::share);
+            shares.min_by_key(|share| share.left).unwrap_or(plenty)
         };
         Self {
             requests: tightest(Counts::Requests, Self::PLENTY.requests),
@@ -181,7 +181,7 @@ impl Room {
 impl Refusal {
     /// A refusal although nothing was exceeded, as faults are.
     pub(super) fn for_nothing(wait: Duration) -> Self {
-        let room = Room { requests: Left { left: 0, full_in: wait, ..Room::PLENTY.requests }, ..Room::PLENTY };
+        let room = Room { requests: Share { left: 0, full_in: wait, ..Room::PLENTY.requests }, ..Room::PLENTY };
         Self { counts: Counts::Requests, period: MINUTE, wait: Some(wait), room }
     }
 }
@@ -230,6 +230,6 @@ mod tests {
         clock.advance(MINUTE);
         assert!(limits.take(Provider::Chat, 1).is_ok());
         let refusal = limits.take(Provider::Chat, 1).unwrap_err();
-        assert_eq!((refusal.counts, refusal.wait), (Counts::Requests, Some(DAY - MINUTE)));
+        assert_eq!((refusal.counts, refusal.wait), (Counts::Requests, Some(Duration::from_mins(24 * 60 - 1))));
     }
 }

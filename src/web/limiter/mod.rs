@@ -10,6 +10,8 @@
 mod defaults;
 mod limit;
 mod share;
+#[cfg(test)]
+mod share_tests;
 mod slots;
 mod spacing;
 mod state;
@@ -21,7 +23,6 @@ mod window;
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -110,6 +111,9 @@ impl Limiter {
         let folder = settings.limiters_folder.as_ref().filter(|_| paced);
         let stem = share::stem(name, server);
         let file = folder.map(|folder| folder.join(format!("{stem}.json")));
+        if let Some(folder) = folder {
+            share::sweep(folder, settings.clock.now_millis());
+        }
         let most = Self::most_in_flight(limits, paced);
         let (timer, clock, on_warning) = (&settings.timer, &settings.clock, &settings.on_warning);
         Self {
@@ -118,7 +122,7 @@ impl Limiter {
             paced,
             longest_wait: settings.patience.longest_wait,
             in_flight: Arc::new(Semaphore::new(most)),
-            slots: folder.map(|folder| Slots::new(PathBuf::clone(folder), stem, most)),
+            slots: folder.filter(|_| limits.concurrency.is_some()).map(|folder| Slots::new(folder.clone(), stem, most)),
             turn: tokio::sync::Mutex::default(),
             given_back: Notify::new(),
             shared: Shared::new(name, file, Arc::clone(timer), Arc::clone(clock), on_warning.clone()),
@@ -187,6 +191,11 @@ impl Limiter {
                 () = given_back => {}
             }
         }
+    }
+
+    /// How long a queue takes from now on, after what was used and learnt.
+    pub(super) fn time_for(&self, requests: u64, tokens: u64) -> Duration {
+        self.shared.look(|state, now| state.time_for(now, requests, tokens, &self.limits))
     }
 
     /// Nothing is sent before `wait` has passed.
@@ -265,7 +274,7 @@ impl Limiter {
             return (*told, false);
         }
         let agreed = (used - used_before).abs() >= 1.0;
-        if !agreed { (*told, false) } else { (Told { period: Some(period), ..*told }, true) }
+        if agreed { (Told { period: Some(period), ..*told }, true) } else { (*told, false) }
     }
 
     /// Tells of a long wait, once for each sort of it and hour.

@@ -26,6 +26,8 @@ use crate::web::timer::Timer;
 /// is held for less than a millisecond.
 const LOCK_ATTEMPTS: u32 = 1000;
 const LOCK_PAUSE: Duration = Duration::from_micros(200);
+/// After so long nothing in a file counts any more.
+const UNUSED: Duration = Duration::from_hours(72);
 /// The largest file that is read: far more than is ever written.
 const MOST_BYTES: u64 = 1 << 20;
 
@@ -73,6 +75,15 @@ impl Shared {
 
     /// Acts on the state at its time now; what was changed holds for all.
     pub(super) fn with<T>(&self, act: impl FnOnce(&mut State, Duration) -> T) -> T {
+        self.enter(true, act)
+    }
+
+    /// Looks at the state as it is now.
+    pub(super) fn look<T>(&self, look: impl FnOnce(&State, Duration) -> T) -> T {
+        self.enter(false, |state, now| look(state, now))
+    }
+
+    fn enter<T>(&self, changes: bool, act: impl FnOnce(&mut State, Duration) -> T) -> T {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let file = self.locked_file();
         if let Some((path, file)) = &file {
@@ -89,7 +100,7 @@ impl Shared {
         }
         let now = kept.now(&self.start, self.timer.now(), self.clock.now_millis());
         let result = act(&mut kept.state, now);
-        if let Some((path, file)) = &file {
+        if let Some((path, file)) = file.as_ref().filter(|_| changes) {
             kept.state.forget(now);
             if let Err(error) = write(file, &kept) {
                 self.leave(&error, "write", path);
@@ -169,6 +180,25 @@ pub(super) fn lock(file: File, attempts: u32) -> std::io::Result<Option<File>> {
         }
     }
     Ok(None)
+}
+
+/// Removes the files of limiters that nobody has used for so long that nothing
+/// in them counts: sandboxes have another port each time. What cannot be
+/// removed does no harm.
+pub(super) fn sweep(folder: &Path, now_millis: u64) {
+    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    let is_old = |path: &Path| {
+        let modified = std::fs::metadata(path).and_then(|about| about.modified()).ok();
+        let since = modified.and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
+        since.is_some_and(|since| since + UNUSED < Duration::from_millis(now_millis))
+    };
+    let paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    for state in paths.iter().filter(|path| path.extension().is_some_and(|ending| ending == "json") && is_old(path)) {
+        let belongs = |path: &&PathBuf| path.file_stem() == state.file_stem();
+        for path in paths.iter().filter(belongs) {
+            std::fs::remove_file(path).ok();
+        }
+    }
 }
 
 enum Unreadable {

@@ -198,6 +198,30 @@ impl State {
         limits
     }
 
+    /// How long a queue of so many requests, which take so many tokens altogether,
+    /// takes from now on.
+    pub(super) fn time_for(&self, now: Duration, requests: u64, tokens: u64, given: &LimiterSettings) -> Duration {
+        let limits = self.limits(now, given);
+        let mut until_there_is_more = Duration::ZERO;
+        let mut left_of = |window: &Window, amount: u64, most: Option<f64>| {
+            let Some(most) = most else { return amount };
+            let mut window = window.clone();
+            let left = (most - window.used(LAST_DAY, now)).max(0.0);
+            let over = (amount as f64 - left).clamp(0.0, most);
+            if over > 0.0 {
+                let wait = window.held_up(LAST_DAY, now, left + over, most).unwrap_or(DAY);
+                until_there_is_more = until_there_is_more.max(wait);
+            }
+            amount.min(left as u64)
+        };
+        let first_requests = left_of(&self.day_requests, requests, limits.per_day);
+        let first_tokens = left_of(&self.day_tokens, tokens, limits.tokens_per_day);
+        let (rest, rest_tokens) = (requests - first_requests, tokens - first_tokens);
+        let today = limits.time_for(first_requests, first_tokens).max(until_there_is_more);
+        // Where one of the two is used up, what is left of the other is of no use today.
+        self.paused_for(now).saturating_add(today).saturating_add(limits.time_for(rest, rest_tokens))
+    }
+
     /// Takes over what an answer tells of one limit. `refills` if what is used
     /// comes back evenly, and not at once when the limit is reset.
     pub(super) fn learn(&mut self, now: Duration, told: &Told, refills: bool, given: &LimiterSettings) {
