@@ -50,6 +50,7 @@ fn settings(arguments: &SandboxArguments) -> SandboxSettings {
         loved_per_user: usual.loved_per_user,
         faults: arguments.faults.unwrap_or(usual.faults),
         per_second: arguments.per_second.or(usual.per_second),
+        limits: usual.limits,
     }
 }
 

@@ -11,7 +11,7 @@ pub(super) const GENERATOR_VERSION: u32 = 1;
 
 /// `sandbox:` and a short hash of what decides the world's answers: seed,
 /// sizes, the catalog's content and columns, and the generator's version. When
-/// and how the servers answer (`start`, `faults`, `per_second`) and where the
+/// and how the servers answer (`start`, `faults`, `per_second`, `limits`) and where the
 /// catalog lies are not in it. Cheap: no world is made.
 ///
 /// # Errors

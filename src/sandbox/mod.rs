@@ -13,5 +13,5 @@ mod world;
 pub use error::SandboxError;
 pub use identity::identity;
 pub use server::Sandbox;
-pub use settings::{SandboxSettings, SandboxStart};
+pub use settings::{SandboxSettings, SandboxStart, ServerLimits};
 pub use world::{Listener, Loved, LovedTrack, LyricsAvailability, Song, World};

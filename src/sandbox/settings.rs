@@ -1,5 +1,6 @@
 //! The shape of `sandbox:` in a pipeline.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
@@ -15,6 +16,51 @@ pub enum SandboxStart {
     /// In runs with `--sandbox`.
     OnRequest,
 }
+
+/// What one provider's server allows, in any second, minute or day; more is
+/// answered with 429. Every limit that is given holds at the same time.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ServerLimits {
+    /// Requests per second.
+    #[serde(default)]
+    pub per_second: Option<f64>,
+    /// Requests per minute.
+    #[serde(default)]
+    pub per_minute: Option<f64>,
+    /// Requests per day.
+    #[serde(default)]
+    pub per_day: Option<f64>,
+    /// Tokens (prompt and completion) per minute.
+    #[serde(default)]
+    pub tokens_per_minute: Option<f64>,
+    /// Tokens (prompt and completion) per day.
+    #[serde(default)]
+    pub tokens_per_day: Option<f64>,
+}
+
+impl ServerLimits {
+    /// Whether nothing is limited.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    fn not_positive(&self) -> Option<&'static str> {
+        let given = [
+            ("per_second", self.per_second),
+            ("per_minute", self.per_minute),
+            ("per_day", self.per_day),
+            ("tokens_per_minute", self.tokens_per_minute),
+            ("tokens_per_day", self.tokens_per_day),
+        ];
+        let bad = |value: f64| !(value.is_finite() && value > 0.0);
+        given.into_iter().find(|(_, value)| value.is_some_and(bad)).map(|(name, _)| name)
+    }
+}
+
+/// The providers that the servers speak for.
+pub(super) const PROVIDERS: &[&str] = &["lastfm", "lyricsovh", "lrclib", "deezer", "chat"];
 
 /// A world to generate, and how its servers behave.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -51,6 +97,40 @@ pub struct SandboxSettings {
     /// Requests per second that each provider's server allows before it answers 429; none if not given.
     #[serde(default)]
     pub per_second: Option<f64>,
+    /// What the servers allow, by provider (`lastfm`, `lyricsovh`, `lrclib`,
+    /// `deezer`, `chat`). Where something is limited, the pipeline's `limiters:`
+    /// hold for the sandbox as well; else it is asked as fast as it answers.
+    #[serde(default)]
+    pub limits: BTreeMap<String, ServerLimits>,
+}
+
+impl SandboxSettings {
+    /// What is wrong with `limits` and `per_second`: which provider's, and what.
+    #[must_use]
+    pub fn wrong_limits(&self) -> Vec<String> {
+        let mut wrong = Vec::new();
+        if self.per_second.is_some_and(|rate| !(rate.is_finite() && rate > 0.0)) {
+            wrong.push("`per_second` must be more than 0".to_owned());
+        }
+        for (provider, limits) in &self.limits {
+            if !PROVIDERS.contains(&provider.as_str()) {
+                wrong.push(format!("`limits` knows no `{provider}`, but {}", PROVIDERS.join(", ")));
+            }
+            if let Some(name) = limits.not_positive() {
+                wrong.push(format!("`{name}` of `{provider}` must be more than 0"));
+            }
+        }
+        wrong
+    }
+
+    /// The providers whose servers allow only so much.
+    #[must_use]
+    pub fn limited(&self) -> Vec<String> {
+        let limited = |provider: &str| {
+            self.per_second.is_some() || self.limits.get(provider).is_some_and(|limits| !limits.is_empty())
+        };
+        PROVIDERS.iter().filter(|provider| limited(provider)).map(|provider| (*provider).to_owned()).collect()
+    }
 }
 
 fn default_users() -> usize {
@@ -74,6 +154,7 @@ impl Default for SandboxSettings {
             loved_per_user: default_loved(),
             faults: 0.0,
             per_second: None,
+            limits: BTreeMap::new(),
         }
     }
 }

@@ -12,9 +12,11 @@ use tokio_util::sync::CancellationToken;
 use super::answers::{Answers, recall};
 use super::budget::Budget;
 use super::call::{Answer, Call};
+use super::endpoints::Endpoint;
 use super::error::{CallError, WebError};
 use super::fetch::Fetch;
 use super::limiter::{Limiter, default_limiter};
+use super::limits::LimiterSettings;
 use super::settings::ClientSettings;
 use super::spent::{Spending, Spent};
 use super::transport::Transport;
@@ -42,7 +44,8 @@ pub(super) struct Core {
     pub(super) stopped: Mutex<BTreeMap<String, WebError>>,
     /// How many calls in a row have failed for good, by the identity of the endpoint.
     pub(super) failures: Mutex<BTreeMap<String, u32>>,
-    limiters: Mutex<BTreeMap<String, Arc<Limiter>>>,
+    /// By name, and whether its rates hold: those of a sandbox may hold for one provider alone.
+    limiters: Mutex<BTreeMap<(String, bool), Arc<Limiter>>>,
     budgets: BTreeMap<String, Budget>,
     in_flight: Mutex<BTreeMap<ContentHash, WeakShared<Pending>>>,
 }
@@ -67,9 +70,10 @@ impl Client {
             in_flight: Mutex::default(),
             settings,
         };
-        let paced = core.settings.endpoints.sandbox_identity().is_none();
-        for name in core.settings.limiters.keys() {
-            core.limiter(name, name, paced)?;
+        for (name, limits) in &core.settings.limiters {
+            if let Some(what) = limits.not_positive().first() {
+                return Err(WebError::Setup(format!("`{what}` of the limiter `{name}` must be more than 0")));
+            }
         }
         Ok(Self { core: Arc::new(core) })
     }
@@ -117,18 +121,19 @@ impl Core {
 
     /// The limiter of that name; without settings of its own it has those of
     /// the provider that asks first.
-    pub(super) fn limiter(&self, name: &str, provider: &str, paced: bool) -> Result<Arc<Limiter>, WebError> {
+    pub(super) fn limiter(&self, name: &str, provider: &str, endpoint: &Endpoint) -> Arc<Limiter> {
         let mut limiters = self.limiters.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(limiter) = limiters.get(name) {
-            return Ok(Arc::clone(limiter));
-        }
+        let limiter = limiters.entry((name.to_owned(), endpoint.paced)).or_insert_with(|| {
+            let limits = self.limits(name, provider);
+            Arc::new(Limiter::new(name, &endpoint.server(), &limits, endpoint.paced, &self.settings))
+        });
+        Arc::clone(limiter)
+    }
+
+    /// The limits of that name: those of the pipeline, else the usual ones.
+    pub(super) fn limits(&self, name: &str, provider: &str) -> LimiterSettings {
         let given = self.settings.limiters.get(name).cloned();
-        let settings =
-            given.or_else(|| default_limiter(name)).or_else(|| default_limiter(provider)).unwrap_or_default();
-        let timer = Arc::clone(&self.settings.timer);
-        let limiter = Arc::new(Limiter::new(name, &settings, paced, timer, self.settings.patience.longest_wait)?);
-        limiters.insert(name.to_owned(), Arc::clone(&limiter));
-        Ok(limiter)
+        given.or_else(|| default_limiter(name)).or_else(|| default_limiter(provider)).unwrap_or_default()
     }
 
     pub(super) fn budget(&self, limiter: &str) -> Option<&Budget> {
@@ -237,9 +242,31 @@ impl Session {
     #[must_use]
     pub fn concurrency(&self, limiter: &str, provider: &str) -> usize {
         let of = |client: &Client| {
-            client.core.limiter(limiter, provider, !self.is_sandbox()).map_or(1, |limiter| limiter.concurrency())
+            let paced = client.core.settings.endpoints.are_paced(provider);
+            Limiter::most_in_flight(&client.core.limits(limiter, provider), paced)
         };
         self.client.as_ref().map_or(1, of)
+    }
+
+    /// How long a queue of so many requests, which take so many tokens
+    /// altogether, takes at the limits of that name; none where nothing is
+    /// limited, as in a sandbox without limits. Once the limiter is at work,
+    /// what it has used and learnt is taken into account.
+    #[must_use]
+    pub fn time_for(&self, limiter: &str, provider: &str, requests: u64, tokens: u64) -> Option<Duration> {
+        let core = &self.client.as_ref()?.core;
+        if !core.settings.endpoints.are_paced(provider) {
+            return None;
+        }
+        let at_work = {
+            let limiters = core.limiters.lock().unwrap_or_else(PoisonError::into_inner);
+            limiters.get(&(limiter.to_owned(), true)).map(Arc::clone)
+        };
+        let time = match at_work {
+            Some(limiter) => limiter.time_for(requests, tokens),
+            None => core.limits(limiter, provider).time_for(requests, tokens),
+        };
+        Some(time).filter(|time| !time.is_zero())
     }
 
     /// The answer to a call: from the memo if it is there and young enough,

@@ -25,9 +25,22 @@ pub struct Endpoint {
     /// What stands for the provider in memo keys: its public address, or the
     /// world of the sandbox; never a port.
     pub identity: String,
-    /// Whether the rates of its limiter hold. A sandbox is not paced, but its
-    /// 429 answers are obeyed.
+    /// Whether the rates of its limiter hold. A sandbox without limits is not
+    /// paced, but its 429 answers are obeyed.
     pub paced: bool,
+}
+
+impl Endpoint {
+    /// The host and port: what a limiter's record is named by.
+    pub(super) fn server(&self) -> String {
+        let url = url::Url::parse(&self.base_url).ok();
+        let host = url.as_ref().and_then(|url| Some((url.host_str()?, url.port())));
+        match host {
+            Some((host, Some(port))) => format!("{host}-{port}"),
+            Some((host, None)) => host.to_owned(),
+            None => self.base_url.clone(),
+        }
+    }
 }
 
 /// Where all the providers are.
@@ -89,6 +102,21 @@ impl Endpoints {
     pub fn with(mut self, provider: &str, endpoint: Endpoint) -> Self {
         self.by_provider.insert(provider.to_owned(), endpoint);
         self
+    }
+
+    /// The same, where the limits of these providers hold: of a sandbox that has
+    /// limits itself.
+    #[must_use]
+    pub fn paced(mut self, providers: &[String]) -> Self {
+        for (name, endpoint) in &mut self.by_provider {
+            endpoint.paced |= providers.contains(name);
+        }
+        self
+    }
+
+    /// Whether a provider's limits hold.
+    pub(super) fn are_paced(&self, provider: &str) -> bool {
+        self.sandbox.is_none() || self.by_provider.get(provider).is_some_and(|endpoint| endpoint.paced)
     }
 
     /// The sandbox's identity, if this is one.

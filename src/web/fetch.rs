@@ -48,7 +48,7 @@ impl Fetch {
         if let Some(answer) = self.core.recall(self.key, self.max_age) {
             return Ok(answer);
         }
-        let limiter = self.core.limiter(&self.call.limiter, self.call.provider, self.endpoint.paced)?;
+        let limiter = self.core.limiter(&self.call.limiter, self.call.provider, &self.endpoint);
         let patience = self.core.settings.patience;
         let (mut failures, mut slow_downs) = (0, 0);
         loop {
@@ -84,7 +84,7 @@ impl Fetch {
     async fn attempt(&self, limiter: &Limiter) -> Result<Attempt, WebError> {
         let metering = self.call.metering;
         let estimate = metering.map_or(0, |metering| metering.estimate);
-        let permit = limiter.acquire(estimate).await?;
+        let mut permit = limiter.acquire(estimate).await?;
         // Others may have learnt while this one waited that there is no use.
         self.check_stopped()?;
         let budget = self.core.budget(&self.call.limiter);
@@ -92,9 +92,15 @@ impl Fetch {
         if let Some(budget) = budget {
             budget.request(price)?;
         }
+        permit.sent();
         self.spend(Spent::REQUEST);
-        let sent = self.core.transport.send(&self.call, &self.endpoint, &self.core.settings).await?;
-        drop(permit);
+        let sent = match self.core.transport.send(&self.call, &self.endpoint, &self.core.settings).await {
+            Ok(sent) => sent,
+            Err(error) => {
+                permit.give_back();
+                return Err(error);
+            }
+        };
         let answer = match sent {
             Ok(answer) => answer,
             Err(SendError::Passing(reason)) => return Ok(Attempt::Again { pause: None, slow_down: false, reason }),
@@ -103,8 +109,12 @@ impl Fetch {
         let pace = Pace::of(&answer.headers, i64::try_from(answer.at / 1000).unwrap_or(i64::MAX));
         limiter.observe(&pace);
         if let Some(metering) = metering {
-            let usage = (metering.used)(&answer).unwrap_or_default();
-            limiter.settle(estimate, usage.prompt + usage.completion);
+            let counted = (metering.used)(&answer);
+            let usage = counted.unwrap_or_default();
+            // An answer that does not say what it took is taken to have cost what was guessed.
+            if counted.is_some() || !(200..300).contains(&answer.status) {
+                permit.settle(usage.prompt + usage.completion);
+            }
             self.spend(Spent::of_usage(usage, price));
             if let Some(budget) = budget {
                 budget.used(usage, price);
@@ -124,12 +134,11 @@ impl Fetch {
             Verdict::Keep => Ok(Attempt::Done(answer)),
             Verdict::Row { reason } => Ok(Attempt::Never { reason: self.call.scrub(&reason) }),
             Verdict::Retry { after, everyone, reason } => {
-                if let Some(wait) = after.filter(|_| everyone && pace.retry_after.is_none()) {
-                    limiter.pause(wait);
-                }
-                let told = after.is_some() || pace.retry_after.is_some();
                 // Where the limiter pauses, it also says when to go on.
-                let pause = if told && everyone { Some(Duration::ZERO) } else { after };
+                let pause = if everyone { Some(Duration::ZERO) } else { after };
+                if everyone {
+                    limiter.refused(pace.retry_after.or(after));
+                }
                 Ok(Attempt::Again { pause, slow_down: everyone, reason: self.call.scrub(&reason) })
             }
             Verdict::Stop { reason, hint } => {

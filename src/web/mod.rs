@@ -29,7 +29,7 @@ pub use endpoints::{Endpoint, Endpoints};
 pub use error::{CallError, RowFailure, WebError};
 pub use limiter::default_limiter;
 pub use limits::{BudgetSettings, LimiterSettings};
-pub use settings::{ClientSettings, Patience, Timeouts};
+pub use settings::{ClientSettings, OnWarning, Patience, Timeouts};
 pub use spent::Spent;
 pub use timer::{ManualTimer, SystemTimer, Timer};
 

@@ -37,22 +37,53 @@ pub struct Patience {
     pub rate_attempts: u32,
     /// The first pause after a failure; each further one is twice as long, up to 30 s.
     pub first_pause: Duration,
-    /// The longest wait that a limit or a `Retry-After` may impose.
+    /// The longest wait that a limit or a `Retry-After` may impose: a day's
+    /// limit is waited for, what takes longer ends the stage.
     pub longest_wait: Duration,
     /// After how many requests in a row that failed for good a provider is given up.
     pub failures_in_a_row: u32,
 }
 
 impl Default for Patience {
-    /// 6 and 30 attempts, 500 ms, 15 min, 20 failures.
+    /// 6 and 30 attempts, 500 ms, 25 h, 20 failures.
     fn default() -> Self {
         Self {
             attempts: 6,
             rate_attempts: 30,
             first_pause: Duration::from_millis(500),
-            longest_wait: Duration::from_mins(15),
+            longest_wait: Duration::from_hours(25),
             failures_in_a_row: 20,
         }
+    }
+}
+
+/// Who is told at once what the user should know: a provider that is down, and
+/// that it is up again.
+#[derive(Clone)]
+pub struct OnWarning(Arc<dyn Fn(&str) + Send + Sync>);
+
+impl OnWarning {
+    /// Calls `tell` with each warning.
+    pub fn new(tell: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(tell))
+    }
+
+    /// Tells it.
+    pub(super) fn tell(&self, text: &str) {
+        (self.0)(text);
+    }
+}
+
+impl Default for OnWarning {
+    /// Nobody is told.
+    fn default() -> Self {
+        Self::new(|_| ())
+    }
+}
+
+impl std::fmt::Debug for OnWarning {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("OnWarning")
     }
 }
 
@@ -63,6 +94,9 @@ pub struct ClientSettings {
     pub endpoints: Endpoints,
     /// The `limiters:` of the pipeline, by name.
     pub limiters: BTreeMap<String, LimiterSettings>,
+    /// Where the limiters' states are that all runs of this user share; without
+    /// a folder each client limits by itself.
+    pub limiters_folder: Option<PathBuf>,
     /// The `budgets:` of the pipeline, by the limiter's name.
     pub budgets: BTreeMap<String, BudgetSettings>,
     /// The folder `memo-v1/http` of the store; without one nothing is remembered.
@@ -77,6 +111,8 @@ pub struct ClientSettings {
     pub timer: Arc<dyn Timer>,
     /// What the servers are told of the client.
     pub user_agent: String,
+    /// Who is told of a provider that is down.
+    pub on_warning: OnWarning,
     /// How long a request may take.
     pub timeouts: Timeouts,
     /// How stubbornly it is repeated.
@@ -90,13 +126,15 @@ impl Default for ClientSettings {
         Self {
             endpoints: Endpoints::default(),
             limiters: BTreeMap::new(),
+            limiters_folder: None,
             budgets: BTreeMap::new(),
             memo: None,
             offline: false,
             memo_only: false,
             clock: Arc::new(SystemClock),
-            timer: Arc::new(SystemTimer::default()),
+            timer: Arc::new(SystemTimer),
             user_agent: format!("refrain/{} (+{})", env!("CARGO_PKG_VERSION"), env!("CARGO_PKG_REPOSITORY")),
+            on_warning: OnWarning::default(),
             timeouts: Timeouts::default(),
             patience: Patience::default(),
             max_body_bytes: 8 * 1024 * 1024,

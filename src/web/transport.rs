@@ -9,10 +9,11 @@ use reqwest::redirect::Policy;
 use super::call::{Answer, Call};
 use super::endpoints::{Endpoint, is_loopback};
 use super::error::WebError;
+use super::pace::tells_of_limits;
 use super::settings::ClientSettings;
 
-/// Headers of an answer that are worth keeping, beside `x-ratelimit-*`.
-const KEPT_HEADERS: &[&str] = &["content-type", "date", "retry-after", "retry-after-ms"];
+/// Headers of an answer that are worth keeping, beside those that tell of limits.
+const KEPT_HEADERS: &[&str] = &["content-type", "date"];
 /// How many redirects are followed, all to the same host.
 const REDIRECTS: usize = 5;
 
@@ -112,7 +113,7 @@ async fn read(call: &Call, request: reqwest::RequestBuilder, settings: &ClientSe
     let headers: BTreeMap<String, String> = response
         .headers()
         .iter()
-        .filter(|(name, _)| KEPT_HEADERS.contains(&name.as_str()) || name.as_str().starts_with("x-ratelimit-"))
+        .filter(|(name, _)| KEPT_HEADERS.contains(&name.as_str()) || tells_of_limits(name.as_str()))
         .filter_map(|(name, value)| Some((name.as_str().to_owned(), call.scrub(value.to_str().ok()?))))
         .collect();
     let mut body = Vec::new();

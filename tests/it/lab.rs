@@ -67,6 +67,7 @@ impl Lab {
             command.env_remove(name);
         }
         command.env("HOME", self.folder.path()).env("NO_COLOR", "1");
+        command.env("REFRAIN_LIMITERS", self.path("limiters"));
         command
     }
 

@@ -9,6 +9,7 @@ mod diff;
 mod interrupt;
 mod lab;
 mod layers;
+mod limits;
 mod lines;
 mod messages;
 mod pipelines;

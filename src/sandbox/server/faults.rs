@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::connection::Connection;
 use super::exchange::{Answer, Provider, number};
+use super::limits::Refusal;
 use super::{chat, lastfm, limited};
 use crate::ground::{Hasher, Seed};
 
@@ -78,7 +79,7 @@ impl Fault {
         stall: Duration,
     ) -> Response {
         match self {
-            Self::Limited => limited(provider, Duration::from_secs(1)).into_response(),
+            Self::Limited => limited(provider, &Refusal::for_nothing(Duration::from_secs(1))).into_response(),
             Self::Internal => Self::error(provider, 500).into_response(),
             Self::Unavailable => Self::error(provider, 503).into_response(),
             Self::BadGateway => Answer::html(502, "502 Bad Gateway").into_response(),

@@ -31,7 +31,7 @@ use tokio::task::JoinHandle;
 use self::connection::{Connection, Doors};
 use self::exchange::{Answer, Ask, Provider};
 use self::faults::Fault;
-use self::limits::Limits;
+use self::limits::{Limits, Refusal};
 use self::traffic::Traffic;
 use super::{SandboxError, SandboxSettings, World, identity, routes};
 use crate::ground::{Clock, SystemClock};
@@ -59,6 +59,7 @@ struct Shared {
     settings: SandboxSettings,
     identity: String,
     limits: Limits,
+    clock: Arc<dyn Clock>,
     traffic: Mutex<Traffic>,
     stall: Duration,
 }
@@ -72,7 +73,15 @@ impl Sandbox {
         Self::start_by(settings, port, Arc::new(SystemClock), STALL).await
     }
 
-    /// As [`Sandbox::start`], with `per_second` measured by the given clock and
+    /// As [`Sandbox::start`], with limits that are measured by the given clock.
+    ///
+    /// # Errors
+    /// [`SandboxError`] if the world cannot be made or the port cannot be had.
+    pub async fn start_with_clock(settings: &SandboxSettings, clock: Arc<dyn Clock>) -> Result<Self, SandboxError> {
+        Self::start_by(settings, 0, clock, STALL).await
+    }
+
+    /// As [`Sandbox::start`], with limits that are measured by the given clock and
     /// stalled bodies that stall for the given time.
     async fn start_by(
         settings: &SandboxSettings,
@@ -90,7 +99,8 @@ impl Sandbox {
             world,
             settings: settings.clone(),
             identity: identity.clone(),
-            limits: Limits::new(settings.per_second, clock),
+            limits: Limits::new(settings, Arc::clone(&clock)),
+            clock,
             traffic: Mutex::default(),
             stall,
         });
@@ -152,12 +162,16 @@ async fn handle(
         return Answer::json(404, &json!({"error": "the sandbox has no such route"})).into_response();
     };
     let key = ask.key();
-    let attempt = shared.with_traffic(|traffic| traffic.received(&route, key));
-    let room = match shared.limits.take(provider) {
+    let now = shared.clock.now_millis();
+    let attempt = shared.with_traffic(|traffic| traffic.received(&route, key, now));
+    // Only where tokens are limited must the answer be known first.
+    let counted =
+        (provider == Provider::Chat && shared.limits.count_tokens(provider)).then(|| chat::answer(&shared.world, &ask));
+    let room = match shared.limits.take(provider, counted.as_ref().map_or(0, |(_, tokens)| *tokens)) {
         Ok(room) => room,
-        Err(wait) => {
+        Err(refusal) => {
             shared.with_traffic(|traffic| traffic.limited(&route));
-            return limited(provider, wait).into_response();
+            return limited(provider, &refusal).into_response();
         }
     };
     let answer = match provider {
@@ -165,7 +179,10 @@ async fn handle(
         Provider::Lyricsovh => lyrics::lyricsovh(&shared.world, &ask),
         Provider::Lrclib => lyrics::lrclib(&shared.world, &ask),
         Provider::Deezer => deezer::answer(&shared.world, &ask),
-        Provider::Chat => chat::answer(&shared.world, &ask, &room),
+        Provider::Chat => {
+            let (answer, tokens) = counted.unwrap_or_else(|| chat::answer(&shared.world, &ask));
+            chat::with_room(answer, &room, tokens)
+        }
     };
     if let Some(fault) = Fault::of(shared.world.seed(), shared.settings.faults, key, attempt) {
         shared.with_traffic(|traffic| traffic.failed(&route, key));
@@ -176,13 +193,14 @@ async fn handle(
 }
 
 /// How each provider says that there were too many requests.
-fn limited(provider: Provider, wait: Duration) -> Answer {
-    let seconds = wait.as_secs_f64();
+fn limited(provider: Provider, refusal: &Refusal) -> Answer {
+    let seconds = refusal.wait.unwrap_or_default().as_secs_f64();
     let whole = seconds.ceil().max(1.0).to_string();
     match provider {
+        Provider::Chat if refusal.wait.is_none() => chat::too_large(),
         Provider::Lastfm => lastfm::error(429, 29, "Rate Limit Exceeded - Your IP has made too many requests"),
         Provider::Deezer => deezer::error("Exception", "Quota limit exceeded", 4),
-        Provider::Chat => chat::limited(seconds).with("retry-after", whole),
+        Provider::Chat => chat::limited(refusal).with("retry-after", whole),
         Provider::Lyricsovh => Answer::json(429, &json!({"error": "Too many requests"})).with("retry-after", whole),
         Provider::Lrclib => {
             let body = json!({"message": "Too many requests", "name": "TooManyRequests", "statusCode": 429});
@@ -209,6 +227,7 @@ impl Shared {
             "seed": self.settings.seed,
             "users": self.world.listeners().len(),
             "songs": self.world.songs().len(),
+            "limited": self.settings.limited(),
             "synthetic": true,
         })
     }
