@@ -7,12 +7,14 @@ use std::time::Duration;
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
+use super::event::Event;
 use super::options::{Failure, RunOptions};
+use super::reporter::Reporter;
 use super::world::{Place, World};
 use crate::pipeline::Pipeline;
 use crate::sandbox::Sandbox;
 use crate::store::Store;
-use crate::web::{Client, ClientSettings, Endpoints, Session};
+use crate::web::{CONTACT, Client, ClientSettings, Endpoints, OnWarning, Session, UserAgent};
 
 /// What is made on the first use.
 struct Open {
@@ -24,14 +26,24 @@ struct Open {
 /// The network of one run.
 pub(super) struct Network {
     settings: ClientSettings,
+    /// Whom the services may write to.
+    contact: Option<String>,
     world: Option<World>,
     open: OnceCell<Open>,
 }
 
 impl Network {
     /// The network for a pipeline; nothing is opened yet.
-    pub(super) fn new(pipeline: &Pipeline, store: &Store, options: &RunOptions, world: Option<World>) -> Arc<Self> {
+    pub(super) fn new(
+        pipeline: &Pipeline,
+        store: &Store,
+        options: &RunOptions,
+        world: Option<World>,
+        reporter: &Arc<Reporter>,
+    ) -> Arc<Self> {
+        let reporter = Arc::clone(reporter);
         let settings = ClientSettings {
+            on_warning: OnWarning::new(move |text| reporter.tell(&Event::Warning { text: text.to_owned() })),
             limiters: pipeline.limiters.clone(),
             budgets: pipeline.budgets.clone(),
             memo: Some(store.memo_folder().join("http")),
@@ -39,7 +51,8 @@ impl Network {
             clock: Arc::clone(&options.plan.clock),
             ..ClientSettings::default()
         };
-        Arc::new(Self { settings, world, open: OnceCell::new() })
+        let contact = options.environment.var(CONTACT).map(str::to_owned);
+        Arc::new(Self { settings, contact, world, open: OnceCell::new() })
     }
 
     /// One stage's access.
@@ -57,6 +70,10 @@ impl Network {
 
     async fn make(&self) -> Result<Open, Failure> {
         let mut settings = self.settings.clone();
+        if let Some(contact) = self.contact.as_ref().filter(|_| self.world.is_none()) {
+            let agent = UserAgent::with_contact(contact);
+            settings.user_agent = agent.map_err(|error| Failure::of(&error, Some(error.hint())))?;
+        }
         let mut sandbox_server = None;
         if let Some(world) = &self.world {
             let url = match &world.place {

@@ -30,6 +30,19 @@ pub struct Endpoint {
     pub paced: bool,
 }
 
+impl Endpoint {
+    /// The host and port, for messages: neither a path nor credentials.
+    pub(super) fn host(&self) -> String {
+        let url = url::Url::parse(&self.base_url).ok();
+        let host = url.as_ref().and_then(|url| Some((url.host_str()?, url.port())));
+        match host {
+            Some((host, Some(port))) => format!("{host}:{port}"),
+            Some((host, None)) => host.to_owned(),
+            None => "its address".to_owned(),
+        }
+    }
+}
+
 /// Where all the providers are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoints {
