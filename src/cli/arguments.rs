@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::sandbox::FaultKind;
+
 const AFTER_HELP: &str = "\
 FILE is a pipeline. Without one it is pipeline.yaml in the current folder, else pipelines/demo.yaml.
 STAGE is a stage's name; stage@VARIANT and stage@VARIANT#SEED name one of its instances.
@@ -334,6 +336,18 @@ pub(super) struct SandboxArguments {
     /// Share of requests that fail as real servers fail, 0 to 1
     #[arg(long, value_name = "SHARE")]
     pub(super) faults: Option<f64>,
+    /// How they fail, as `reset,html`; in every way that passes if not given
+    #[arg(long, value_name = "KINDS", value_delimiter = ',')]
+    pub(super) fault_kinds: Vec<FaultKind>,
+    /// How long an answer stalls
+    #[arg(long, value_name = "SECONDS")]
+    pub(super) stall_secs: Option<f64>,
+    /// The length of an answer of the fault `giant`
+    #[arg(long, value_name = "BYTES")]
+    pub(super) giant_bytes: Option<u64>,
+    /// Suspend Last.fm's key after so many requests, until `/__restore` is asked
+    #[arg(long, value_name = "N")]
+    pub(super) revoke_after: Option<u64>,
     /// Requests per second that each server allows before it answers 429
     #[arg(long, value_name = "N")]
     pub(super) per_second: Option<f64>,

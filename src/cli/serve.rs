@@ -49,6 +49,10 @@ fn settings(arguments: &SandboxArguments) -> SandboxSettings {
         title_column: usual.title_column,
         loved_per_user: usual.loved_per_user,
         faults: arguments.faults.unwrap_or(usual.faults),
+        fault_kinds: arguments.fault_kinds.clone(),
+        stall_secs: arguments.stall_secs.unwrap_or(usual.stall_secs),
+        giant_bytes: arguments.giant_bytes.unwrap_or(usual.giant_bytes),
+        revoke_after: arguments.revoke_after,
         per_second: arguments.per_second.or(usual.per_second),
         limits: usual.limits,
     }

@@ -16,7 +16,7 @@ use crate::ground::Environment;
 use crate::pipeline::Pipeline;
 use crate::sandbox::Sandbox;
 use crate::store::Store;
-use crate::web::{Client, ClientSettings, Endpoints, OnWarning, Session};
+use crate::web::{CONTACT, Client, ClientSettings, Endpoints, OnWarning, Session, UserAgent};
 
 /// What is made on the first use.
 struct Open {
@@ -28,6 +28,8 @@ struct Open {
 /// The network of one run.
 pub(super) struct Network {
     settings: ClientSettings,
+    /// Whom the services may write to.
+    contact: Option<String>,
     world: Option<World>,
     open: OnceCell<Open>,
 }
@@ -52,7 +54,8 @@ impl Network {
             clock: Arc::clone(&options.plan.clock),
             ..ClientSettings::default()
         };
-        Arc::new(Self { settings, world, open: OnceCell::new() })
+        let contact = options.environment.var(CONTACT).map(str::to_owned);
+        Arc::new(Self { settings, contact, world, open: OnceCell::new() })
     }
 
     /// One stage's access.
@@ -70,6 +73,10 @@ impl Network {
 
     async fn make(&self) -> Result<Open, Failure> {
         let mut settings = self.settings.clone();
+        if let Some(contact) = self.contact.as_ref().filter(|_| self.world.is_none()) {
+            let agent = UserAgent::with_contact(contact);
+            settings.user_agent = agent.map_err(|error| Failure::of(&error, Some(error.hint())))?;
+        }
         let mut sandbox_server = None;
         if let Some(world) = &self.world {
             let url = match &world.place {

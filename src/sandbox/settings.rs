@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::FaultKind;
+
 /// When a pipeline's sandbox stands in for the real services.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -94,6 +96,19 @@ pub struct SandboxSettings {
     /// Share of requests that fail as real servers fail, 0 to 1.
     #[serde(default)]
     pub faults: f64,
+    /// How they fail: `[reset, html]`; in every way that passes if not given.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fault_kinds: Vec<FaultKind>,
+    /// How long an answer stalls, in seconds; 3 if not given.
+    #[serde(default = "default_stall_secs")]
+    pub stall_secs: f64,
+    /// The length of an answer of the fault `giant`, in bytes; 200 MB if not given.
+    #[serde(default = "default_giant_bytes")]
+    pub giant_bytes: u64,
+    /// After how many requests Last.fm's key is suspended, until `/__restore` is
+    /// asked; never if not given.
+    #[serde(default)]
+    pub revoke_after: Option<u64>,
     /// Requests per second that each provider's server allows before it answers 429; none if not given.
     #[serde(default)]
     pub per_second: Option<f64>,
@@ -141,6 +156,14 @@ fn default_loved() -> usize {
     30
 }
 
+fn default_stall_secs() -> f64 {
+    3.0
+}
+
+fn default_giant_bytes() -> u64 {
+    200_000_000
+}
+
 impl Default for SandboxSettings {
     fn default() -> Self {
         Self {
@@ -153,6 +176,10 @@ impl Default for SandboxSettings {
             title_column: None,
             loved_per_user: default_loved(),
             faults: 0.0,
+            fault_kinds: Vec::new(),
+            stall_secs: default_stall_secs(),
+            giant_bytes: default_giant_bytes(),
+            revoke_after: None,
             per_second: None,
             limits: BTreeMap::new(),
         }

@@ -8,8 +8,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::call::Answer;
-use crate::ground::ContentHash;
 use crate::ground::files::FileError;
+use crate::ground::{ContentHash, Hasher};
 use crate::memo::{Head, Memo, Stamp};
 
 /// The memo of answers.
@@ -38,6 +38,12 @@ pub(super) fn recall(memo: &Answers, key: ContentHash, max_age: Option<Duration>
     let (head, body) = memo.find(key, max_age)?;
     let body = Arc::from(body);
     Some(Answer { status: head.status, headers: head.headers, body, at: head.at, from_memo: true })
+}
+
+/// Where the last answer to a request is kept that nobody could read: not where
+/// it would be taken for an answer.
+pub(super) fn unreadable(key: ContentHash) -> ContentHash {
+    Hasher::new("refrain http unreadable v1").field(key.as_bytes()).finish()
 }
 
 /// Keeps an answer.

@@ -120,6 +120,9 @@ pub struct Call {
     pub classify: fn(&Answer) -> Verdict,
     /// How it counts in tokens.
     pub metering: Option<Metering>,
+    /// Whether it waits while the provider is down; else it fails with
+    /// [`WebError::Down`](super::WebError::Down), for whoever can ask another.
+    pub waits: bool,
 }
 
 impl Call {
@@ -137,7 +140,15 @@ impl Call {
             limiter: provider.to_owned(),
             classify,
             metering: None,
+            waits: true,
         }
+    }
+
+    /// Does not wait while the provider is down.
+    #[must_use]
+    pub fn without_waiting(mut self) -> Self {
+        self.waits = false;
+        self
     }
 
     /// Adds a pair to the query.
@@ -185,6 +196,13 @@ impl Call {
         let pairs: Vec<String> = self.query.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let query = if pairs.is_empty() { String::new() } else { format!("?{}", pairs.join("&")) };
         format!("{} {} {}{query}", self.provider, self.method(), self.path)
+    }
+
+    /// What is asked, without whom or what it is asked about: `lastfm user.getInfo`.
+    pub(super) fn brief(&self) -> String {
+        let method = self.query.iter().find(|(name, _)| *name == "method");
+        let first = || self.path.split('/').take(2).collect::<Vec<_>>().join("/");
+        format!("{} {}", self.provider, method.map_or_else(first, |(_, method)| method.to_string()))
     }
 
     /// A text with this call's secrets blotted out.

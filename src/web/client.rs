@@ -1,7 +1,7 @@
 //! The client of a run, and the sessions of its stages.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::answers::{Answers, recall};
 use super::budget::Budget;
 use super::call::{Answer, Call};
+use super::circuit::Circuit;
 use super::endpoints::Endpoint;
 use super::error::{CallError, WebError};
 use super::fetch::Fetch;
@@ -40,10 +41,10 @@ pub(super) struct Core {
     pub(super) transport: Transport,
     pub(super) memo: Option<Answers>,
     pub(super) spending: Spending,
-    /// Why a provider is asked no more, by the identity of its endpoint.
-    pub(super) stopped: Mutex<BTreeMap<String, WebError>>,
-    /// How many calls in a row have failed for good, by the identity of the endpoint.
-    pub(super) failures: Mutex<BTreeMap<String, u32>>,
+    /// Why nobody is asked anything any more.
+    pub(super) broken: OnceLock<WebError>,
+    /// Whether a provider is up, by the identity of its endpoint.
+    circuits: Mutex<BTreeMap<String, Arc<Circuit>>>,
     /// By name, and whether its rates hold: those of a sandbox may hold for one provider alone.
     limiters: Mutex<BTreeMap<(String, bool), Arc<Limiter>>>,
     budgets: BTreeMap<String, Budget>,
@@ -64,8 +65,8 @@ impl Client {
             transport: Transport::default(),
             memo,
             spending: Spending::default(),
-            stopped: Mutex::default(),
-            failures: Mutex::default(),
+            broken: OnceLock::new(),
+            circuits: Mutex::default(),
             limiters: Mutex::default(),
             in_flight: Mutex::default(),
             settings,
@@ -134,6 +135,17 @@ impl Core {
     pub(super) fn limits(&self, name: &str, provider: &str) -> LimiterSettings {
         let given = self.settings.limiters.get(name).cloned();
         given.or_else(|| default_limiter(name)).or_else(|| default_limiter(provider)).unwrap_or_default()
+    }
+
+    /// The circuit of an endpoint; the provider that asks first gives it its name.
+    pub(super) fn circuit(&self, identity: &str, provider: &str) -> Arc<Circuit> {
+        let mut circuits = self.circuits.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(circuit) = circuits.get(identity) {
+            return Arc::clone(circuit);
+        }
+        let circuit = Arc::new(Circuit::new(provider, self.settings.patience));
+        circuits.insert(identity.to_owned(), Arc::clone(&circuit));
+        circuit
     }
 
     pub(super) fn budget(&self, limiter: &str) -> Option<&Budget> {
@@ -283,6 +295,7 @@ impl Session {
         let endpoint = core.settings.endpoints.resolve(call.provider, call.base_url.as_deref())?;
         let key = call.key(&endpoint.identity);
         if let Some(answer) = core.recall(key, self.max_age) {
+            core.circuit(&endpoint.identity, call.provider).sample(call);
             return Ok(answer);
         }
         if core.settings.offline || self.memo_only {

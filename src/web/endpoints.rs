@@ -33,13 +33,18 @@ pub struct Endpoint {
 impl Endpoint {
     /// The host and port: what a limiter's record is named by.
     pub(super) fn server(&self) -> String {
-        let url = url::Url::parse(&self.base_url).ok();
-        let host = url.as_ref().and_then(|url| Some((url.host_str()?, url.port())));
-        match host {
-            Some((host, Some(port))) => format!("{host}-{port}"),
-            Some((host, None)) => host.to_owned(),
-            None => self.base_url.clone(),
-        }
+        self.host_and_port("-").unwrap_or_else(|| self.base_url.clone())
+    }
+
+    /// The host and port, for messages: neither a path nor credentials.
+    pub(super) fn host(&self) -> String {
+        self.host_and_port(":").unwrap_or_else(|| "its address".to_owned())
+    }
+
+    fn host_and_port(&self, between: &str) -> Option<String> {
+        let url = url::Url::parse(&self.base_url).ok()?;
+        let host = url.host_str()?;
+        Some(url.port().map_or_else(|| host.to_owned(), |port| format!("{host}{between}{port}")))
     }
 }
 

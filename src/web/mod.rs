@@ -5,6 +5,7 @@ mod answers;
 mod budget;
 mod call;
 pub mod chat;
+mod circuit;
 mod client;
 pub mod deezer;
 mod download;
@@ -21,6 +22,7 @@ mod spent;
 mod timer;
 mod tolerant;
 mod transport;
+mod user_agent;
 
 pub use call::{Answer, Call, Metering, Price, Secret, Usage, Verdict};
 pub use client::{Client, Session};
@@ -32,6 +34,7 @@ pub use limits::{BudgetSettings, LimiterSettings};
 pub use settings::{ClientSettings, OnWarning, Patience, Timeouts};
 pub use spent::Spent;
 pub use timer::{ManualTimer, SystemTimer, Timer};
+pub use user_agent::{BadContact, CONTACT, UserAgent};
 
 #[cfg(test)]
 mod tests;

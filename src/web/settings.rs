@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::endpoints::Endpoints;
 use super::limits::{BudgetSettings, LimiterSettings};
 use super::timer::{SystemTimer, Timer};
+use super::user_agent::UserAgent;
 use crate::ground::{Clock, SystemClock};
 
 /// How long a request may take.
@@ -15,6 +16,8 @@ use crate::ground::{Clock, SystemClock};
 pub struct Timeouts {
     /// Until the connection stands.
     pub connect: Duration,
+    /// Until the answer begins, the connection included.
+    pub headers: Duration,
     /// Between two pieces of the answer.
     pub idle: Duration,
     /// Altogether.
@@ -22,9 +25,14 @@ pub struct Timeouts {
 }
 
 impl Default for Timeouts {
-    /// 10 s, 1 min and 3 min: chat servers think before they begin to answer.
+    /// 10 s, 3 min, 1 min and 5 min: chat servers think before they begin to answer.
     fn default() -> Self {
-        Self { connect: Duration::from_secs(10), idle: Duration::from_mins(1), whole: Duration::from_mins(3) }
+        Self {
+            connect: Duration::from_secs(10),
+            headers: Duration::from_mins(3),
+            idle: Duration::from_mins(1),
+            whole: Duration::from_mins(5),
+        }
     }
 }
 
@@ -40,12 +48,22 @@ pub struct Patience {
     /// The longest wait that a limit or a `Retry-After` may impose: a day's
     /// limit is waited for, what takes longer ends the stage.
     pub longest_wait: Duration,
-    /// After how many requests in a row that failed for good a provider is given up.
+    /// After how many calls in a row that failed for good a provider is given up.
     pub failures_in_a_row: u32,
+    /// After how many requests in a row that were not answered a provider is
+    /// taken to be down: calls wait from then on, and one at a time tries.
+    pub circuit_opens_after: u32,
+    /// The pause before the first try; each further one is twice as long.
+    pub probe_pause: Duration,
+    /// The longest pause between two tries.
+    pub longest_probe_pause: Duration,
+    /// How long a provider may be down before it is given up; one that has
+    /// answered nothing yet in this run, 5 minutes at most.
+    pub outage: Duration,
 }
 
 impl Default for Patience {
-    /// 6 and 30 attempts, 500 ms, 25 h, 20 failures.
+    /// 6 and 30 attempts, 500 ms, 25 h, 20 failures; 10 requests, 2 s, 1 min, 1 h.
     fn default() -> Self {
         Self {
             attempts: 6,
@@ -53,6 +71,10 @@ impl Default for Patience {
             first_pause: Duration::from_millis(500),
             longest_wait: Duration::from_hours(25),
             failures_in_a_row: 20,
+            circuit_opens_after: 10,
+            probe_pause: Duration::from_secs(2),
+            longest_probe_pause: Duration::from_mins(1),
+            outage: Duration::from_hours(1),
         }
     }
 }
@@ -110,7 +132,7 @@ pub struct ClientSettings {
     /// Paces the requests.
     pub timer: Arc<dyn Timer>,
     /// What the servers are told of the client.
-    pub user_agent: String,
+    pub user_agent: UserAgent,
     /// Who is told of a provider that is down.
     pub on_warning: OnWarning,
     /// How long a request may take.
@@ -133,7 +155,7 @@ impl Default for ClientSettings {
             memo_only: false,
             clock: Arc::new(SystemClock),
             timer: Arc::new(SystemTimer),
-            user_agent: format!("refrain/{} (+{})", env!("CARGO_PKG_VERSION"), env!("CARGO_PKG_REPOSITORY")),
+            user_agent: UserAgent::default(),
             on_warning: OnWarning::default(),
             timeouts: Timeouts::default(),
             patience: Patience::default(),

@@ -22,7 +22,7 @@ pub(super) enum Provider {
 }
 
 /// A request, decoded.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Ask {
     /// `GET`, `POST`, …
     pub(super) method: String,

@@ -15,6 +15,7 @@ mod traffic;
 mod tests;
 
 use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -30,8 +31,8 @@ use tokio::task::JoinHandle;
 
 use self::connection::{Connection, Doors};
 use self::exchange::{Answer, Ask, Provider};
-use self::faults::Fault;
-use self::limits::{Limits, Refusal};
+use self::faults::Faults;
+use self::limits::{Limits, Refusal, Room};
 use self::traffic::Traffic;
 use super::{SandboxError, SandboxSettings, World, identity, routes};
 use crate::ground::{Clock, SystemClock};
@@ -40,9 +41,6 @@ use crate::ground::{Clock, SystemClock};
 const LARGEST_BODY: usize = 4 << 20;
 /// How long a stop waits for answers that are on their way.
 const PATIENCE: Duration = Duration::from_secs(1);
-
-/// How long a stalled body keeps the client waiting before it breaks off.
-const STALL: Duration = Duration::from_secs(3);
 
 /// The servers of one world, running until stopped or dropped.
 #[derive(Debug)]
@@ -61,7 +59,8 @@ struct Shared {
     limits: Limits,
     clock: Arc<dyn Clock>,
     traffic: Mutex<Traffic>,
-    stall: Duration,
+    faults: Faults,
+    key: Key,
 }
 
 impl Sandbox {
@@ -70,7 +69,7 @@ impl Sandbox {
     /// # Errors
     /// [`SandboxError`] if the world cannot be made or the port cannot be had.
     pub async fn start(settings: &SandboxSettings, port: u16) -> Result<Self, SandboxError> {
-        Self::start_by(settings, port, Arc::new(SystemClock), STALL).await
+        Self::start_by(settings, port, Arc::new(SystemClock)).await
     }
 
     /// As [`Sandbox::start`], with limits that are measured by the given clock.
@@ -78,17 +77,11 @@ impl Sandbox {
     /// # Errors
     /// [`SandboxError`] if the world cannot be made or the port cannot be had.
     pub async fn start_with_clock(settings: &SandboxSettings, clock: Arc<dyn Clock>) -> Result<Self, SandboxError> {
-        Self::start_by(settings, 0, clock, STALL).await
+        Self::start_by(settings, 0, clock).await
     }
 
-    /// As [`Sandbox::start`], with limits that are measured by the given clock and
-    /// stalled bodies that stall for the given time.
-    async fn start_by(
-        settings: &SandboxSettings,
-        port: u16,
-        clock: Arc<dyn Clock>,
-        stall: Duration,
-    ) -> Result<Self, SandboxError> {
+    /// As [`Sandbox::start`], with limits that are measured by the given clock.
+    async fn start_by(settings: &SandboxSettings, port: u16, clock: Arc<dyn Clock>) -> Result<Self, SandboxError> {
         let refused = |source| SandboxError::Listen { port, source };
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
@@ -96,13 +89,14 @@ impl Sandbox {
         let making = tokio::task::spawn_blocking(move || Ok((identity(&wanted)?, World::generate(&wanted)?)));
         let (identity, world) = making.await.map_err(SandboxError::Generation)??;
         let shared = Arc::new(Shared {
+            faults: Faults::new(*world.seed(), settings),
+            key: Key::new(settings.revoke_after),
             world,
             settings: settings.clone(),
             identity: identity.clone(),
             limits: Limits::new(settings, Arc::clone(&clock)),
             clock,
             traffic: Mutex::default(),
-            stall,
         });
         let router = Router::new().fallback(handle).with_state(shared);
         let (stop, stopped) = oneshot::channel::<()>();
@@ -155,6 +149,10 @@ async fn handle(
     let ask = Ask::new(&parts, body);
     match parts.uri.path() {
         routes::STATS => return Answer::json(200, &shared.stats()).into_response(),
+        routes::RESTORE => {
+            shared.key.restore();
+            return Answer::json(200, &json!({"key": "valid"})).into_response();
+        }
         routes::WORLD => return Answer::json(200, &shared.description()).into_response(),
         _ => {}
     }
@@ -174,22 +172,26 @@ async fn handle(
             return limited(provider, &refusal).into_response();
         }
     };
-    let answer = match provider {
-        Provider::Lastfm => lastfm::answer(&shared.world, &ask),
-        Provider::Lyricsovh => lyrics::lyricsovh(&shared.world, &ask),
-        Provider::Lrclib => lyrics::lrclib(&shared.world, &ask),
-        Provider::Deezer => deezer::answer(&shared.world, &ask),
-        Provider::Chat => {
-            let (answer, tokens) = counted.unwrap_or_else(|| chat::answer(&shared.world, &ask));
-            chat::with_room(answer, &room, tokens)
-        }
-    };
-    if let Some(fault) = Fault::of(shared.world.seed(), shared.settings.faults, key, attempt) {
+    if provider == Provider::Lastfm && shared.key.is_revoked() {
         shared.with_traffic(|traffic| traffic.failed(&route, key));
-        return fault.response(provider, answer, &peer, shared.stall);
+        return lastfm::error(403, 26, "Suspended API key - Access for your account has been suspended")
+            .into_response();
     }
+    let answer = match counted {
+        Some((answer, tokens)) => chat::with_room(answer, &room, tokens),
+        None => shared.say(provider, &ask, &room),
+    };
+    if let Some(kind) = shared.faults.of(provider, key, attempt) {
+        shared.with_traffic(|traffic| match faults::is_true(kind) {
+            true => traffic.answered(&route, key, answer.status == 200),
+            false => traffic.failed(&route, key),
+        });
+        return shared.faults.response(kind, provider, answer, &peer).await;
+    }
+    let first_user = shared.world.listeners().first().map_or("", |listener| &listener.name);
+    let altered = shared.faults.lasting(provider, &ask, first_user);
     shared.with_traffic(|traffic| traffic.answered(&route, key, answer.status == 200));
-    answer.into_response()
+    altered.unwrap_or_else(|| answer.into_response())
 }
 
 /// How each provider says that there were too many requests.
@@ -209,7 +211,49 @@ fn limited(provider: Provider, refusal: &Refusal) -> Answer {
     }
 }
 
+/// Last.fm's key: valid, until it has been used too often.
+struct Key {
+    left: Option<AtomicU64>,
+    restored: AtomicBool,
+}
+
+impl Key {
+    fn new(revoke_after: Option<u64>) -> Self {
+        Self { left: revoke_after.map(AtomicU64::new), restored: AtomicBool::new(false) }
+    }
+
+    /// Counts a request.
+    fn is_revoked(&self) -> bool {
+        let Some(left) = &self.left else { return false };
+        let spent = left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_err();
+        spent && !self.restored.load(Ordering::SeqCst)
+    }
+
+    fn restore(&self) {
+        self.restored.store(true, Ordering::SeqCst);
+    }
+}
+
 impl Shared {
+    /// What the world says.
+    fn say(&self, provider: Provider, ask: &Ask, room: &Room) -> Answer {
+        match provider {
+            Provider::Lastfm if self.faults.has_one_page(ask) => {
+                let mut first = ask.clone();
+                first.query.insert("page".to_owned(), "1".to_owned());
+                faults::endless(lastfm::answer(&self.world, &first))
+            }
+            Provider::Lastfm => lastfm::answer(&self.world, ask),
+            Provider::Lyricsovh => lyrics::lyricsovh(&self.world, ask),
+            Provider::Lrclib => lyrics::lrclib(&self.world, ask),
+            Provider::Deezer => deezer::answer(&self.world, ask),
+            Provider::Chat => {
+                let (answer, tokens) = chat::answer(&self.world, ask);
+                chat::with_room(answer, room, tokens)
+            }
+        }
+    }
+
     fn with_traffic<T>(&self, act: impl FnOnce(&mut Traffic) -> T) -> T {
         act(&mut self.traffic.lock().unwrap_or_else(PoisonError::into_inner))
     }
