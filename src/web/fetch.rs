@@ -142,7 +142,7 @@ impl Fetch {
     /// Keeps an answer. Where that fails nothing more is asked: it would be paid for and lost.
     fn remember(&self, answer: &Answer) -> Result<(), WebError> {
         let Some(memo) = &self.core.memo else { return Ok(()) };
-        remember(memo, self.key, self.call.describe(), answer)
+        remember(memo, self.key, &self.call, self.core.settings.endpoints.world(), answer)
             .map_err(|error| self.stop(WebError::Memo(Arc::new(error))))
     }
 

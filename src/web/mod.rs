@@ -11,6 +11,7 @@ mod download;
 mod endpoints;
 mod error;
 mod fetch;
+mod kept;
 pub mod lastfm;
 mod limiter;
 mod limits;
@@ -20,6 +21,7 @@ mod settings;
 mod spent;
 mod timer;
 mod tolerant;
+mod trace;
 mod transport;
 
 pub use call::{Answer, Call, Metering, Price, Secret, Usage, Verdict};
@@ -27,11 +29,13 @@ pub use client::{Client, Session};
 pub use download::{DownloadError, download};
 pub use endpoints::{Endpoint, Endpoints};
 pub use error::{CallError, RowFailure, WebError};
+pub use kept::{AnswerGroup, Kept, KeptAnswers, count_answers, route};
 pub use limiter::default_limiter;
 pub use limits::{BudgetSettings, LimiterSettings};
 pub use settings::{ClientSettings, Patience, Timeouts};
 pub use spent::Spent;
 pub use timer::{ManualTimer, SystemTimer, Timer};
+pub use trace::{Lacking, Traced, Tracing};
 
 #[cfg(test)]
 mod tests;
