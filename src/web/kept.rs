@@ -92,7 +92,8 @@ impl Kept {
 /// from one between pairs by what follows it, as far as that goes.
 fn pairs(query: &str) -> Vec<(&str, &str)> {
     let is_name = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
-    let begins = |at: usize| query.get(at..).and_then(|rest| rest.split_once('=')).is_some_and(|(name, _)| is_name(name));
+    let begins =
+        |at: usize| query.get(at..).and_then(|rest| rest.split_once('=')).is_some_and(|(name, _)| is_name(name));
     let mut starts: Vec<usize> = vec![0];
     starts.extend(query.match_indices('&').map(|(at, _)| at + 1).filter(|at| begins(*at)));
     let ends = starts.iter().skip(1).map(|start| start - 1).chain([query.len()]);
