@@ -166,3 +166,76 @@ fn head<H: Head>(file: &File, entry: &Entry, bytes: &mut Vec<u8>) -> Option<(H, 
     }
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::ground::{ContentHash, ManualClock};
+    use crate::memo::Memo;
+
+    type Texts = Memo<Stamp>;
+
+    fn put(folder: &Path, texts: &[(&str, u64)]) -> Texts {
+        let memo = Texts::new(folder.join("texts"), Arc::new(ManualClock::at(9)));
+        for (text, at) in texts {
+            let head = Stamp { key: ContentHash::of(&text.as_bytes()[..1]), at: *at };
+            memo.append([(&head, text.as_bytes())]).unwrap();
+        }
+        memo
+    }
+
+    fn count(folder: &Path) -> Census<u64> {
+        census(&folder.join("texts"), |_: &Stamp, length| length).unwrap()
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the damage is the point")]
+    fn change(path: &Path, edit: impl Fn(&mut Vec<u8>)) {
+        let mut bytes = std::fs::read(path).unwrap();
+        edit(&mut bytes);
+        std::fs::write(path, bytes).unwrap();
+    }
+
+    #[test]
+    fn records_are_counted_by_what_they_are() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(count(folder.path()).records, 0, "a folder that is not there holds nothing");
+        drop(put(folder.path(), &[("a", 1), ("bb", 2), ("ccc", 3)]));
+        let open = put(folder.path(), &[("aaa", 7), ("a", 5)]);
+        let census = count(folder.path());
+        assert_eq!((census.segments, census.without_index, census.records), (2, 1, 5), "one is being written");
+        assert_eq!((census.superseded, census.damaged), (2, 0));
+        let [one, two, three] = [1, 2, 3].map(|length| census.groups[&length]);
+        assert_eq!((one.records, one.oldest, one.newest), (2, 1, 5));
+        assert_eq!((two.bytes, three.bytes, three.newest), (2, 6, 7));
+        let stamps: Vec<u64> = open.stamps().iter().map(|stamp| stamp.at).collect();
+        assert_eq!(stamps.len(), 3, "the newest of each key");
+        assert!(stamps.contains(&7) && !stamps.contains(&1) && !stamps.contains(&5));
+        let keys = ["a", "b", "x"].map(|text| ContentHash::of(text.as_bytes()));
+        assert_eq!(open.newest(&keys), [Some(7), Some(2), None]);
+    }
+
+    #[test]
+    fn a_damaged_memo_is_counted_as_far_as_it_goes() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(put(folder.path(), &[("a", 1), ("bb", 2), ("ccc", 3)]));
+        let segment = files_below(folder.path()).unwrap().into_iter().find(|path| ends_with(path, ".segment")).unwrap();
+        // A head that is no JSON any more, under an index that fits: nothing else is read.
+        change(&segment, |bytes| {
+            let at = bytes.windows(6).position(|window| window == b"\"at\":2").unwrap();
+            bytes[at] = b'}';
+        });
+        let census = count(folder.path());
+        assert_eq!((census.records, census.damaged, census.without_index), (2, 1, 0));
+        // A torn tail: the index fits no more, and the checksums tell.
+        change(&segment, |bytes| bytes.truncate(bytes.len() - 1));
+        let census = count(folder.path());
+        assert_eq!((census.records, census.without_index), (1, 1));
+        let before = std::fs::read(&segment).unwrap();
+        assert_eq!(count(folder.path()).records, 1);
+        assert_eq!(std::fs::read(&segment).unwrap(), before, "counting heals nothing");
+        change(&segment, |bytes| bytes[0] = b'X');
+        assert_eq!((count(folder.path()).records, count(folder.path()).damaged), (0, 1));
+    }
+}

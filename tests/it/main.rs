@@ -10,6 +10,7 @@ mod interrupt;
 mod lab;
 mod layers;
 mod lines;
+mod memo;
 mod messages;
 mod pipelines;
 mod runs;
