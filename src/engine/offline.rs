@@ -34,14 +34,10 @@ pub(super) fn refusal(stage: &str, lacking: &Lacking, known: Option<Known>) -> O
         (None, 1) => "1 request has".to_owned(),
         (None, count) => format!("{} requests have", thousands(count)),
     };
-    let mut error = format!("{what} no answer in the memo, and this run is offline:");
-    for request in &lacking.first {
-        error.push_str(&format!("\n  {request}"));
-    }
     let more = lacking.count - lacking.first.len() as u64;
-    if more > 0 {
-        error.push_str(&format!("\n  and {} more", thousands(more)));
-    }
+    let more = (more > 0).then(|| format!("and {} more", thousands(more)));
+    let told = [format!("{what} no answer in the memo, and this run is offline:")];
+    let error = told.iter().chain(&lacking.first).chain(&more).cloned().collect::<Vec<_>>().join("\n  ");
     let hint = format!(
         "`refrain memo lacks {stage}` lists them all; run once without --offline, or bring the answers with \
          `refrain memo import`"

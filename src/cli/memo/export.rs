@@ -44,7 +44,10 @@ pub(super) fn export(global: &Global, arguments: &MemoExportArguments) -> anyhow
     if arguments.vectors {
         return vectors(&store, &arguments.to, since, style);
     }
-    let Some(of_stages) = keys_of_stages(global, arguments, &store)? else { return Ok(Exit::Wrong) };
+    let of_stages = match keys_of_stages(global, arguments, &store)? {
+        Ok(keys) => keys,
+        Err(exit) => return Ok(exit),
+    };
     let memo = KeptAnswers::read_only(store.memo_folder().join("http"), Arc::new(SystemClock));
     let mut stamps = memo.stamps();
     stamps.retain(|stamp| stamp.at >= since && of_stages.as_ref().is_none_or(|keys| keys.contains(&stamp.key)));
@@ -91,17 +94,20 @@ fn warn(warnings: &[String], style: Style) {
     }
 }
 
-/// The keys of the answers that the stages of `--stage` are made of; the inner
-/// nothing if all are wanted, the outer if the pipeline has mistakes.
+/// The keys of the answers that the stages of `--stage` are made of; none if all
+/// answers are wanted, an exit code if the pipeline has mistakes.
 fn keys_of_stages(
     global: &Global,
     arguments: &MemoExportArguments,
     store: &Store,
-) -> anyhow::Result<Option<Option<BTreeSet<ContentHash>>>> {
+) -> anyhow::Result<Result<Option<BTreeSet<ContentHash>>, Exit>> {
     if arguments.stage.is_empty() {
-        return Ok(Some(None));
+        return Ok(Ok(None));
     }
-    let Ok(pipeline) = project::read(global, arguments.pipeline.clone(), &arguments.reading)? else { return Ok(None) };
+    let pipeline = match project::read(global, arguments.pipeline.clone(), &arguments.reading)? {
+        Ok(pipeline) => pipeline,
+        Err(exit) => return Ok(Err(exit)),
+    };
     let mut keys = BTreeSet::new();
     for stage in &arguments.stage {
         let options = trace_options(&arguments.reading, Tracing::All, TracedRows::All, true);
@@ -109,7 +115,7 @@ fn keys_of_stages(
         let calls = trace.rows.into_iter().filter_map(|row| row.calls).flatten();
         keys.extend(calls.filter(|call| call.answered).map(|call| call.key));
     }
-    Ok(Some(Some(keys)))
+    Ok(Ok(Some(keys)))
 }
 
 /// How a stage is looked at.
