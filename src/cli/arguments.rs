@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::memo::MemoCommand;
 use crate::sandbox::FaultKind;
 
 const AFTER_HELP: &str = "\
@@ -106,6 +107,9 @@ pub(super) enum Command {
     Verify(VerifyArguments),
     /// Say what nothing refers to any more, and delete it if told to
     Gc(GcArguments),
+    /// What the memo holds and lacks; its answers and vectors as one file
+    #[command(subcommand)]
+    Memo(MemoCommand),
     /// Weights of models on this machine
     #[command(subcommand)]
     Model(ModelCommand),
@@ -280,6 +284,15 @@ pub(super) struct ShowArguments {
     /// How many rows to show
     #[arg(long, short = 'n', value_name = "N", default_value_t = 10)]
     pub(super) rows: usize,
+    /// Show what was sent for this row and what came back, as the memo has it; may be repeated
+    #[arg(long, value_name = "ROW", num_args = 1..)]
+    pub(super) exchange: Vec<String>,
+    /// The same for the first rows
+    #[arg(long, conflicts_with = "exchange")]
+    pub(super) exchanges: bool,
+    /// The same for the first rows that failed
+    #[arg(long, conflicts_with_all = ["exchange", "exchanges"])]
+    pub(super) failed: bool,
     /// Print JSON
     #[arg(long)]
     pub(super) json: bool,

@@ -7,12 +7,14 @@ mod catalogue;
 mod cells;
 mod diff;
 mod errors;
+mod exchange;
 mod fields;
 mod gc;
 mod graph;
 mod grid;
 mod interrupt;
 mod lines;
+mod memo;
 mod narrator;
 mod observers;
 mod plan;
@@ -73,6 +75,7 @@ fn dispatch(arguments: &Arguments) -> anyhow::Result<Exit> {
         Command::Sandbox(sandbox) => serve::sandbox(sandbox),
         Command::Verify(verify) => verify::verify(global, verify),
         Command::Gc(gc) => gc::gc(global, gc),
+        Command::Memo(command) => memo::memo(global, command),
         Command::Model(ModelCommand::Fetch(fetch)) => serve::fetch(fetch),
     }
 }

@@ -87,6 +87,12 @@ pub enum EngineError {
         /// The reference as given.
         reference: String,
     },
+    /// The calls of a stage are wanted that makes none.
+    #[error("`{stage}` asks no API")]
+    AsksNobody {
+        /// The instance.
+        stage: String,
+    },
     /// Environment variables are missing; nothing has run.
     #[error("{} missing: {}", if variables.len() == 1 { "an environment variable is" } else { "environment variables are" },
         variables.iter().map(|v| v.name.as_str()).collect::<Vec<_>>().join(", "))]
@@ -152,6 +158,7 @@ impl EngineError {
                     .to_owned(),
             ),
             Self::NotMade { reference } => Some(format!("make it with `refrain run --target {reference}`")),
+            Self::AsksNobody { .. } => Some("`refrain kinds` says what each kind does".to_owned()),
             Self::MissingVariables { variables } => Some(variables_hint(variables)),
             Self::Blocked { blocked } => Some(
                 blocked

@@ -16,14 +16,16 @@ use tokio_util::sync::CancellationToken;
 use super::event::Outcome;
 use super::memory;
 use super::network::Network;
+use super::offline;
 use super::options::{Failure, RunOptions};
 use super::outputs::{OutputError, Outputs};
 use super::planner::{Work, damage, is_api};
 use super::reporter::StageReporter;
 use crate::ground::{Seed, files};
 use crate::memo::VectorMemo;
+use crate::model::Models;
 use crate::pipeline::{Instance, Refresh};
-use crate::stage::{Progress, StageContext, StageError};
+use crate::stage::{Known, Progress, StageContext, StageError};
 use crate::store::{self, Artifact, Guard, KeyLock, LastRun, Manifest, Pins, Store, StoreError};
 use crate::table::TableError;
 use crate::web::Session;
@@ -107,8 +109,13 @@ impl Job {
         let ports = self.instance.stage.outputs().iter().map(|port| port.name).collect();
         let outputs = Outputs::new(&self.store, ports);
         let context = self.context(&outputs, session.clone());
-        self.tell_known(&context);
-        handle.block_on(self.instance.stage.run(&context)).map_err(|error| of_stage(&error))?;
+        let known = self.tell_known(&context);
+        let ran = handle.block_on(self.instance.stage.run(&context));
+        // What it made of the rows that have answers is not the result.
+        if let Some(failure) = offline::refusal(&self.instance.id.to_string(), &context.web.lacking(), known) {
+            return Err(failure);
+        }
+        ran.map_err(|error| of_stage(&error))?;
         if is_api(&self.instance) {
             self.network.flush()?;
         }
@@ -161,13 +168,13 @@ impl Job {
     }
 
     /// Tells how many rows are known before the work begins.
-    fn tell_known(&self, context: &StageContext) {
+    fn tell_known(&self, context: &StageContext) -> Option<Known> {
         let vectors = context.vectors.clone();
         let (inputs, environment) = (context.inputs.clone(), context.environment.clone());
         let looking = StageContext::of_memo(inputs, &context.web, vectors, Arc::clone(&context.models), environment);
-        if let Some(known) = memory::known(&self.instance, &looking) {
-            self.reporter.known(known);
-        }
+        let known = memory::known(&self.instance, &looking)?;
+        self.reporter.known(known);
+        Some(known)
     }
 
     fn context(&self, outputs: &Outputs, web: Session) -> StageContext {
@@ -186,9 +193,15 @@ impl Job {
             progress: Arc::clone(&self.reporter) as Arc<dyn Progress>,
             web,
             vectors: Some(Arc::clone(&self.vectors)),
-            models: Arc::clone(&self.options.models),
+            models: self.models(),
             environment: self.options.environment.clone(),
         }
+    }
+
+    /// The models; an offline run fetches no weights.
+    fn models(&self) -> Arc<Models> {
+        let given = &self.options.models;
+        if self.options.offline { Arc::new(given.as_ref().clone().offline()) } else { Arc::clone(given) }
     }
 
     fn publish(

@@ -17,6 +17,7 @@ mod fingerprint;
 mod job;
 mod memory;
 mod network;
+mod offline;
 mod options;
 mod outputs;
 mod plan;
@@ -30,6 +31,7 @@ mod scheduler;
 mod shell;
 #[cfg(test)]
 mod tests;
+mod trace;
 mod world;
 
 pub use bless::{Blessed, bless};
@@ -44,3 +46,4 @@ pub use options::{End, Failure, PlanOptions, RunOptions, SandboxChoice, StageRes
 pub use plan::{Plan, Planned, State, Why};
 pub use reason::Reason;
 pub use runs::{RunRecord, RunState, find_run, run_summary, runs};
+pub use trace::{Trace, TraceOptions, TracedRow, TracedRows, row_column, trace};

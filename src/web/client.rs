@@ -14,15 +14,19 @@ use super::budget::Budget;
 use super::call::{Answer, Call};
 use super::circuit::Circuit;
 use super::endpoints::Endpoint;
-use super::error::{CallError, WebError};
+use super::error::{CallError, RowFailure, WebError};
 use super::fetch::Fetch;
 use super::limiter::{Limiter, default_limiter};
 use super::limits::LimiterSettings;
 use super::settings::ClientSettings;
 use super::spent::{Spending, Spent};
+use super::trace::{Lacking, Trace, Traced, Tracing};
 use super::transport::Transport;
 use crate::ground::ContentHash;
 use crate::memo::{Tally, tally};
+
+/// What is said of a row whose answer the memo does not hold.
+const NOT_IN_MEMO: &str = "the memo has no answer";
 
 type Pending = BoxFuture<'static, Result<Answer, CallError>>;
 
@@ -90,6 +94,8 @@ impl Client {
             cancel,
             spending: Arc::default(),
             stage: Arc::default(),
+            // An offline stage goes through all its rows, so that all it lacks is told at once.
+            trace: self.core.settings.offline.then(|| Arc::new(Trace::of_lacks())),
         }
     }
 
@@ -183,6 +189,7 @@ pub struct Session {
     spending: Arc<Spending>,
     stage: Arc<str>,
     memo_only: bool,
+    trace: Option<Arc<Trace>>,
 }
 
 impl Session {
@@ -214,7 +221,28 @@ impl Session {
     /// [`WebError::Offline`].
     #[must_use]
     pub fn memo_only(&self) -> Self {
-        Self { memo_only: true, ..self.clone() }
+        Self { memo_only: true, trace: None, ..self.clone() }
+    }
+
+    /// The same, which the memo alone answers and which writes down what it is
+    /// asked for. What the memo does not hold fails only its row, so that a
+    /// stage goes through all of them.
+    #[must_use]
+    pub fn tracing(&self, what: Tracing) -> Self {
+        Self { trace: Some(Arc::new(Trace::new(what))), ..self.memo_only() }
+    }
+
+    /// What a session made by [`Session::tracing`] was asked for since the last
+    /// call, in the order of asking.
+    #[must_use]
+    pub fn take_traced(&self) -> Vec<Traced> {
+        self.trace.as_ref().map(|trace| trace.take()).unwrap_or_default()
+    }
+
+    /// What this session was asked for and could not answer, offline as it is.
+    #[must_use]
+    pub fn lacking(&self) -> Lacking {
+        self.trace.as_ref().map(|trace| trace.lacking()).unwrap_or_default()
     }
 
     /// Whether calls need a key: neither a sandbox nor the memo asks for one.
@@ -294,7 +322,13 @@ impl Session {
         }
         let endpoint = core.settings.endpoints.resolve(call.provider, call.base_url.as_deref())?;
         let key = call.key(&endpoint.identity);
-        if let Some(answer) = core.recall(key, self.max_age) {
+        let recalled = core.recall(key, self.max_age);
+        if let Some(trace) = &self.trace {
+            let is_sandbox = core.settings.endpoints.sandbox_identity().is_some();
+            trace.note(call, key, recalled.is_some(), || call.address(&endpoint.identity, is_sandbox));
+            return recalled.ok_or_else(|| RowFailure::new(NOT_IN_MEMO).into());
+        }
+        if let Some(answer) = recalled {
             core.circuit(&endpoint.identity, call.provider).sample(call);
             return Ok(answer);
         }

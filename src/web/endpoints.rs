@@ -130,6 +130,12 @@ impl Endpoints {
         self.sandbox.as_deref()
     }
 
+    /// What is written down of who answers: `live`, or the sandbox's identity.
+    #[must_use]
+    pub fn world(&self) -> &str {
+        self.sandbox.as_deref().unwrap_or(super::answers::LIVE)
+    }
+
     /// Where a provider is. `given` is the address in the stage's settings; a
     /// sandbox stands in for that as well.
     ///

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::answers::{remember, unreadable};
+use super::answers::{Answers, remember, remember_unreadable};
 use super::call::{Answer, Call, Verdict};
 use super::circuit::{Circuit, Turn};
 use super::client::Core;
@@ -16,11 +16,15 @@ use super::pace::Pace;
 use super::spent::{Spending, Spent};
 use super::transport::SendError;
 use crate::ground::ContentHash;
+use crate::ground::files::FileError;
 
 /// The longest pause between two attempts that nobody asked for.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// How often a connection is tried where there never was one.
 const FIRST_CONNECTIONS: u32 = 3;
+
+/// How an answer is kept: as one, or as one that nobody could read.
+type Remember = fn(&Answers, ContentHash, &Call, &str, &Answer) -> Result<(), FileError>;
 
 /// A call under way.
 #[derive(Clone)]
@@ -104,7 +108,7 @@ impl Fetch {
             match attempt {
                 Attempt::Done(answer) => {
                     circuit.sample(&self.call);
-                    self.remember(self.key, &answer)?;
+                    self.keep(remember, &answer)?;
                     circuit.lost(None)?;
                     return Ok(answer);
                 }
@@ -203,7 +207,7 @@ impl Fetch {
             return Ok(Duration::ZERO);
         }
         let Trouble::Unreadable(answer) = &what else { return Err(self.lose(circuit, &reason, patience.attempts)) };
-        self.remember(unreadable(self.key), answer)?;
+        self.keep(remember_unreadable, answer)?;
         Err(self.lose(circuit, &format!("{}: {reason}", self.call.brief()), patience.attempts))
     }
 
@@ -325,11 +329,11 @@ impl Fetch {
         }
     }
 
-    /// Keeps an answer. Where that fails nobody is asked anything more: it would be paid for and lost.
-    fn remember(&self, key: ContentHash, answer: &Answer) -> Result<(), WebError> {
+    /// Keeps an answer in the memo. Where that fails nobody is asked anything more: it would be paid for and lost.
+    fn keep(&self, how: Remember, answer: &Answer) -> Result<(), WebError> {
         let Some(memo) = &self.core.memo else { return Ok(()) };
         let broken = |error| self.core.broken.get_or_init(|| WebError::Memo(Arc::new(error))).clone();
-        remember(memo, key, self.call.describe(), answer).map_err(broken)
+        how(memo, self.key, &self.call, self.core.settings.endpoints.world(), answer).map_err(broken)
     }
 
     /// The pause before the next attempt: twice as long each time, and between

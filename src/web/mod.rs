@@ -12,6 +12,7 @@ mod download;
 mod endpoints;
 mod error;
 mod fetch;
+mod kept;
 pub mod lastfm;
 mod limiter;
 mod limits;
@@ -21,6 +22,7 @@ mod settings;
 mod spent;
 mod timer;
 mod tolerant;
+mod trace;
 mod transport;
 mod user_agent;
 
@@ -29,11 +31,13 @@ pub use client::{Client, Session};
 pub use download::{DownloadError, download};
 pub use endpoints::{Endpoint, Endpoints};
 pub use error::{CallError, RowFailure, WebError};
+pub use kept::{AnswerGroup, Kept, KeptAnswers, count_answers, route};
 pub use limiter::default_limiter;
 pub use limits::{BudgetSettings, LimiterSettings};
 pub use settings::{ClientSettings, OnWarning, Patience, Timeouts};
 pub use spent::Spent;
 pub use timer::{ManualTimer, SystemTimer, Timer};
+pub use trace::{Lacking, Traced, Tracing};
 pub use user_agent::{BadContact, CONTACT, UserAgent};
 
 #[cfg(test)]

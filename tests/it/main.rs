@@ -11,6 +11,7 @@ mod lab;
 mod layers;
 mod limits;
 mod lines;
+mod memo;
 mod messages;
 mod pipelines;
 mod runs;
