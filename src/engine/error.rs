@@ -2,6 +2,7 @@
 
 use super::options::Failure;
 use crate::store::StoreError;
+use crate::web::BadContact;
 
 /// Why a plan or a run was refused as a whole. A stage that fails is not one of
 /// these: it is an event and a line of the summary.
@@ -100,6 +101,9 @@ pub enum EngineError {
         /// The variables.
         variables: Vec<MissingVariable>,
     },
+    /// The contact in the environment is none; nothing has run.
+    #[error("the services cannot be told whom to write to")]
+    Contact(#[source] BadContact),
     /// Stages cannot run as they stand; nothing has run.
     #[error("{} cannot run as it stands; nothing has run", blocked.iter().map(|(stage, _)| format!("`{stage}`")).collect::<Vec<_>>().join(", "))]
     Blocked {
@@ -160,6 +164,7 @@ impl EngineError {
             Self::NotMade { reference } => Some(format!("make it with `refrain run --target {reference}`")),
             Self::AsksNobody { .. } => Some("`refrain kinds` says what each kind does".to_owned()),
             Self::MissingVariables { variables } => Some(variables_hint(variables)),
+            Self::Contact(error) => Some(error.hint()),
             Self::Blocked { blocked } => Some(
                 blocked
                     .iter()

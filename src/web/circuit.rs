@@ -272,3 +272,122 @@ impl Circuit {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::call::Verdict;
+    use super::*;
+
+    const REASON: &str = "HTTP 503";
+
+    fn circuit() -> Circuit {
+        let patience = Patience { circuit_opens_after: 3, outage: Duration::from_mins(20), ..Patience::default() };
+        Circuit::new("lastfm", patience)
+    }
+
+    fn call() -> Call {
+        Call::new("lastfm", "/", |_| Verdict::Keep)
+    }
+
+    fn fail(circuit: &Circuit, times: u32, now: Duration) {
+        for _ in 0..times {
+            circuit.unanswered(now).expect("it goes on");
+        }
+    }
+
+    /// Tries once, at the time when that may be done, which it gives.
+    fn probe(circuit: &Circuit, now: Duration) -> (Duration, Result<Option<String>, WebError>) {
+        let now = match circuit.turn(now).expect("it goes on") {
+            Turn::Wait { wait: Some(wait), .. } => now + wait,
+            _ => now,
+        };
+        let Turn::Probe(_probe) = circuit.turn(now).expect("it goes on") else { panic!("nobody may try") };
+        (now, circuit.probe_failed(now, REASON))
+    }
+
+    #[test]
+    fn it_opens_after_enough_failures_in_a_row_and_not_before() {
+        let circuit = circuit();
+        fail(&circuit, 2, Duration::ZERO);
+        assert_eq!(circuit.answered(Duration::ZERO, true), None);
+        fail(&circuit, 2, Duration::ZERO);
+        assert!(matches!(circuit.turn(Duration::ZERO), Ok(Turn::Go)));
+        assert!(!circuit.unanswered(Duration::ZERO).expect("it goes on"), "now it is open");
+        assert!(matches!(circuit.turn(Duration::ZERO), Ok(Turn::Wait { is_certain: false, .. })));
+    }
+
+    #[test]
+    fn one_at_a_time_tries_and_gives_the_right_back() {
+        let circuit = circuit();
+        circuit.suspect(Duration::ZERO);
+        let later = Duration::from_secs(2);
+        let first = circuit.turn(later).expect("it goes on");
+        assert!(matches!(first, Turn::Probe(_)) && circuit.allows(&first).expect("it goes on"));
+        assert!(matches!(circuit.turn(later), Ok(Turn::Wait { wait: None, .. })));
+        assert!(!circuit.allows(&Turn::Go).expect("it goes on"), "who waited for a limiter meanwhile waits on");
+        drop(first);
+        assert!(matches!(circuit.turn(later), Ok(Turn::Probe(_))), "its call was given up");
+    }
+
+    #[test]
+    fn every_second_try_is_made_with_what_was_answered_before_and_then_it_is_certain() {
+        let circuit = circuit();
+        circuit.sample(&call());
+        circuit.suspect(Duration::ZERO);
+        let mut now = Duration::ZERO;
+        let mut told = Vec::new();
+        for n in 0..4 {
+            now += Duration::from_mins(1);
+            let Turn::Probe(probe) = circuit.turn(now).expect("it goes on") else { panic!("nobody may try") };
+            assert_eq!(probe.sample.is_some(), n % 2 == 1);
+            told.extend(circuit.probe_failed(now, REASON).expect("it goes on").map(|text| (n, text)));
+        }
+        let expected =
+            "lastfm is down (HTTP 503): it is tried again in 8 s and given up after 20 min; until then its rows wait";
+        assert_eq!(told, [(1, expected.to_owned())]);
+        assert!(matches!(circuit.turn(now), Ok(Turn::Wait { is_certain: true, .. })));
+        assert_eq!(circuit.answered(now, true).as_deref(), Some("lastfm answers again, after 4 min"));
+        assert!(matches!(circuit.turn(now), Ok(Turn::Go)));
+    }
+
+    #[test]
+    fn pauses_grow_up_to_a_minute_until_it_is_given_up() {
+        let circuit = circuit();
+        circuit.answered(Duration::ZERO, true);
+        circuit.suspect(Duration::ZERO);
+        let (mut now, mut pauses) = (Duration::ZERO, Vec::new());
+        let error = loop {
+            let (then, result) = probe(&circuit, now);
+            pauses.push((then.saturating_sub(now)).as_secs());
+            now = then;
+            if let Err(error) = result {
+                break error;
+            }
+        };
+        assert_eq!(pauses[..7], [2, 4, 8, 16, 32, 60, 60]);
+        assert!(now >= Duration::from_mins(20) && now < Duration::from_mins(22), "{now:?}");
+        assert!(error.to_string().contains("it has not answered for 2"), "{error}");
+        assert!(circuit.turn(now).is_err() && circuit.unanswered(now).is_err(), "for everyone");
+    }
+
+    #[test]
+    fn who_has_never_answered_is_not_waited_for_long() {
+        let circuit = circuit();
+        circuit.suspect(Duration::ZERO);
+        let mut now = Duration::ZERO;
+        while let (then, Ok(_)) = probe(&circuit, now) {
+            now = then;
+        }
+        assert!(now < Duration::from_mins(7), "{now:?}");
+    }
+
+    #[test]
+    fn the_first_reason_to_stop_is_the_one_that_is_told() {
+        let circuit = circuit();
+        let stopped =
+            |reason: &str| WebError::Stopped { provider: "lastfm".into(), reason: reason.into(), hint: String::new() };
+        circuit.stop(stopped("first"));
+        assert!(circuit.stop(stopped("second")).to_string().ends_with("first"));
+        assert!(circuit.turn(Duration::ZERO).expect_err("stopped").to_string().ends_with("first"));
+    }
+}

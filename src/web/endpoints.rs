@@ -33,18 +33,12 @@ pub struct Endpoint {
 impl Endpoint {
     /// The host and port: what a limiter's record is named by.
     pub(super) fn server(&self) -> String {
-        self.host_and_port("-").unwrap_or_else(|| self.base_url.clone())
+        url::Url::parse(&self.base_url).map_or_else(|_| self.base_url.clone(), |url| place(&url).replace(':', "-"))
     }
 
     /// The host and port, for messages: neither a path nor credentials.
     pub(super) fn host(&self) -> String {
-        self.host_and_port(":").unwrap_or_else(|| "its address".to_owned())
-    }
-
-    fn host_and_port(&self, between: &str) -> Option<String> {
-        let url = url::Url::parse(&self.base_url).ok()?;
-        let host = url.host_str()?;
-        Some(url.port().map_or_else(|| host.to_owned(), |port| format!("{host}{between}{port}")))
+        url::Url::parse(&self.base_url).map_or_else(|_| "its address".to_owned(), |url| place(&url))
     }
 }
 
@@ -164,6 +158,12 @@ impl Endpoints {
             other => Err(refused(format!("`{other}` is not HTTP"))),
         }
     }
+}
+
+/// The host of an address, and the port if it is not the usual one.
+pub(super) fn place(url: &url::Url) -> String {
+    let host = url.host_str().unwrap_or("nowhere");
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
 /// Whether an address is on this machine: such a one never goes through a proxy.

@@ -172,7 +172,7 @@ impl Fetch {
                 self.is_up(circuit, false);
                 tries.slow_downs += 1;
                 if tries.slow_downs >= patience.rate_attempts {
-                    return Err(self.lose(circuit, &reason, patience.rate_attempts));
+                    return Err(lose(circuit, &reason, patience.rate_attempts));
                 }
                 return Ok(pause.unwrap_or_else(|| self.backoff(tries.slow_downs)));
             }
@@ -206,17 +206,9 @@ impl Fetch {
             circuit.suspect(now);
             return Ok(Duration::ZERO);
         }
-        let Trouble::Unreadable(answer) = &what else { return Err(self.lose(circuit, &reason, patience.attempts)) };
+        let Trouble::Unreadable(answer) = &what else { return Err(lose(circuit, &reason, patience.attempts)) };
         self.keep(remember_unreadable, answer)?;
-        Err(self.lose(circuit, &format!("{}: {reason}", self.call.brief()), patience.attempts))
-    }
-
-    /// The call has failed for good, and perhaps the provider with it.
-    fn lose(&self, circuit: &Circuit, reason: &str, attempts: u32) -> CallError {
-        match circuit.lost(Some(reason)) {
-            Ok(()) => RowFailure::new(format!("{reason} ({attempts} attempts)")).into(),
-            Err(error) => error.into(),
-        }
+        Err(lose(circuit, &format!("{}: {reason}", self.call.brief()), patience.attempts))
     }
 
     fn never_reached(&self, reason: &str) -> WebError {
@@ -262,7 +254,12 @@ impl Fetch {
         };
         let answer = match sent {
             Ok(answer) => answer,
-            Err(error) => return self.unsent(circuit, error),
+            Err(error) => {
+                if matches!(error, SendError::Unreachable { .. } | SendError::Untrusted(_)) {
+                    permit.give_back();
+                }
+                return self.unsent(circuit, error);
+            }
         };
         let pace = Pace::of(&answer.headers, i64::try_from(answer.at / 1000).unwrap_or(i64::MAX));
         limiter.observe(&pace);
@@ -309,10 +306,10 @@ impl Fetch {
         let again =
             |reason: &str, pause, what| Ok(Attempt::Again(Again { reason: self.call.scrub(reason), pause, what }));
         let is_success = (200..300).contains(&answer.status);
-        if is_success && std::str::from_utf8(&answer.body).is_err() {
-            return again("the answer is not UTF-8", None, Trouble::Unreadable(answer));
-        }
         match (self.call.classify)(&answer) {
+            Verdict::Keep if std::str::from_utf8(&answer.body).is_err() => {
+                again("the answer is not UTF-8", None, Trouble::Unreadable(answer))
+            }
             Verdict::Keep => Ok(Attempt::Done(answer)),
             Verdict::Row { reason } => Ok(Attempt::Never { reason: self.call.scrub(&reason) }),
             Verdict::Retry { after, everyone: true, reason } => {
@@ -344,5 +341,13 @@ impl Fetch {
         let whole = first.saturating_mul(1 << (failures - 1).min(16)).min(LONGEST_PAUSE);
         let byte = self.key.as_bytes()[failures as usize % 32];
         whole.mul_f64(0.5 + f64::from(byte) / 512.0)
+    }
+}
+
+/// The call has failed for good, and perhaps the provider with it.
+fn lose(circuit: &Circuit, reason: &str, attempts: u32) -> CallError {
+    match circuit.lost(Some(reason)) {
+        Ok(()) => RowFailure::new(format!("{reason} ({attempts} attempts)")).into(),
+        Err(error) => error.into(),
     }
 }

@@ -17,6 +17,9 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::ground::ManualClock;
 
+mod faults;
+mod wire;
+
 const KEY: &str = "s3cr3t-0123456789";
 
 /// What the server does with one request.

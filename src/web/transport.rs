@@ -9,7 +9,7 @@ use std::time::Duration;
 use reqwest::redirect::Policy;
 
 use super::call::{Answer, Call};
-use super::endpoints::{Endpoint, is_loopback};
+use super::endpoints::{Endpoint, is_loopback, place};
 use super::error::{WebError, human};
 use super::pace::tells_of_limits;
 use super::settings::ClientSettings;
@@ -54,7 +54,7 @@ impl Transport {
         settings: &ClientSettings,
     ) -> Result<Result<Answer, SendError>, WebError> {
         let url = address(call, endpoint)?;
-        let host = url.host_str().unwrap_or_default().to_owned();
+        let host = place(&url);
         let client = self.client(is_loopback(&url), settings)?;
         let mut request = match &call.body {
             Some(body) => client.post(url).json(body),
@@ -167,7 +167,7 @@ fn redirected(response: &reqwest::Response, host: &str) -> Option<String> {
         return None;
     }
     let to = response.url().join(location).ok();
-    Some(match to.as_ref().and_then(url::Url::host_str) {
+    Some(match to.as_ref().map(place) {
         Some(to) if to != host => format!("HTTP {}: it points to another host, {to}", status.as_u16()),
         _ => format!("HTTP {}: it points on and on, or gives up encryption", status.as_u16()),
     })
@@ -177,7 +177,8 @@ fn redirected(response: &reqwest::Response, host: &str) -> Option<String> {
 fn explain(call: &Call, error: reqwest::Error, connect: Duration) -> SendError {
     let error = error.without_url();
     let reason = call.scrub(&chain(&error));
-    if causes(&error).any(is_about_certificate) {
+    // The type of the error lies below several wrappings; its words are always there.
+    if reason.contains("invalid peer certificate") {
         return SendError::Untrusted(reason);
     }
     if error.is_builder() || error.is_redirect() {
@@ -191,13 +192,6 @@ fn explain(call: &Call, error: reqwest::Error, connect: Duration) -> SendError {
         return SendError::Unreachable { unknown_host: reason.contains("dns error"), reason };
     }
     SendError::Passing(reason)
-}
-
-fn is_about_certificate(error: &(dyn Error + 'static)) -> bool {
-    // An I/O error does not give what it wraps as its source.
-    let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-    let is = |error: Option<&rustls::Error>| matches!(error, Some(rustls::Error::InvalidCertificate(_)));
-    is(error.downcast_ref()) || wrapped.is_some_and(|error| is(error.downcast_ref()))
 }
 
 /// An error and what caused it, outermost first.

@@ -6,6 +6,7 @@ mod cache;
 mod commands;
 mod demo;
 mod diff;
+mod faults;
 mod interrupt;
 mod lab;
 mod layers;

@@ -126,8 +126,12 @@ impl Faults {
             FaultKind::LimitedSilently => Answer::text(429, "").into_response(),
             FaultKind::Internal => error(provider, 500).into_response(),
             FaultKind::Unavailable => error(provider, 503).into_response(),
-            FaultKind::Burst if answer.body.len() % 2 == 0 => error(provider, 500).into_response(),
-            FaultKind::BadGateway | FaultKind::Burst => Answer::html(502, "502 Bad Gateway").into_response(),
+            FaultKind::BadGateway => Answer::html(502, "502 Bad Gateway").into_response(),
+            FaultKind::Burst => match answer.body.len() % 3 {
+                0 => Answer::html(502, "502 Bad Gateway").into_response(),
+                1 => error(provider, 500).into_response(),
+                _ => error(provider, 503).into_response(),
+            },
             FaultKind::Html => Answer::html(200, "We will be back soon").into_response(),
             FaultKind::Cut => broken(answer, Duration::ZERO),
             FaultKind::Stall => broken(answer, self.stall),
@@ -283,7 +287,7 @@ mod tests {
     #[test]
     fn a_burst_takes_the_next_requests_at_its_provider_and_ends() {
         let faults = faults(0.02, &[FaultKind::Burst]);
-        let first = (0..).find(|request| faults.drawn(*request, 0).is_some()).expect("one begins");
+        let first = (0..10_000).find(|request| faults.drawn(*request, 0).is_some()).expect("one begins");
         let sound =
             |n: u64| (first + 1..).filter(|request| faults.drawn(*request, 0).is_none()).nth(n as usize).expect("many");
         assert_eq!(faults.of(Provider::Lastfm, first, 0), Some(FaultKind::Burst));

@@ -177,14 +177,14 @@ async fn handle(
         return lastfm::error(403, 26, "Suspended API key - Access for your account has been suspended")
             .into_response();
     }
-    let answer = match counted {
-        Some((answer, tokens)) => chat::with_room(answer, &room, tokens),
-        None => shared.say(provider, &ask, &room),
-    };
+    let answer = shared.say(provider, &ask, &room, counted);
     if let Some(kind) = shared.faults.of(provider, key, attempt) {
-        shared.with_traffic(|traffic| match faults::is_true(kind) {
-            true => traffic.answered(&route, key, answer.status == 200),
-            false => traffic.failed(&route, key),
+        shared.with_traffic(|traffic| {
+            if faults::is_true(kind) {
+                traffic.answered(&route, key, answer.status == 200);
+            } else {
+                traffic.failed(&route, key);
+            }
         });
         return shared.faults.response(kind, provider, answer, &peer).await;
     }
@@ -236,7 +236,7 @@ impl Key {
 
 impl Shared {
     /// What the world says.
-    fn say(&self, provider: Provider, ask: &Ask, room: &Room) -> Answer {
+    fn say(&self, provider: Provider, ask: &Ask, room: &Room, counted: Option<(Answer, u64)>) -> Answer {
         match provider {
             Provider::Lastfm if self.faults.has_one_page(ask) => {
                 let mut first = ask.clone();
@@ -248,7 +248,7 @@ impl Shared {
             Provider::Lrclib => lyrics::lrclib(&self.world, ask),
             Provider::Deezer => deezer::answer(&self.world, ask),
             Provider::Chat => {
-                let (answer, tokens) = chat::answer(&self.world, ask);
+                let (answer, tokens) = counted.unwrap_or_else(|| chat::answer(&self.world, ask));
                 chat::with_room(answer, room, tokens)
             }
         }
