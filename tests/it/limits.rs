@@ -18,6 +18,8 @@ use serde_json::Value;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use crate::lab::Lab;
+
 /// Time that moves on to the first sleeper's end when no request is under way.
 #[derive(Debug, Default)]
 struct StillTime {
@@ -192,4 +194,27 @@ async fn a_days_requests_are_used_day_after_day() {
     assert_eq!((&run.stats["total"]["received"], &run.stats["total"]["limited"]), (&800.into(), &0.into()));
     let days = run.seconds / 86_400.0;
     assert!((3.0..3.02).contains(&days), "200 on each of four days: {days}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_days_limit_is_told_and_ctrl_c_ends_the_wait() {
+    use std::io::{BufRead, BufReader};
+    use std::process::{Command, Stdio};
+    const CRAWL: &str = "\
+pipeline: slow
+limiters: { lastfm: { per_day: 5 } }
+sandbox: { users: 30, songs: 40, limits: { lastfm: { per_day: 5 } } }
+stages:
+  users: { kind: crawl_users, with: { max_users: 20 } }
+";
+    let lab = Lab::with(&[("slow.yaml", CRAWL)]);
+    let mut run = lab.command(["run", "slow.yaml"]).stderr(Stdio::piped()).spawn().expect("the binary starts");
+    let mut lines = BufReader::new(run.stderr.take().expect("a pipe")).lines().map_while(Result::ok);
+    let told = lines.find(|line| line.contains("goes on at")).expect("it says that it waits");
+    assert!(told.contains("`lastfm` has used its 5 requests of today; goes on at "), "{told}");
+    let sent = Command::new("kill").args(["-INT", &run.id().to_string()]).status().expect("kill");
+    assert!(sent.success());
+    // Without the interruption this would take a day.
+    assert_eq!(run.wait().expect("an end").code(), Some(130));
 }

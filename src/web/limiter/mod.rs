@@ -171,15 +171,14 @@ impl Limiter {
     async fn wait_for_turn(&self, tokens: u64) -> Result<Duration, WebError> {
         loop {
             let given_back = self.given_back.notified();
-            let held = self.shared.with(|state, now| match state.take(now, tokens as f64, &self.limits) {
-                Ok(()) => Ok(now),
-                Err(held) => Err(held),
+            let taken: Result<Duration, Held> = self.shared.with(|state, now| {
+                state.take(now, tokens as f64, &self.limits)?;
+                // Within the lock: a pause that comes now is not overlooked.
+                self.pausing.store(false, Ordering::Release);
+                Ok(now)
             });
-            let held = match held {
-                Ok(at) => {
-                    self.pausing.store(false, Ordering::Release);
-                    return Ok(at);
-                }
+            let held = match taken {
+                Ok(at) => return Ok(at),
                 Err(held) => held,
             };
             if held.wait > self.longest_wait {
@@ -200,15 +199,19 @@ impl Limiter {
 
     /// Nothing is sent before `wait` has passed.
     pub(super) fn pause(&self, wait: Duration) {
-        self.shared.with(|state, now| state.pause(now, wait));
-        self.pausing.store(true, Ordering::Release);
+        self.shared.with(|state, now| {
+            state.pause(now, wait);
+            self.pausing.store(true, Ordering::Release);
+        });
     }
 
     /// The provider refused a request that was too many. All pause, for `wait`
     /// if it named one; where that goes on, all become slower for a while.
     pub(super) fn refused(&self, wait: Option<Duration>) {
-        self.shared.with(|state, now| state.refused(now, wait));
-        self.pausing.store(true, Ordering::Release);
+        self.shared.with(|state, now| {
+            state.refused(now, wait);
+            self.pausing.store(true, Ordering::Release);
+        });
     }
 
     /// Takes over what an answer tells of the limits.
@@ -231,14 +234,16 @@ impl Limiter {
             state.narrowed(&self.limits)
         });
         for (limit, most, given) in narrowed {
-            let before = self.memory().narrowed.insert(limit, most);
-            if before != Some(most) {
+            // Where models of one server have different limits, the lowest is told.
+            let is_news = self.memory().narrowed.get(&limit).is_none_or(|before| most < *before);
+            if is_news {
+                self.memory().narrowed.insert(limit, most);
                 self.on_warning.tell(&format!(
                     "`{}`: the provider allows {} {}, not the {} of the pipeline; the run keeps to that",
                     self.name,
-                    thousands(most as u64),
+                    number(most),
                     limit.told(),
-                    thousands(given as u64),
+                    number(given),
                 ));
             }
         }
@@ -289,7 +294,7 @@ impl Limiter {
             Why::Used(limit, most) => {
                 let period = if limit == Limit::TokensPerMinute { "this minute" } else { "today" };
                 let unit = if limit == Limit::PerDay { "requests" } else { "tokens" };
-                ("used", format!("`{}` has used its {} {unit} of {period}", self.name, thousands(most as u64)))
+                ("used", format!("`{}` has used its {} {unit} of {period}", self.name, number(most)))
             }
         };
         let mut memory = self.memory();
@@ -338,11 +343,20 @@ impl Drop for Permit<'_> {
     }
 }
 
+/// `14,400`, or `0.5`.
+fn number(number: f64) -> String {
+    if number < 10.0 {
+        format!("{number:.2}").trim_end_matches(['0', '.']).to_owned()
+    } else {
+        thousands(number as u64)
+    }
+}
+
 fn why(why: Why) -> String {
     match why {
         Why::Pause => "the provider asked for a pause".to_owned(),
         Why::Rate => "its rate".to_owned(),
-        Why::Used(limit, most) => format!("its {} {} are used up", thousands(most as u64), limit.told()),
+        Why::Used(limit, most) => format!("its {} {} are used up", number(most), limit.told()),
     }
 }
 
