@@ -42,11 +42,12 @@ impl StillTime {
         if let (true, Some(until)) = (sent == inner.answered, inner.sleepers.iter().map(|(until, _)| *until).min()) {
             inner.now = inner.now.max(until);
             let now = inner.now;
-            let (due, rest) = inner.sleepers.drain(..).partition(|(until, _)| *until <= now);
+            let (due, rest): (Vec<_>, _) = inner.sleepers.drain(..).partition(|(until, _)| *until <= now);
             inner.sleepers = rest;
-            let due: Vec<(Duration, oneshot::Sender<()>)> = due;
-            // Who sleeps no more needs no waking.
-            due.into_iter().for_each(|(_, wake)| wake.send(()).unwrap_or_default());
+            for (_, wake) in due {
+                // Who sleeps no more needs no waking.
+                wake.send(()).unwrap_or_default();
+            }
         }
         result
     }
