@@ -262,7 +262,12 @@ impl Fetch {
         };
         let answer = match sent {
             Ok(answer) => answer,
-            Err(error) => return self.unsent(circuit, error),
+            Err(error) => {
+                if matches!(error, SendError::Unreachable { .. } | SendError::Untrusted(_)) {
+                    permit.give_back();
+                }
+                return self.unsent(circuit, error);
+            }
         };
         let pace = Pace::of(&answer.headers, i64::try_from(answer.at / 1000).unwrap_or(i64::MAX));
         limiter.observe(&pace);
