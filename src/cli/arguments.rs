@@ -364,6 +364,9 @@ pub(super) struct SandboxArguments {
     /// Requests per second that each server allows before it answers 429
     #[arg(long, value_name = "N")]
     pub(super) per_second: Option<f64>,
+    /// What a server allows, such as `chat.tokens_per_minute=6000`; may be repeated
+    #[arg(long, value_name = "PROVIDER.LIMIT=N", value_parser = parse_limit)]
+    pub(super) limit: Vec<(String, String, f64)>,
 }
 
 #[derive(Debug, Args)]
@@ -418,6 +421,15 @@ pub(super) struct FetchArguments {
     /// Where models are kept, if not in the usual place
     #[arg(long, value_name = "DIR")]
     pub(super) to: Option<PathBuf>,
+}
+
+fn parse_limit(text: &str) -> Result<(String, String, f64), String> {
+    let parts = text.split_once('=').and_then(|(name, number)| Some((name.split_once('.')?, number)));
+    let Some(((provider, limit), number)) = parts else {
+        return Err("give a provider, a limit and a number: `lastfm.per_second=5`".to_owned());
+    };
+    let number = number.parse().map_err(|_| format!("`{number}` is not a number"))?;
+    Ok((provider.to_owned(), limit.to_owned(), number))
 }
 
 fn parse_setting(text: &str) -> Result<(String, String), String> {

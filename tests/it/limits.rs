@@ -13,10 +13,12 @@ use refrain::ground::Clock;
 use refrain::sandbox::{Sandbox, SandboxSettings, ServerLimits};
 use refrain::web::chat::{Chat, ChatRequest};
 use refrain::web::lastfm::Lastfm;
-use refrain::web::{Call, Client, ClientSettings, Endpoints, LimiterSettings, Secret, Timer};
+use refrain::web::{Call, Client, ClientSettings, Endpoints, LimiterSettings, ManualTimer, OnWarning, Secret, Timer};
 use serde_json::Value;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
+
+use crate::lab::Lab;
 
 /// Time that moves on to the first sleeper's end when no request is under way.
 #[derive(Debug, Default)]
@@ -40,11 +42,12 @@ impl StillTime {
         if let (true, Some(until)) = (sent == inner.answered, inner.sleepers.iter().map(|(until, _)| *until).min()) {
             inner.now = inner.now.max(until);
             let now = inner.now;
-            let (due, rest) = inner.sleepers.drain(..).partition(|(until, _)| *until <= now);
+            let (due, rest): (Vec<_>, _) = inner.sleepers.drain(..).partition(|(until, _)| *until <= now);
             inner.sleepers = rest;
-            let due: Vec<(Duration, oneshot::Sender<()>)> = due;
-            // Who sleeps no more needs no waking.
-            due.into_iter().for_each(|(_, wake)| wake.send(()).unwrap_or_default());
+            for (_, wake) in due {
+                // Who sleeps no more needs no waking.
+                wake.send(()).unwrap_or_default();
+            }
         }
         result
     }
@@ -192,4 +195,87 @@ async fn a_days_requests_are_used_day_after_day() {
     assert_eq!((&run.stats["total"]["received"], &run.stats["total"]["limited"]), (&800.into(), &0.into()));
     let days = run.seconds / 86_400.0;
     assert!((3.0..3.02).contains(&days), "200 on each of four days: {days}");
+}
+
+/// Asks `count` calls one by one at limits that are not the server's; how many
+/// were refused, how long it took in seconds, and what was told.
+async fn learn(
+    allowed: ServerLimits,
+    limits: LimiterSettings,
+    count: usize,
+    call: fn(usize) -> Call,
+) -> (u64, f64, Vec<String>) {
+    #[derive(Debug)]
+    struct Wall(Arc<ManualTimer>);
+    impl Clock for Wall {
+        fn now_millis(&self) -> u64 {
+            1_700_000_000_000 + self.0.now().as_millis() as u64
+        }
+    }
+    let timer: Arc<ManualTimer> = Arc::default();
+    let limited = BTreeMap::from([("lastfm".to_owned(), allowed.clone()), ("chat".to_owned(), allowed)]);
+    let settings = SandboxSettings { users: 20, songs: Some(40), limits: limited, ..SandboxSettings::default() };
+    let sandbox = Sandbox::start_with_clock(&settings, Arc::new(Wall(Arc::clone(&timer)))).await.expect("a port");
+    let told: Arc<Mutex<Vec<String>>> = Arc::default();
+    let log = Arc::clone(&told);
+    let client = Client::new(ClientSettings {
+        endpoints: Endpoints::sandbox(&sandbox.url(), sandbox.identity()).paced(&settings.limited()),
+        limiters: ["lastfm", "chat"].map(|name| (name.to_owned(), limits.clone())).into(),
+        timer: Arc::<ManualTimer>::clone(&timer),
+        on_warning: OnWarning::new(move |text| log.lock().expect("a log").push(text.to_owned())),
+        ..ClientSettings::default()
+    })
+    .expect("good settings");
+    let session = client.session(None, CancellationToken::new());
+    for number in 0..count {
+        session.ask(&call(number)).await.expect("an answer");
+    }
+    let refused = stats(&sandbox.url()).await["total"]["limited"].as_u64().expect("a count");
+    sandbox.stop().await;
+    let told = told.lock().expect("a log").clone();
+    (refused, timer.now().as_secs_f64(), told)
+}
+
+#[tokio::test]
+async fn what_a_server_allows_is_learnt_from_its_headers() {
+    let allowed = ServerLimits { per_minute: Some(60.0), ..ServerLimits::default() };
+    let limits = LimiterSettings { per_minute: Some(6000.0), ..LimiterSettings::default() };
+    let (refused, seconds, told) = learn(allowed, limits, 200, prompt).await;
+    assert_eq!(refused, 0);
+    assert!((195.0..204.0).contains(&seconds), "one a second: {seconds}");
+    let lower =
+        "`chat`: the provider allows 60 requests per minute, not the 6,000 of the pipeline; the run keeps to that";
+    assert_eq!(told, [lower]);
+}
+
+#[tokio::test]
+async fn who_allows_less_and_does_not_say_so_is_asked_more_slowly() {
+    let allowed = ServerLimits { per_minute: Some(60.0), ..ServerLimits::default() };
+    let limits = LimiterSettings { per_minute: Some(120.0), ..LimiterSettings::default() };
+    let (refused, seconds, _) = learn(allowed, limits, 400, profile).await;
+    assert!(refused > 0 && refused < 40, "{refused} of 400");
+    assert!(seconds < 400.0 * 1.5, "{seconds}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_days_limit_is_told_and_ctrl_c_ends_the_wait() {
+    use std::io::{BufRead, BufReader};
+    use std::process::{Command, Stdio};
+    const CRAWL: &str = "\
+pipeline: slow
+limiters: { lastfm: { per_day: 5 } }
+sandbox: { users: 30, songs: 40, limits: { lastfm: { per_day: 5 } } }
+stages:
+  users: { kind: crawl_users, with: { max_users: 20 } }
+";
+    let lab = Lab::with(&[("slow.yaml", CRAWL)]);
+    let mut run = lab.command(["run", "slow.yaml"]).stderr(Stdio::piped()).spawn().expect("the binary starts");
+    let mut lines = BufReader::new(run.stderr.take().expect("a pipe")).lines().map_while(Result::ok);
+    let told = lines.find(|line| line.contains("goes on at")).expect("it says that it waits");
+    assert!(told.contains("`lastfm` has used its 5 requests of today; goes on at "), "{told}");
+    let sent = Command::new("kill").args(["-INT", &run.id().to_string()]).status().expect("kill");
+    assert!(sent.success());
+    // Without the interruption this would take a day.
+    assert_eq!(run.wait().expect("an end").code(), Some(130));
 }

@@ -9,6 +9,7 @@
 
 mod defaults;
 mod limit;
+mod refill;
 mod share;
 #[cfg(test)]
 mod share_tests;
@@ -31,11 +32,12 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 pub use self::defaults::default_limiter;
 use self::limit::Limit;
+use self::refill::Refill;
 use self::share::Shared;
 use self::slots::Slots;
 use self::state::{Held, Why};
 use super::error::WebError;
-use super::limits::{DAY, HOUR, LimiterSettings, MINUTE, SECOND};
+use super::limits::{DAY, HOUR, LimiterSettings};
 use super::pace::{Pace, Told, What};
 use super::settings::{ClientSettings, OnWarning};
 use super::timer::Timer;
@@ -50,8 +52,6 @@ const LOOK_AGAIN: Duration = Duration::from_secs(30);
 const SLOT_PAUSE: Duration = Duration::from_millis(20);
 /// Waits from here on are told.
 const LONG_WAIT: Duration = Duration::from_mins(2);
-/// How far a period that is worked out may be from a real one.
-const TOLERANCE: f64 = 0.05;
 
 /// All the limits of one name.
 #[derive(Debug)]
@@ -81,8 +81,8 @@ struct Memory {
     told: BTreeMap<&'static str, Duration>,
     /// Limits of the provider that were told to the user.
     narrowed: BTreeMap<Limit, f64>,
-    /// What the last answer's numbers would mean: the period, and how much was used.
-    guesses: BTreeMap<What, (Duration, f64)>,
+    /// How limits come back, by what they count and the period that is told.
+    refills: BTreeMap<(What, Option<Duration>), Refill>,
 }
 
 /// The right to have one request in flight. Ends when dropped; before
@@ -171,15 +171,14 @@ impl Limiter {
     async fn wait_for_turn(&self, tokens: u64) -> Result<Duration, WebError> {
         loop {
             let given_back = self.given_back.notified();
-            let held = self.shared.with(|state, now| match state.take(now, tokens as f64, &self.limits) {
-                Ok(()) => Ok(now),
-                Err(held) => Err(held),
+            let taken: Result<Duration, Held> = self.shared.with(|state, now| {
+                state.take(now, tokens as f64, &self.limits)?;
+                // Within the lock: a pause that comes now is not overlooked.
+                self.pausing.store(false, Ordering::Release);
+                Ok(now)
             });
-            let held = match held {
-                Ok(at) => {
-                    self.pausing.store(false, Ordering::Release);
-                    return Ok(at);
-                }
+            let held = match taken {
+                Ok(at) => return Ok(at),
                 Err(held) => held,
             };
             if held.wait > self.longest_wait {
@@ -200,15 +199,19 @@ impl Limiter {
 
     /// Nothing is sent before `wait` has passed.
     pub(super) fn pause(&self, wait: Duration) {
-        self.shared.with(|state, now| state.pause(now, wait));
-        self.pausing.store(true, Ordering::Release);
+        self.shared.with(|state, now| {
+            state.pause(now, wait);
+            self.pausing.store(true, Ordering::Release);
+        });
     }
 
     /// The provider refused a request that was too many. All pause, for `wait`
     /// if it named one; where that goes on, all become slower for a while.
     pub(super) fn refused(&self, wait: Option<Duration>) {
-        self.shared.with(|state, now| state.refused(now, wait));
-        self.pausing.store(true, Ordering::Release);
+        self.shared.with(|state, now| {
+            state.refused(now, wait);
+            self.pausing.store(true, Ordering::Release);
+        });
     }
 
     /// Takes over what an answer tells of the limits.
@@ -231,14 +234,16 @@ impl Limiter {
             state.narrowed(&self.limits)
         });
         for (limit, most, given) in narrowed {
-            let before = self.memory().narrowed.insert(limit, most);
-            if before != Some(most) {
+            // Where models of one server have different limits, the lowest is told.
+            let is_news = self.memory().narrowed.get(&limit).is_none_or(|before| most < *before);
+            if is_news {
+                self.memory().narrowed.insert(limit, most);
                 self.on_warning.tell(&format!(
                     "`{}`: the provider allows {} {}, not the {} of the pipeline; the run keeps to that",
                     self.name,
-                    thousands(most as u64),
+                    number(most),
                     limit.told(),
-                    thousands(given as u64),
+                    number(given),
                 ));
             }
         }
@@ -246,35 +251,11 @@ impl Limiter {
 
     /// What was told, with the period that it is for if that can be worked out,
     /// and whether what is used comes back evenly.
-    ///
-    /// Groq's limit on requests is for a day and OpenAI's for a minute, in the
-    /// same words. Where both come back evenly, `reset` says which it is; two
-    /// answers that agree are believed.
     fn understood(&self, told: &Told) -> (Told, bool) {
-        let (Some(limit), Some(left), Some(reset), true) = (told.limit, told.left, told.reset, told.is_whole) else {
-            return (*told, false);
-        };
-        let used = limit - left;
-        if used < 1.0 {
-            return (*told, false);
+        match self.memory().refills.entry((told.what, told.period)).or_default().period(told) {
+            Some(period) => (Told { period: Some(period), ..*told }, true),
+            None => (*told, false),
         }
-        let worked_out = reset.as_secs_f64() * limit / used;
-        let near = |period: &Duration| (worked_out / period.as_secs_f64() - 1.0).abs() < TOLERANCE;
-        let mut memory = self.memory();
-        let Some(period) = [SECOND, MINUTE, HOUR, DAY].into_iter().find(near) else {
-            memory.guesses.remove(&told.what);
-            return (*told, false);
-        };
-        if told.period.is_some_and(|given| given != period) {
-            return (*told, false);
-        }
-        let (before, used_before) = *memory.guesses.entry(told.what).or_insert((period, used));
-        if before != period {
-            memory.guesses.insert(told.what, (period, used));
-            return (*told, false);
-        }
-        let agreed = (used - used_before).abs() >= 1.0;
-        if agreed { (Told { period: Some(period), ..*told }, true) } else { (*told, false) }
     }
 
     /// Tells of a long wait, once for each sort of it and hour.
@@ -289,7 +270,7 @@ impl Limiter {
             Why::Used(limit, most) => {
                 let period = if limit == Limit::TokensPerMinute { "this minute" } else { "today" };
                 let unit = if limit == Limit::PerDay { "requests" } else { "tokens" };
-                ("used", format!("`{}` has used its {} {unit} of {period}", self.name, thousands(most as u64)))
+                ("used", format!("`{}` has used its {} {unit} of {period}", self.name, number(most)))
             }
         };
         let mut memory = self.memory();
@@ -338,11 +319,20 @@ impl Drop for Permit<'_> {
     }
 }
 
+/// `14,400`, or `0.5`.
+fn number(number: f64) -> String {
+    if number < 10.0 {
+        format!("{number:.2}").trim_end_matches(['0', '.']).to_owned()
+    } else {
+        thousands(number as u64)
+    }
+}
+
 fn why(why: Why) -> String {
     match why {
         Why::Pause => "the provider asked for a pause".to_owned(),
         Why::Rate => "its rate".to_owned(),
-        Why::Used(limit, most) => format!("its {} {} are used up", thousands(most as u64), limit.told()),
+        Why::Used(limit, most) => format!("its {} {} are used up", number(most), limit.told()),
     }
 }
 

@@ -45,6 +45,17 @@ async fn two_processes_have_one_allowance() {
     other.pause(Duration::from_secs(9));
     assert!(!may_send(&one), "a pause that one has learnt holds for the other");
     assert!(lab.told().is_empty());
+    let told = Told {
+        what: What::Requests,
+        is_whole: true,
+        period: Some(Duration::from_secs(1)),
+        limit: Some(2.0),
+        left: None,
+        reset: None,
+    };
+    one.observe(&Pace { told: vec![told], ..Pace::default() });
+    assert_eq!(other.time_for(18, 0), Duration::from_secs(18), "9 s of pause, and what one was told of the rate");
+    assert_eq!(lab.told().len(), 1);
 }
 
 #[tokio::test]

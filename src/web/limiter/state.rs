@@ -136,14 +136,14 @@ impl State {
 
     /// A request that was counted at `at` was not sent after all.
     pub(super) fn give_back(&mut self, at: Duration, tokens: f64) {
-        self.day_requests.add(LAST_DAY, at, -1.0);
+        self.day_requests.correct(LAST_DAY, at, -1.0);
         self.correct(at, -tokens);
     }
 
     /// A request that was counted at `at` took so many tokens more than was counted.
     pub(super) fn correct(&mut self, at: Duration, difference: f64) {
-        self.minute_tokens.add(LAST_MINUTE, at, difference);
-        self.day_tokens.add(LAST_DAY, at, difference);
+        self.minute_tokens.correct(LAST_MINUTE, at, difference);
+        self.day_tokens.correct(LAST_DAY, at, difference);
     }
 
     /// Nothing is sent before `wait` has passed.

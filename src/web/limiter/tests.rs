@@ -232,7 +232,7 @@ async fn what_others_used_of_a_limit_counts() {
     let lab = Lab::new();
     let limiter = lab.alone(&tokens_per_minute(6000.0));
     let mut pace = told_of(What::Tokens, 6000.0, 500.0, 55.0);
-    pace.told[0].period = Some(MINUTE);
+    pace.told[0].period = Some(Duration::from_mins(1));
     limiter.observe(&pace);
     take(&limiter, 1, 400).await;
     assert!(lab.now() < 0.1);

@@ -68,13 +68,15 @@ impl Window {
         Some(free_at.saturating_sub(now).max(Duration::from_millis(1)))
     }
 
-    /// Counts `amount` at a time; a negative one takes back what was counted then.
+    /// Counts `amount` at a time.
     pub(super) fn add(&mut self, span: Span, at: Duration, amount: f64) {
-        let slice = span.slice_at(at);
-        let part = self.0.entry(slice).or_default();
-        *part = (*part + amount).max(0.0);
-        if *part <= 0.0 {
-            self.0.remove(&slice);
+        *self.0.entry(span.slice_at(at)).or_default() += amount;
+    }
+
+    /// Corrects what was counted at a time, if anything was.
+    pub(super) fn correct(&mut self, span: Span, at: Duration, difference: f64) {
+        if let Some(part) = self.0.get_mut(&span.slice_at(at)) {
+            *part = (*part + difference).max(0.0);
         }
     }
 }
@@ -99,10 +101,13 @@ mod tests {
     fn what_was_counted_too_high_is_taken_back_where_it_was_counted() {
         let (mut window, at) = (Window::default(), Duration::from_secs(1));
         window.add(LAST_DAY, at, 100.0);
-        window.add(LAST_DAY, at, -70.0);
+        window.correct(LAST_DAY, at, -70.0);
         assert!((window.used(LAST_DAY, at) - 30.0).abs() < 1e-9);
-        window.add(LAST_DAY, at, -70.0);
-        assert_eq!(window, Window::default(), "never less than nothing");
+        window.correct(LAST_DAY, at, -70.0);
+        assert!(window.used(LAST_DAY, at) < 1e-9, "never less than nothing");
+        let mut empty = Window::default();
+        empty.correct(LAST_DAY, at, 5.0);
+        assert_eq!(empty, Window::default(), "where nothing is counted nothing is corrected");
     }
 
     proptest! {
