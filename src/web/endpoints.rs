@@ -204,6 +204,26 @@ mod tests {
     }
 
     #[test]
+    fn only_this_machine_is_asked_without_a_proxy() {
+        let is_here = |url: &str| is_loopback(&url::Url::parse(url).expect("an address"));
+        for here in ["http://localhost:8000/v1", "http://127.0.0.1:1", "https://127.8.8.8", "http://[::1]:11434"] {
+            assert!(is_here(here), "{here}");
+        }
+        for away in
+            ["https://ws.audioscrobbler.com", "http://localhost.evil.example", "http://10.0.0.1", "http://[fe80::1]"]
+        {
+            assert!(!is_here(away), "{away}");
+        }
+    }
+
+    #[test]
+    fn messages_name_the_host_and_no_credentials() {
+        let host = |url: &str| Endpoint { base_url: url.into(), identity: "i".into(), paced: true }.host();
+        assert_eq!(host("https://user:pass@x.example/v1"), "x.example");
+        assert_eq!(host("http://x.example:8000/v1"), "x.example:8000");
+    }
+
+    #[test]
     fn every_public_address_is_https() {
         for (provider, _) in PUBLIC {
             let endpoint = Endpoints::default().resolve(provider, None).expect("a public address");

@@ -261,7 +261,7 @@ impl Fetch {
                 return self.unsent(circuit, error);
             }
         };
-        let pace = Pace::of(&answer.headers, i64::try_from(answer.at / 1000).unwrap_or(i64::MAX));
+        let pace = Pace::of(&answer.headers, time_of(&answer));
         limiter.observe(&pace);
         if let Some(metering) = metering {
             let counted = (metering.used)(&answer);
@@ -342,6 +342,13 @@ impl Fetch {
         let byte = self.key.as_bytes()[failures as usize % 32];
         whole.mul_f64(0.5 + f64::from(byte) / 512.0)
     }
+}
+
+/// When it was answered, in seconds since 1970: by the server's clock if it tells,
+/// as the dates in its headers are, and this machine's clock may be wrong.
+fn time_of(answer: &Answer) -> i64 {
+    let date = answer.headers.get("date").and_then(|date| jiff::fmt::rfc2822::parse(date).ok());
+    date.map_or_else(|| i64::try_from(answer.at / 1000).unwrap_or(i64::MAX), |date| date.timestamp().as_second())
 }
 
 /// The call has failed for good, and perhaps the provider with it.

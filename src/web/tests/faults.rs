@@ -200,6 +200,15 @@ async fn a_clock_that_jumps_changes_ages_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn a_date_to_come_back_at_is_read_by_the_clock_of_the_server() {
+    let dates: &[(&str, &str)] =
+        &[("date", "Wed, 21 Oct 2015 07:28:00 GMT"), ("retry-after", "Wed, 21 Oct 2015 07:28:09 GMT")];
+    let lab = Lab::new(move |n, _| if n == 0 { Reply::Say(429, dates, vec![]) } else { say(200, "{}") }).await;
+    lab.session().ask(&call("RJ")).await.expect("an answer");
+    assert_eq!((lab.asked(), lab.timer.now()), (2, Duration::from_secs(9)), "this machine thinks it is 1970");
+}
+
+#[tokio::test]
 async fn a_memo_that_cannot_be_written_stops_every_provider() {
     let lab = Lab::new(|_, _| say(200, "{}")).await;
     // Where the memo's folder belongs there is a file.
