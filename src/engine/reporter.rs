@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::event::{Event, Observer};
 use crate::ground::files::FileError;
-use crate::stage::{Known, Progress};
+use crate::stage::{Known, Progress, RowEnd};
 
 /// The least time between two progress events of one stage.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
@@ -154,6 +154,8 @@ impl Progress for StageReporter {
         self.rows.fetch_add(rows, Ordering::Relaxed);
         self.tell_if_due();
     }
+
+    fn ended(&self, _end: RowEnd<'_>) {}
 
     fn note(&self, text: &str) {
         self.reporter.tell(&Event::StageNote { stage: self.stage.clone(), text: text.to_owned() });

@@ -21,7 +21,7 @@ use crate::ground::MissingVariable;
 use crate::table::TableError;
 use crate::web::WebError;
 
-pub use context::{Input, MemorySink, NoProgress, OutputSink, Progress, StageContext};
+pub use context::{Input, MemorySink, NoProgress, OutputSink, Progress, RowEnd, StageContext};
 pub use known::{Known, RowWork};
 pub use port::{Columns, InputPort, OutputPort};
 pub use settings::{SettingProblem, decode_settings, schema_of, settings_value};
