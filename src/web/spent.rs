@@ -9,6 +9,7 @@ use super::call::{Price, Usage};
 
 /// What was spent so far. Counts attempts: a request that was repeated counts each time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Spent {
     /// Requests sent.
     pub requests: u64,
@@ -43,6 +44,15 @@ impl std::ops::AddAssign for Spent {
         self.prompt_tokens += other.prompt_tokens;
         self.completion_tokens += other.completion_tokens;
         self.usd += other.usd;
+    }
+}
+
+impl std::iter::Sum for Spent {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), |mut sum, one| {
+            sum += one;
+            sum
+        })
     }
 }
 

@@ -83,6 +83,8 @@ struct Memory {
     narrowed: BTreeMap<Limit, f64>,
     /// What the last answer's numbers would mean: the period, and how much was used.
     guesses: BTreeMap<What, (Duration, f64)>,
+    /// Until when (by the timer) the first in line waits, and for what.
+    held: Option<(Duration, Why)>,
 }
 
 /// The right to have one request in flight. Ends when dropped; before
@@ -177,6 +179,7 @@ impl Limiter {
             });
             let held = match held {
                 Ok(at) => {
+                    self.memory().held = None;
                     self.pausing.store(false, Ordering::Release);
                     return Ok(at);
                 }
@@ -185,12 +188,20 @@ impl Limiter {
             if held.wait > self.longest_wait {
                 return Err(WebError::TooLong { limiter: self.name.clone(), wait: held.wait, why: why(held.why) });
             }
+            self.memory().held = Some((self.timer.now() + held.wait, held.why));
             self.tell_of(held);
             tokio::select! {
                 () = self.timer.sleep(held.wait.min(LOOK_AGAIN)) => {}
                 () = given_back => {}
             }
         }
+    }
+
+    /// How long the first in line still waits, and for what.
+    pub(super) fn waiting(&self) -> Option<(Duration, String)> {
+        let (until, cause) = self.memory().held?;
+        let wait = until.saturating_sub(self.timer.now());
+        (!wait.is_zero()).then(|| (wait, why(cause)))
     }
 
     /// How long a queue takes from now on, after what was used and learnt.
