@@ -176,8 +176,7 @@ where
     while let Some((place, (result, asked))) = answers.next().await {
         context.check_cancelled()?;
         let result = result?;
-        context.progress.ended(RowEnd { status: result.status(), rows: rows[place].max(1), asked });
-        context.progress.advance(rows[place]);
+        context.progress.ended(RowEnd { status: result.status(), rows: rows[place], asked });
         results[place] = Some(result);
     }
     Ok(results.into_iter().flatten().collect())
@@ -290,8 +289,9 @@ impl Pairs {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stage::MemorySink;
+    use crate::stage::{MemorySink, Progress};
     use proptest::prelude::*;
+    use std::sync::{Arc, Mutex};
 
     fn context() -> StageContext {
         StageContext::for_test(vec![], Box::new(MemorySink::default()))
@@ -327,6 +327,40 @@ mod tests {
         }
         context.cancel.cancel();
         assert!(matches!(ask_each(&context, &[1; 7], 2, ask).await, Err(StageError::Cancelled)));
+    }
+
+    #[derive(Default)]
+    struct Ends(Mutex<Vec<(String, u64, bool)>>);
+
+    impl Progress for Ends {
+        fn total(&self, _rows: u64) {}
+        fn advance(&self, _rows: u64) {}
+        fn ended(&self, end: RowEnd<'_>) {
+            self.0.lock().unwrap().push((end.status.to_owned(), end.rows, end.asked));
+        }
+        fn note(&self, _text: &str) {}
+        fn warn(&self, _text: &str) {}
+    }
+
+    #[tokio::test]
+    async fn a_row_that_waits_hides_no_other_and_holds_none_up() {
+        let ends = Arc::new(Ends::default());
+        let context = StageContext { progress: Arc::<Ends>::clone(&ends), ..context() };
+        let ends = &ends;
+        let ask = |n: usize| async move {
+            // The first waits until all others are told, which are more than the width.
+            while n == 0 && ends.0.lock().unwrap().len() < 6 {
+                tokio::task::yield_now().await;
+            }
+            Ok::<_, StageError>(if n == 4 { Err(NOT_FOUND.to_owned()) } else { Ok(n) })
+        };
+        let results = ask_each(&context, &[2; 7], 2, ask).await.expect("all answered");
+        let expected = [Ok(0), Ok(1), Ok(2), Ok(3), Err(NOT_FOUND.to_owned()), Ok(5), Ok(6)];
+        assert_eq!(results, expected);
+        let mut told = ends.0.lock().unwrap().clone();
+        assert_eq!(told.pop(), Some((OK.to_owned(), 2, true)), "the one that waited comes last");
+        assert!(told.iter().all(|(_, rows, asked)| *rows == 2 && !asked));
+        assert_eq!(told[3].0, NOT_FOUND);
     }
 
     #[test]

@@ -117,7 +117,7 @@ impl OutputSink for MemorySink {
 pub struct RowEnd<'a> {
     /// Its status: `ok`, `not_found`, `failed: …`.
     pub status: &'a str,
-    /// How many rows end so.
+    /// How many rows are done with it; 0 for a request that is no row of its own.
     pub rows: u64,
     /// Whether an answer had to be waited for: the memo did not have it.
     pub asked: bool,
@@ -127,9 +127,9 @@ pub struct RowEnd<'a> {
 pub trait Progress: Send + Sync {
     /// How many rows there will be, once known.
     fn total(&self, rows: u64);
-    /// That many more rows are done.
+    /// That many more rows are done, of which no more is to be said.
     fn advance(&self, rows: u64);
-    /// How rows ended; told before [`Progress::advance`] moves on by them.
+    /// Rows are done, and this is how they ended.
     fn ended(&self, end: RowEnd<'_>);
     /// What it is doing, in a few words: `epoch 3 of 20, loss 0.41`.
     fn note(&self, text: &str);

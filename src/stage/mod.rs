@@ -9,6 +9,7 @@ mod context;
 mod known;
 mod port;
 mod settings;
+mod status;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -25,6 +26,7 @@ pub use context::{Input, MemorySink, NoProgress, OutputSink, Progress, RowEnd, S
 pub use known::{Known, RowWork};
 pub use port::{Columns, InputPort, OutputPort};
 pub use settings::{SettingProblem, decode_settings, schema_of, settings_value};
+pub use status::{failure, status_class};
 
 /// What a stage can do: one file in `kinds/`, one line in the registry.
 pub trait StageKind: Sync + Send {

@@ -13,6 +13,7 @@ mod limits;
 mod lines;
 mod messages;
 mod pipelines;
+mod progress;
 mod runs;
 mod torture;
 mod trust;
