@@ -49,6 +49,7 @@ fn rate(per_second: f64) -> Option<String> {
     match per_second {
         _ if per_second >= 9.95 => Some(format!("{}/s", thousands(per_second.round() as u64))),
         _ if per_second >= 0.95 => Some(format!("{per_second:.1}/s")),
+        _ if per_second * 60.0 >= 9.95 => Some(format!("{:.0}/min", per_second * 60.0)),
         _ if per_second > 0.0 => Some(format!("{:.1}/min", per_second * 60.0)),
         _ => None,
     }

@@ -78,8 +78,8 @@ fn a_wait_says_why_where_there_is_room() {
 fn times_rates_and_sums_are_told_in_the_units_people_use() {
     let times = [0.4, 59.0, 200.0, 1800.0, 11_340.0, 7200.0, 90_000.0, 183_600.0].map(about);
     assert_eq!(times, ["0 s", "59 s", "3 min 20 s", "30 min", "3 h 9 min", "2 h", "1 day 1 h", "2 days 3 h"]);
-    let rates = [0.0, 0.2, 4.94, 9.97, 1234.4].map(|value| rate(value).unwrap_or_default());
-    assert_eq!(rates, ["", "12.0/min", "4.9/s", "10/s", "1,234/s"]);
+    let rates = [0.0, 0.05, 0.2, 4.94, 9.97, 1234.4].map(|value| rate(value).unwrap_or_default());
+    assert_eq!(rates, ["", "3.0/min", "12/min", "4.9/s", "10/s", "1,234/s"]);
     let sums = [1, 99_999, 812_345, 999_600, 3_123_000].map(tokens);
     assert_eq!(sums, ["1 token", "99,999 tokens", "812 k tokens", "1.0 M tokens", "3.1 M tokens"]);
     assert_eq!([12.3, 0.19, 0.0042, 0.00001].map(money), ["$12.30", "$0.19", "$0.0042", "< $0.0001"]);

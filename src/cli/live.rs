@@ -59,10 +59,14 @@ impl LiveView {
         }
     }
 
-    /// A line above those of the stages.
-    pub(super) fn say(&self, line: &str) {
-        if self.lines.println(line).is_err() {
-            say(line);
+    /// Lines above those of the stages.
+    pub(super) fn say(&self, text: &str) {
+        // One by one: several at once are padded to one long line, which shows
+        // when the terminal becomes wider.
+        for line in text.lines() {
+            if self.lines.println(line).is_err() {
+                say(line);
+            }
         }
     }
 

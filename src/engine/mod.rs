@@ -6,6 +6,7 @@
 //! instance; [`resolve`] finds what an instance made. All are synchronous;
 //! [`run`] makes its own runtime, so it must be called outside of one.
 
+mod at_work;
 mod bless;
 mod cause;
 mod diff;
@@ -35,6 +36,7 @@ mod stage_reporter;
 mod tests;
 mod world;
 
+pub use at_work::{AtWork, at_work};
 pub use bless::{Blessed, bless};
 pub use cause::Cause;
 pub use diff::{Compared, DiffOptions, OutputDiff, RunDiff, StageDiff, diff};

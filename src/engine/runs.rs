@@ -164,7 +164,7 @@ fn folder(store: &Store, run: &str) -> PathBuf {
 }
 
 /// The names of all runs, newest first.
-fn names(store: &Store) -> Result<Vec<String>, EngineError> {
+pub(super) fn names(store: &Store) -> Result<Vec<String>, EngineError> {
     let path = store.root().join("runs-v1");
     let listed = fs::read_dir(&path).map_err(|error| StoreError::File(FileError::with("list", &path)(error)))?;
     let mut by_second: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -184,7 +184,7 @@ fn names(store: &Store) -> Result<Vec<String>, EngineError> {
 }
 
 /// The pipeline's name and the time of the first event.
-fn opening(store: &Store, run: &str) -> (Option<String>, u64) {
+pub(super) fn opening(store: &Store, run: &str) -> (Option<String>, u64) {
     let mut line = String::new();
     let opened = File::open(folder(store, run).join("events.jsonl"));
     let read = opened.and_then(|file| BufReader::new(file).read_line(&mut line));
@@ -279,9 +279,14 @@ fn closing(path: &Path) -> Option<Event> {
 }
 
 /// The events of a run that can be read.
-fn events(store: &Store, run: &str) -> Vec<Event> {
+pub(super) fn events(store: &Store, run: &str) -> Vec<Event> {
     let bytes = read_bytes(&folder(store, run).join("events.jsonl")).unwrap_or_default();
     bytes.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect()
+}
+
+/// Whether a run's process is at work.
+pub(super) fn is_at_work(store: &Store, run: &str) -> bool {
+    is_held(&folder(store, run).join("events.jsonl"))
 }
 
 /// Whether a process holds the run's log: it does so until it ends.
