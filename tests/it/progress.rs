@@ -91,7 +91,8 @@ fn a_run_that_ended_without_a_word_tells_what_it_had_spent() {
     fs::remove_file(folder.join("summary.json")).expect("a summary");
     let lines: Vec<&str> = log.lines().collect();
     let progress = lines.iter().rposition(|line| line.contains("stage_progress")).expect("progress");
-    fs::write(folder.join("events.jsonl"), format!("{}\n{{\"event\":\"sta", lines[..=progress].join("\n"))).unwrap();
+    let torn = format!("{}\n{{\"event\":\"sta", lines[..=progress].join("\n"));
+    lab.write(folder.join("events.jsonl").strip_prefix(lab.path("")).unwrap().to_str().unwrap(), &torn);
     let events: Vec<Value> = lines[..=progress].iter().map(|line| serde_json::from_str(line).unwrap()).collect();
     let spent: u64 = ["users", "loved", "summaries"]
         .iter()
