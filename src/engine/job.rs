@@ -20,15 +20,15 @@ use super::offline;
 use super::options::{Failure, RunOptions};
 use super::outputs::{OutputError, Outputs};
 use super::planner::{Work, damage, is_api};
-use super::reporter::StageReporter;
+use super::stage_reporter::StageReporter;
 use crate::ground::{Seed, files};
 use crate::memo::VectorMemo;
 use crate::model::Models;
 use crate::pipeline::{Instance, Refresh};
-use crate::stage::{Known, Progress, StageContext, StageError};
+use crate::stage::{Known, Progress, Resource, StageContext, StageError};
 use crate::store::{self, Artifact, Guard, KeyLock, LastRun, Manifest, Pins, Store, StoreError};
 use crate::table::TableError;
-use crate::web::Session;
+use crate::web::{Session, Spent};
 
 /// How often a key that another run holds is tried again.
 const LOCK_INTERVAL: Duration = Duration::from_millis(50);
@@ -63,8 +63,17 @@ pub(super) enum Ended {
 /// How the work ended, and what it took.
 pub(super) struct Report {
     pub(super) ended: Ended,
-    pub(super) requests: u64,
+    pub(super) spent: Spent,
+    /// How many rows ended how, by class of status.
+    pub(super) statuses: BTreeMap<String, u64>,
     pub(super) seconds: f64,
+}
+
+impl Report {
+    /// What took no time.
+    pub(super) fn at_once(ended: Ended) -> Self {
+        Self { ended, spent: Spent::default(), statuses: BTreeMap::new(), seconds: 0.0 }
+    }
 }
 
 /// How old an answer may be that a stage takes from the memo.
@@ -90,7 +99,8 @@ impl Job {
             Err(payload) => Ended::Failed(panicked(kind, payload.as_ref())),
         };
         self.reporter.finish();
-        Report { ended, requests: session.requests(), seconds: started.elapsed().as_secs_f64() }
+        let (spent, statuses) = (session.spent(), self.reporter.statuses());
+        Report { ended, spent, statuses, seconds: started.elapsed().as_secs_f64() }
     }
 
     fn attempt(&self, handle: &Handle, session: &mut Session, started: Instant) -> Result<Ended, Failure> {
@@ -102,15 +112,19 @@ impl Job {
             return Ok(Ended::Done(manifest, Outcome::Adopted));
         }
         drop(guard);
-        if is_api(&self.instance) {
+        if let Resource::Api(limiter) = self.instance.stage.resource() {
             let opened = handle.block_on(self.network.session(max_age(self.instance.refresh), self.cancel.clone()))?;
             *session = opened.of_stage(&self.instance.id.to_string());
+            self.reporter.watch(session, &limiter);
         }
         let ports = self.instance.stage.outputs().iter().map(|port| port.name).collect();
         let outputs = Outputs::new(&self.store, ports);
         let context = self.context(&outputs, session.clone());
         let known = self.tell_known(&context);
-        let ran = handle.block_on(self.instance.stage.run(&context));
+        let ran = {
+            let _ticking = self.reporter.ticking(handle);
+            handle.block_on(self.instance.stage.run(&context))
+        };
         // What it made of the rows that have answers is not the result.
         if let Some(failure) = offline::refusal(&self.instance.id.to_string(), &context.web.lacking(), known) {
             return Err(failure);

@@ -101,6 +101,12 @@ struct Fetched {
     status: String,
 }
 
+impl rows::HasStatus for Fetched {
+    fn status(&self) -> &str {
+        &self.status
+    }
+}
+
 #[async_trait]
 impl Stage for Crawl {
     fn settings(&self) -> Value {

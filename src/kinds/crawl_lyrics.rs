@@ -95,6 +95,12 @@ struct Found {
     status: String,
 }
 
+impl rows::HasStatus for Found {
+    fn status(&self) -> &str {
+        &self.status
+    }
+}
+
 impl Found {
     fn nothing(status: String) -> Self {
         Self { text: None, source: None, status }

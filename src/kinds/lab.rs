@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ground::{Environment, ManualClock};
 use crate::model::Models;
-use crate::stage::{Input, MemorySink, OutputSink, Progress, StageContext, StageError, StageKind};
+use crate::stage::{Input, MemorySink, OutputSink, Progress, RowEnd, StageContext, StageError, StageKind};
 use crate::table::{Table, TableError};
 use crate::web::{Client, ClientSettings, Endpoints, ManualTimer, OnWarning};
 
@@ -35,6 +35,7 @@ struct Warnings(Mutex<Vec<String>>);
 impl Progress for Warnings {
     fn total(&self, _rows: u64) {}
     fn advance(&self, _rows: u64) {}
+    fn ended(&self, _end: RowEnd<'_>) {}
     fn note(&self, _text: &str) {}
     fn warn(&self, text: &str) {
         self.0.lock().expect("warnings").push(text.to_owned());

@@ -155,6 +155,12 @@ struct Summary {
     status: String,
 }
 
+impl rows::HasStatus for Summary {
+    fn status(&self) -> &str {
+        &self.status
+    }
+}
+
 #[async_trait]
 impl Stage for Ask {
     fn settings(&self) -> Value {

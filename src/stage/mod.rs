@@ -9,6 +9,7 @@ mod context;
 mod known;
 mod port;
 mod settings;
+mod status;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -21,10 +22,11 @@ use crate::ground::MissingVariable;
 use crate::table::TableError;
 use crate::web::WebError;
 
-pub use context::{Input, MemorySink, NoProgress, OutputSink, Progress, StageContext};
+pub use context::{Input, MemorySink, NoProgress, OutputSink, Progress, RowEnd, StageContext};
 pub use known::{Known, RowWork};
 pub use port::{Columns, InputPort, OutputPort};
 pub use settings::{SettingProblem, decode_settings, schema_of, settings_value};
+pub use status::{failure, status_class};
 
 /// What a stage can do: one file in `kinds/`, one line in the registry.
 pub trait StageKind: Sync + Send {

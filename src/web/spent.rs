@@ -9,6 +9,7 @@ use super::call::{Price, Usage};
 
 /// What was spent so far. Counts attempts: a request that was repeated counts each time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Spent {
     /// Requests sent.
     pub requests: u64,
@@ -46,6 +47,15 @@ impl std::ops::AddAssign for Spent {
     }
 }
 
+impl std::iter::Sum for Spent {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), |mut sum, one| {
+            sum += one;
+            sum
+        })
+    }
+}
+
 /// A count that several calls add to.
 #[derive(Debug, Default)]
 pub(super) struct Spending(Mutex<Spent>);
@@ -74,6 +84,7 @@ mod tests {
         }
         let spent = spending.so_far();
         assert_eq!((spent.requests, spent.tokens(), spent.usd), (2, 1_200_000, 4.0));
-        assert_eq!(Spent::of_usage(Usage { prompt: 1, completion: 1 }, None).usd, 0.0);
+        let unpriced = Spent { prompt_tokens: 1, completion_tokens: 1, ..Spent::default() };
+        assert_eq!(Spent::of_usage(Usage { prompt: 1, completion: 1 }, None), unpriced);
     }
 }

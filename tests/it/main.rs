@@ -15,6 +15,7 @@ mod lines;
 mod memo;
 mod messages;
 mod pipelines;
+mod progress;
 mod runs;
 mod torture;
 mod trust;
