@@ -27,6 +27,7 @@ mod rows;
 mod split_leave_last_out;
 mod sql;
 mod sql_columns;
+mod summaries;
 mod summarize;
 #[cfg(test)]
 mod testing;
