@@ -24,6 +24,7 @@ use super::reporter::StageReporter;
 use crate::ground::{Seed, files};
 use crate::memo::VectorMemo;
 use crate::model::Models;
+use crate::people::People;
 use crate::pipeline::{Instance, Refresh};
 use crate::stage::{Known, Progress, StageContext, StageError};
 use crate::store::{self, Artifact, Guard, KeyLock, LastRun, Manifest, Pins, Store, StoreError};
@@ -47,6 +48,7 @@ pub(super) struct Job {
     pub(super) network: Arc<Network>,
     pub(super) pins: Arc<Pins>,
     pub(super) vectors: Arc<VectorMemo>,
+    pub(super) people: Arc<People>,
     pub(super) reporter: Arc<StageReporter>,
 }
 
@@ -171,7 +173,8 @@ impl Job {
     fn tell_known(&self, context: &StageContext) -> Option<Known> {
         let vectors = context.vectors.clone();
         let (inputs, environment) = (context.inputs.clone(), context.environment.clone());
-        let looking = StageContext::of_memo(inputs, &context.web, vectors, Arc::clone(&context.models), environment);
+        let mut looking = StageContext::of_memo(inputs, &context.web, vectors, Arc::clone(&context.models), environment);
+        looking.people.clone_from(&context.people);
         let known = memory::known(&self.instance, &looking)?;
         self.reporter.known(known);
         Some(known)
@@ -193,6 +196,7 @@ impl Job {
             progress: Arc::clone(&self.reporter) as Arc<dyn Progress>,
             web,
             vectors: Some(Arc::clone(&self.vectors)),
+            people: Some(Arc::clone(&self.people)),
             models: self.models(),
             environment: self.options.environment.clone(),
         }
@@ -275,7 +279,7 @@ fn of_stage(error: &StageError) -> Failure {
         StageError::Table(TableError::InFile { action: "read", .. }) => {
             Some("find and mend damaged artifacts with `refrain verify --repair`, then run again".to_owned())
         }
-        StageError::Table(TableError::InFile { .. }) => Some(CHECK_SPACE.to_owned()),
+        StageError::Table(TableError::InFile { .. }) | StageError::File(_) => Some(CHECK_SPACE.to_owned()),
         StageError::Cancelled | StageError::Table(_) => None,
     };
     Failure::of(error, hint)
