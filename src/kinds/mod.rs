@@ -9,6 +9,9 @@ mod crawl_users;
 mod embed;
 mod evaluate;
 mod filter_k_core;
+mod friends;
+#[cfg(test)]
+mod friends_tests;
 #[cfg(test)]
 mod hetrec_tests;
 #[cfg(test)]

@@ -18,6 +18,7 @@ mod limiter;
 mod limits;
 pub mod lyrics;
 mod pace;
+mod redact;
 pub mod refusal;
 mod settings;
 mod spent;

@@ -13,6 +13,7 @@ mod limits;
 mod lines;
 mod memo;
 mod messages;
+mod people;
 mod pipelines;
 mod runs;
 mod torture;
