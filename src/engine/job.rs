@@ -24,6 +24,7 @@ use super::stage_reporter::StageReporter;
 use crate::ground::{Seed, files};
 use crate::memo::VectorMemo;
 use crate::model::Models;
+use crate::people::People;
 use crate::pipeline::{Instance, Refresh};
 use crate::stage::{Known, Progress, Resource, StageContext, StageError};
 use crate::store::{self, Artifact, Guard, KeyLock, LastRun, Manifest, Pins, Store, StoreError};
@@ -47,6 +48,7 @@ pub(super) struct Job {
     pub(super) network: Arc<Network>,
     pub(super) pins: Arc<Pins>,
     pub(super) vectors: Arc<VectorMemo>,
+    pub(super) people: Arc<People>,
     pub(super) reporter: Arc<StageReporter>,
 }
 
@@ -186,6 +188,7 @@ impl Job {
         let vectors = context.vectors.clone();
         let (inputs, environment) = (context.inputs.clone(), context.environment.clone());
         let looking = StageContext::of_memo(inputs, &context.web, vectors, Arc::clone(&context.models), environment);
+        let looking = StageContext { people: context.people.clone(), ..looking };
         let known = memory::known(&self.instance, &looking)?;
         self.reporter.known(known);
         Some(known)
@@ -207,6 +210,7 @@ impl Job {
             progress: Arc::clone(&self.reporter) as Arc<dyn Progress>,
             web,
             vectors: Some(Arc::clone(&self.vectors)),
+            people: Some(Arc::clone(&self.people)),
             models: self.models(),
             environment: self.options.environment.clone(),
         }
@@ -289,7 +293,7 @@ fn of_stage(error: &StageError) -> Failure {
         StageError::Table(TableError::InFile { action: "read", .. }) => {
             Some("find and mend damaged artifacts with `refrain verify --repair`, then run again".to_owned())
         }
-        StageError::Table(TableError::InFile { .. }) => Some(CHECK_SPACE.to_owned()),
+        StageError::Table(TableError::InFile { .. }) | StageError::File(_) => Some(CHECK_SPACE.to_owned()),
         StageError::Cancelled | StageError::Table(_) => None,
     };
     Failure::of(error, hint)

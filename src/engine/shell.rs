@@ -246,6 +246,7 @@ impl<'a> Shell<'a> {
             network: Arc::clone(&self.network),
             pins: Arc::clone(&self.pins),
             vectors: Arc::clone(&self.vectors),
+            people: Arc::clone(&self.planner.people),
         };
         let (sender, inner) = (sender.clone(), handle.clone());
         // The receiver outlives every job: the loop ends when none is running.

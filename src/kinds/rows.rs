@@ -36,6 +36,21 @@ pub(super) fn default_max_failed_rows() -> f64 {
     0.1
 }
 
+/// The fewest entries that a server may put on a page without being cut off.
+const SMALLEST_PAGE: u64 = 50;
+
+/// The most pages of a list that are asked for where so many entries are
+/// wanted: a server that never comes to an end is given up.
+pub(super) fn most_pages(wanted: u64) -> u64 {
+    wanted.div_ceil(SMALLEST_PAGE) + 1
+}
+
+/// Whether a page is the last of its list: by what the server says of its
+/// pages, else by its being not full.
+pub(super) fn is_last_page(page: u64, pages: Option<i64>, found: u64, full: u64) -> bool {
+    found == 0 || pages.map_or(found < full, |pages| page >= pages.max(0).unsigned_abs())
+}
+
 /// The default of `limiter` for Last.fm.
 pub(super) fn default_lastfm_limiter() -> String {
     "lastfm".to_owned()

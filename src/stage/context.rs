@@ -11,6 +11,7 @@ use super::StageError;
 use crate::ground::{Environment, Seed};
 use crate::memo::VectorMemo;
 use crate::model::Models;
+use crate::people::People;
 use crate::table::{Table, TableError};
 use crate::web::Session;
 
@@ -167,6 +168,8 @@ pub struct StageContext {
     pub web: Session,
     /// The vectors that texts have had, if they are remembered.
     pub vectors: Option<Arc<VectorMemo>>,
+    /// Whom pseudonyms stand for, if there is a store that keeps it.
+    pub people: Option<Arc<People>>,
     /// Weights on this machine and the device to compute on.
     pub models: Arc<Models>,
     /// Values of `${env.…}`.
@@ -185,6 +188,7 @@ impl StageContext {
             progress: Arc::new(NoProgress),
             web: Session::closed(),
             vectors: None,
+            people: None,
             models: Arc::new(Models::default()),
             environment: Environment::default(),
         }

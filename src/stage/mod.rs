@@ -19,6 +19,7 @@ use async_trait::async_trait;
 use serde_json::Value;
 
 use crate::ground::MissingVariable;
+use crate::ground::files::FileError;
 use crate::table::TableError;
 use crate::web::WebError;
 
@@ -104,6 +105,11 @@ pub trait Stage: Send + Sync {
     fn facts(&self) -> BTreeMap<String, String> {
         BTreeMap::new()
     }
+    /// Whether it writes pseudonyms in the place of people's names. The salt of
+    /// the store then decides the result, and [`StageContext::people`] is there.
+    fn hides_names(&self) -> bool {
+        false
+    }
     /// Whether it draws random numbers; such a stage is repeated per `seeds:`.
     fn is_seeded(&self) -> bool {
         false
@@ -148,6 +154,9 @@ pub enum StageError {
     /// A service cannot be used at all.
     #[error(transparent)]
     Web(#[from] WebError),
+    /// A file of the store's own could not be read or written.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// An environment variable is missing.
     #[error(transparent)]
     Variable(#[from] MissingVariable),

@@ -18,8 +18,14 @@ mod limiter;
 mod limits;
 pub mod lyrics;
 mod pace;
+mod redact;
+pub mod refusal;
 mod settings;
 mod spent;
+pub mod tidy;
+#[cfg(test)]
+mod tidy_tests;
+mod tidy_words;
 mod timer;
 mod tolerant;
 mod trace;

@@ -14,6 +14,7 @@ mod limits;
 mod lines;
 mod memo;
 mod messages;
+mod people;
 mod pipelines;
 mod progress;
 mod runs;
