@@ -83,7 +83,7 @@ fn rows_requests_tokens_and_money_are_told_and_remembered() {
 }
 
 #[test]
-fn a_run_that_ended_without_a_word_tells_what_it_had_spent() {
+fn a_run_without_an_end_tells_what_it_has_spent_and_where_it_is() {
     let lab = lab();
     assert_eq!(lab.line("run --json").code, 0);
     let folder = folder(&lab);
@@ -101,4 +101,10 @@ fn a_run_that_ended_without_a_word_tells_what_it_had_spent() {
     let runs: Value = serde_json::from_str(&lab.line("runs --json").stdout).expect("a list");
     assert_eq!((runs[0]["state"].as_str(), runs[0]["requests"].as_u64()), (Some("crashed"), Some(spent)));
     assert!(runs[0]["usd"].as_f64() > Some(0.0));
+    let held = fs::File::open(folder.join("events.jsonl")).unwrap();
+    held.lock().unwrap();
+    let status = lab.line("status").stdout;
+    let (_, told) = status.split_once(" is at work since ").unwrap_or_else(|| panic!("no run at work in {status}"));
+    let line = told.lines().nth(1).unwrap_or_default();
+    assert!(line.starts_with("  summaries  ") && line.contains(" rows  "), "{told}");
 }
