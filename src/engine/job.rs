@@ -173,8 +173,8 @@ impl Job {
     fn tell_known(&self, context: &StageContext) -> Option<Known> {
         let vectors = context.vectors.clone();
         let (inputs, environment) = (context.inputs.clone(), context.environment.clone());
-        let mut looking = StageContext::of_memo(inputs, &context.web, vectors, Arc::clone(&context.models), environment);
-        looking.people.clone_from(&context.people);
+        let looking = StageContext::of_memo(inputs, &context.web, vectors, Arc::clone(&context.models), environment);
+        let looking = StageContext { people: context.people.clone(), ..looking };
         let known = memory::known(&self.instance, &looking)?;
         self.reporter.known(known);
         Some(known)
