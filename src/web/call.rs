@@ -123,6 +123,9 @@ pub struct Call {
     /// Whether it waits while the provider is down; else it fails with
     /// [`WebError::Down`](super::WebError::Down), for whoever can ask another.
     pub waits: bool,
+    /// Which of the answers that will not change go to the memo: all, but for
+    /// those whose contents are remembered elsewhere.
+    pub keep: fn(&Answer) -> bool,
 }
 
 impl Call {
@@ -141,6 +144,7 @@ impl Call {
             classify,
             metering: None,
             waits: true,
+            keep: |_| true,
         }
     }
 
