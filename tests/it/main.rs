@@ -3,6 +3,7 @@
 
 mod bless;
 mod cache;
+mod chat_server;
 mod commands;
 mod demo;
 mod diff;
@@ -15,6 +16,7 @@ mod lines;
 mod memo;
 mod messages;
 mod pipelines;
+mod providers;
 mod runs;
 mod torture;
 mod trust;
