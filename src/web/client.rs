@@ -272,6 +272,16 @@ impl Session {
         Some(tally(&keys, |keys| memo.known(keys, self.max_age)))
     }
 
+    /// What stands for the server that a call goes to: its address, or the
+    /// world of the sandbox.
+    ///
+    /// # Errors
+    /// [`WebError`] if there is no network or no address.
+    pub fn identity(&self, call: &Call) -> Result<String, WebError> {
+        let core = &self.client.as_ref().ok_or(WebError::Closed)?.core;
+        Ok(core.settings.endpoints.resolve(call.provider, call.base_url.as_deref())?.identity)
+    }
+
     /// Whether a sandbox stands in for the providers: no key is needed then.
     #[must_use]
     pub fn is_sandbox(&self) -> bool {

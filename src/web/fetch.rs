@@ -328,7 +328,7 @@ impl Fetch {
 
     /// Keeps an answer in the memo. Where that fails nobody is asked anything more: it would be paid for and lost.
     fn keep(&self, how: Remember, answer: &Answer) -> Result<(), WebError> {
-        let Some(memo) = &self.core.memo else { return Ok(()) };
+        let Some(memo) = self.core.memo.as_ref().filter(|_| (self.call.keep)(answer)) else { return Ok(()) };
         let broken = |error| self.core.broken.get_or_init(|| WebError::Memo(Arc::new(error))).clone();
         how(memo, self.key, &self.call, self.core.settings.endpoints.world(), answer).map_err(broken)
     }

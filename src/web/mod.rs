@@ -7,12 +7,15 @@ mod call;
 pub mod chat;
 mod circuit;
 mod client;
+mod compatible;
 pub mod deezer;
 mod download;
+pub mod embeddings;
 mod endpoints;
 mod error;
 mod fetch;
 mod kept;
+mod known;
 pub mod lastfm;
 mod limiter;
 mod limits;
@@ -38,6 +41,7 @@ pub use download::{DownloadError, download};
 pub use endpoints::{Endpoint, Endpoints};
 pub use error::{CallError, RowFailure, WebError};
 pub use kept::{AnswerGroup, Kept, KeptAnswers, count_answers, route};
+pub use known::{KNOWN_PROVIDERS, KnownProvider};
 pub use limiter::default_limiter;
 pub use limits::{BudgetSettings, LimiterSettings};
 pub use settings::{ClientSettings, OnWarning, Patience, Timeouts};
@@ -46,5 +50,7 @@ pub use timer::{ManualTimer, SystemTimer, Timer};
 pub use trace::{Lacking, Traced, Tracing};
 pub use user_agent::{BadContact, CONTACT, UserAgent};
 
+#[cfg(test)]
+mod recorded_tests;
 #[cfg(test)]
 mod tests;

@@ -154,11 +154,10 @@ fn prompt(number: usize) -> Call {
     let chat = Chat { base_url: String::new(), key: None, limiter: "chat".to_owned(), price: None };
     chat.complete(&ChatRequest {
         model: "any".to_owned(),
-        system: None,
         prompt: format!("Summarise in 12 words, song {number}: {}", "whiskey on the barstool, ".repeat(4)),
-        temperature: 0.0,
+        temperature: Some(0.0),
         max_tokens: Some(32),
-        seed: None,
+        ..ChatRequest::default()
     })
 }
 

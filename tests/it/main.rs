@@ -3,6 +3,7 @@
 
 mod bless;
 mod cache;
+mod chat_server;
 mod commands;
 mod demo;
 mod diff;
@@ -17,6 +18,7 @@ mod messages;
 mod people;
 mod pipelines;
 mod progress;
+mod providers;
 mod runs;
 mod torture;
 mod trust;
