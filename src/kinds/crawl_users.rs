@@ -21,8 +21,8 @@ use super::friends::{Ask, Bounds, Friends, Kept, Profile, Search};
 use super::rows;
 use crate::people::is_pseudonym;
 use crate::stage::{
-    InputPort, Known, OutputPort, RequiredVariable, Resource, RowWork, SettingProblem, Stage, StageContext, StageError,
-    StageKind, decode_settings, schema_of, settings_value,
+    InputPort, Known, OutputPort, RequiredVariable, Resource, RowEnd, RowWork, SettingProblem, Stage, StageContext,
+    StageError, StageKind, decode_settings, schema_of, settings_value,
 };
 use crate::table::Table;
 use crate::web::lastfm::{FRIENDS_PAGE, Lastfm, Miss, User, parse_friends, parse_user};
@@ -250,7 +250,7 @@ impl Crawl {
         let mut running = FuturesUnordered::new();
         let ask = |search: &Search<'_>, ask: Ask| {
             let name = search.name(ask).to_owned();
-            async move { (ask, self.answer(context, lastfm, ask, &name).await) }
+            async move { (ask, rows::noticing_a_wait(self.answer(context, lastfm, ask, &name)).await) }
         };
         loop {
             context.check_cancelled()?;
@@ -270,9 +270,12 @@ impl Crawl {
                     running.next().await
                 }
             };
-            let Some((asked, answer)) = answer else { return Ok(search) };
+            let Some((ask, (answer, asked))) = answer else { return Ok(search) };
+            if let Some(status) = answer.as_ref().ok().and_then(Answered::status) {
+                context.progress.ended(RowEnd { status, rows: 0, asked });
+            }
             let before = search.kept().len();
-            self.take(&mut search, asked, answer)?;
+            self.take(&mut search, ask, answer)?;
             context.progress.advance((search.kept().len() - before) as u64);
             context.progress.note(&format!("{} of {} profiles kept", search.kept().len(), search.profiles()));
         }
@@ -400,6 +403,16 @@ enum Answered {
     Profile(Result<Profile, String>),
     /// A list of friends; or the end of the stage, if the list turns out to be needed.
     Friends(Result<Friends, StageError>),
+}
+
+impl Answered {
+    /// How the request ended, unless it ends the stage.
+    fn status(&self) -> Option<&str> {
+        match self {
+            Self::Profile(profile) => Some(profile.as_ref().err().map_or(rows::OK, String::as_str)),
+            Self::Friends(friends) => friends.as_ref().ok().map(|friends| friends.status.as_str()),
+        }
+    }
 }
 
 /// The user with the country as a code, and whether the profile has what is required.
