@@ -199,7 +199,7 @@ where
 
 /// What a future gives, and whether it had to wait for it: what the memo holds
 /// is there at once.
-async fn noticing_a_wait<T>(future: impl Future<Output = T>) -> (T, bool) {
+pub(super) async fn noticing_a_wait<T>(future: impl Future<Output = T>) -> (T, bool) {
     let mut future = std::pin::pin!(future);
     match futures::poll!(future.as_mut()) {
         Poll::Ready(value) => (value, false),
