@@ -271,9 +271,9 @@ impl Crawl {
                 }
             };
             let Some((ask, (answer, asked))) = answer else { return Ok(search) };
-            if let Some(status) = answer.as_ref().ok().and_then(Answered::status) {
-                context.progress.ended(RowEnd { status, rows: 0, asked });
-            }
+            let answer = answer?;
+            // A request is no row: a row is a user that is kept.
+            context.progress.ended(RowEnd { status: answer.status(), rows: 0, asked });
             let before = search.kept().len();
             self.take(&mut search, ask, answer)?;
             context.progress.advance((search.kept().len() - before) as u64);
@@ -302,8 +302,8 @@ impl Crawl {
         }
     }
 
-    fn take(&self, search: &mut Search<'_>, ask: Ask, answer: Result<Answered, StageError>) -> Result<(), StageError> {
-        match (ask, answer?) {
+    fn take(&self, search: &mut Search<'_>, ask: Ask, answer: Answered) -> Result<(), StageError> {
+        match (ask, answer) {
             (Ask::Profile(0), Answered::Profile(Err(status))) => {
                 let what = format!("the seed user `{}` could not be fetched: {status}", self.settings.seed_user);
                 Err(StageError::with_hint(what, "name another user in `seed_user`"))
@@ -406,11 +406,12 @@ enum Answered {
 }
 
 impl Answered {
-    /// How the request ended, unless it ends the stage.
-    fn status(&self) -> Option<&str> {
+    /// How it ended. What is not needed has not failed.
+    fn status(&self) -> &str {
         match self {
-            Self::Profile(profile) => Some(profile.as_ref().err().map_or(rows::OK, String::as_str)),
-            Self::Friends(friends) => friends.as_ref().ok().map(|friends| friends.status.as_str()),
+            Self::Profile(Err(status)) => status,
+            Self::Friends(Ok(friends)) => &friends.status,
+            Self::Profile(Ok(_)) | Self::Friends(Err(_)) => rows::OK,
         }
     }
 }
