@@ -11,6 +11,7 @@ use super::circuit::{Circuit, Turn};
 use super::client::Core;
 use super::endpoints::Endpoint;
 use super::error::{CallError, RowFailure, WebError};
+use super::flight::OnTheWire;
 use super::limiter::Limiter;
 use super::pace::Pace;
 use super::spent::{Spending, Spent};
@@ -38,6 +39,8 @@ pub(super) struct Fetch {
     pub(super) spending: Arc<Spending>,
     /// The stage that asks.
     pub(super) stage: Arc<str>,
+    /// Whether it has been sent and its answer is still to come.
+    pub(super) wire: OnTheWire,
 }
 
 /// What one attempt came to.
@@ -93,6 +96,7 @@ impl Fetch {
         let circuit = self.core.circuit(&self.endpoint.identity, self.call.provider);
         let mut tries = Tries::default();
         loop {
+            self.wire.set(false);
             let turn = self.turn(&circuit).await?;
             let sample = match &turn {
                 Turn::Probe(probe) => probe.sample.as_ref().map(|call| self.with(call)),
@@ -119,6 +123,7 @@ impl Fetch {
                 Attempt::Again(again) => {
                     let pause = self.failed(&circuit, &turn, &mut tries, again)?;
                     drop(turn);
+                    self.wire.set(false);
                     self.core.settings.timer.sleep(pause).await;
                 }
                 Attempt::Held => {}
@@ -245,6 +250,7 @@ impl Fetch {
         }
         permit.sent();
         self.spend(Spent::REQUEST);
+        self.wire.set(true);
         let sent = match self.core.transport.send(&self.call, &self.endpoint, &self.core.settings).await {
             Ok(sent) => sent,
             Err(error) => {

@@ -14,6 +14,7 @@ pub mod embeddings;
 mod endpoints;
 mod error;
 mod fetch;
+mod flight;
 mod kept;
 mod known;
 pub mod lastfm;
