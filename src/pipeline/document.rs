@@ -200,16 +200,13 @@ fn read_limiters(block: &Entry, report: &mut Report) -> BTreeMap<String, Limiter
     for entry in mapping(block, report) {
         check(&entry.key, entry.place, false, report);
         let owner = format!("the limiter `{}`", entry.key);
-        for setting in entry.node.entries().unwrap_or_default() {
-            if matches!(&setting.node.content, Content::Scalar(Value::Number(n)) if n.as_f64().is_some_and(|n| n <= 0.0))
-            {
-                let hint = "leave the setting out where there is no limit";
-                report.hinted(setting.node.place, format!("{owner}: `{}` must be more than 0", setting.key), hint);
-            }
+        let Some(settings) = decode::<LimiterSettings>(&owner, entry, report) else { continue };
+        for name in settings.not_positive() {
+            let place = entry.node.entry(name).map_or(entry.place, |setting| setting.node.place);
+            let hint = "leave the setting out where there is no limit";
+            report.hinted(place, format!("{owner}: `{name}` must be more than 0"), hint);
         }
-        if let Some(settings) = decode(&owner, entry, report) {
-            limiters.insert(entry.key.clone(), settings);
-        }
+        limiters.insert(entry.key.clone(), settings);
     }
     limiters
 }

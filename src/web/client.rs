@@ -15,6 +15,7 @@ use super::call::{Answer, Call};
 use super::error::{CallError, WebError};
 use super::fetch::Fetch;
 use super::limiter::{Limiter, default_limiter};
+use super::limits::LimiterSettings;
 use super::settings::ClientSettings;
 use super::spent::{Spending, Spent};
 use super::transport::Transport;
@@ -122,13 +123,17 @@ impl Core {
         if let Some(limiter) = limiters.get(name) {
             return Ok(Arc::clone(limiter));
         }
-        let given = self.settings.limiters.get(name).cloned();
-        let settings =
-            given.or_else(|| default_limiter(name)).or_else(|| default_limiter(provider)).unwrap_or_default();
+        let settings = self.limits(name, provider);
         let timer = Arc::clone(&self.settings.timer);
         let limiter = Arc::new(Limiter::new(name, &settings, paced, timer, self.settings.patience.longest_wait)?);
         limiters.insert(name.to_owned(), Arc::clone(&limiter));
         Ok(limiter)
+    }
+
+    /// The limits of that name: those of the pipeline, else the usual ones.
+    pub(super) fn limits(&self, name: &str, provider: &str) -> LimiterSettings {
+        let given = self.settings.limiters.get(name).cloned();
+        given.or_else(|| default_limiter(name)).or_else(|| default_limiter(provider)).unwrap_or_default()
     }
 
     pub(super) fn budget(&self, limiter: &str) -> Option<&Budget> {
@@ -240,6 +245,18 @@ impl Session {
             client.core.limiter(limiter, provider, !self.is_sandbox()).map_or(1, |limiter| limiter.concurrency())
         };
         self.client.as_ref().map_or(1, of)
+    }
+
+    /// How long a queue of so many requests, which take so many tokens
+    /// altogether, takes at the limits of that name; none where nothing is
+    /// limited, as in a sandbox without limits.
+    #[must_use]
+    pub fn time_for(&self, limiter: &str, provider: &str, requests: u64, tokens: u64) -> Option<Duration> {
+        let core = &self.client.as_ref()?.core;
+        if self.is_sandbox() {
+            return None;
+        }
+        Some(core.limits(limiter, provider).time_for(requests, tokens)).filter(|time| !time.is_zero())
     }
 
     /// The answer to a call: from the memo if it is there and young enough,
