@@ -257,10 +257,11 @@ mod tests {
 
     #[test]
     fn known_rows_are_told_before_the_reasons() {
-        use crate::stage::{Known, RowWork};
-        let known = Known { rows: 10_000, known: 9_999, left: 1, work: RowWork::Ask };
+        use crate::memo::Tally;
+        use crate::stage::Known;
+        let known = Known::to_embed(Tally { rows: 10_000, known: 9_999, left: 1 });
         let stages = vec![Planned { rows: Some(known), ..planned("tags", None, stale()) }];
-        assert_eq!(lines(&stages, false)[0].said[0].why, "10,000 rows, 9,999 known, 1 to ask");
+        assert_eq!(lines(&stages, false)[0].said[0].why, "10,000 rows, 9,999 known, 1 to embed");
     }
 
     #[test]

@@ -23,10 +23,10 @@ use super::reporter::StageReporter;
 use crate::ground::{Seed, files};
 use crate::memo::VectorMemo;
 use crate::pipeline::{Instance, Refresh};
-use crate::stage::{Progress, StageContext, StageError};
+use crate::stage::{Known, Progress, Resource, StageContext, StageError};
 use crate::store::{self, Artifact, Guard, KeyLock, LastRun, Manifest, Pins, Store, StoreError};
 use crate::table::TableError;
-use crate::web::Session;
+use crate::web::{Allowance, BudgetDecision, BudgetQuestion, Forecast, Session};
 
 /// How often a key that another run holds is tried again.
 const LOCK_INTERVAL: Duration = Duration::from_millis(50);
@@ -107,7 +107,8 @@ impl Job {
         let ports = self.instance.stage.outputs().iter().map(|port| port.name).collect();
         let outputs = Outputs::new(&self.store, ports);
         let context = self.context(&outputs, session.clone());
-        self.tell_known(&context);
+        let known = self.tell_known(&context);
+        self.within_budget(handle, &context, known)?;
         handle.block_on(self.instance.stage.run(&context)).map_err(|error| of_stage(&error))?;
         if is_api(&self.instance) {
             self.network.flush()?;
@@ -161,13 +162,53 @@ impl Job {
     }
 
     /// Tells how many rows are known before the work begins.
-    fn tell_known(&self, context: &StageContext) {
+    fn tell_known(&self, context: &StageContext) -> Option<Known> {
         let vectors = context.vectors.clone();
         let (inputs, environment) = (context.inputs.clone(), context.environment.clone());
         let looking = StageContext::of_memo(inputs, &context.web, vectors, Arc::clone(&context.models), environment);
-        if let Some(known) = memory::known(&self.instance, &looking) {
+        let known = memory::known(&self.instance, &looking);
+        if let Some(known) = known {
             self.reporter.known(known);
         }
+        known
+    }
+
+    /// Has it decided what to do if the budget will not do for what is to be asked.
+    fn within_budget(&self, handle: &Handle, context: &StageContext, known: Option<Known>) -> Result<(), Failure> {
+        let (Resource::Api(limiter), Some(needs)) =
+            (self.instance.stage.resource(), known.and_then(|known| known.expected))
+        else {
+            return Ok(());
+        };
+        let Some((budget, left)) = context.web.budget(&limiter).filter(|(_, left)| !left.covers(&needs)) else {
+            return Ok(());
+        };
+        if self.options.offline {
+            return Ok(());
+        }
+        let stage = self.instance.id.to_string();
+        let told = shortfall(&limiter, &needs, &left);
+        let question = BudgetQuestion::TooSmall { stage: stage.clone(), limiter: limiter.clone(), needs, left, budget };
+        let decided = self.options.keeper.decide(question);
+        let decision = handle.block_on(async {
+            tokio::select! {
+                () = self.cancel.cancelled() => BudgetDecision::Stop,
+                decision = decided => decision,
+            }
+        });
+        context.web.decide_budget(&limiter, decision);
+        match decision {
+            BudgetDecision::Stop => {
+                return Err(Failure {
+                    error: format!("`{stage}` was not begun: {told}"),
+                    causes: Vec::new(),
+                    hint: Some(format!("raise `budgets.{limiter}`, or go on until it is spent")),
+                });
+            }
+            BudgetDecision::GoOn => self.reporter.warn_now(format!("{told}; it ends when that is spent")),
+            BudgetDecision::Raise => self.reporter.warn_now(format!("{told}; this run may exceed it")),
+        }
+        Ok(())
     }
 
     fn context(&self, outputs: &Outputs, web: Session) -> StageContext {
@@ -252,6 +293,12 @@ impl Failure {
 /// A failure of the store, as the stage's.
 pub(super) fn in_store(error: &StoreError) -> Failure {
     Failure::of(error, Some(CHECK_SPACE.to_owned()))
+}
+
+/// `it will need about $3.10, and the budget of `groq` has $1.20 left`.
+fn shortfall(limiter: &str, needs: &Forecast, left: &Allowance) -> String {
+    let (needs, left) = needs.beside(left);
+    format!("it will need {needs}, and the budget of `{limiter}` has {left} left")
 }
 
 fn of_stage(error: &StageError) -> Failure {

@@ -1,18 +1,21 @@
 //! The network of one run: a client and, where one stands in, a sandbox. Both
 //! are made when the first stage asks, and not at all if none does.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
+use super::job::in_store;
+use super::ledger::{Books, spent_before};
 use super::options::{Failure, RunOptions};
 use super::world::{Place, World};
 use crate::pipeline::Pipeline;
 use crate::sandbox::Sandbox;
 use crate::store::Store;
-use crate::web::{Client, ClientSettings, Endpoints, Session};
+use crate::web::{Bookkeeper, Client, ClientSettings, Endpoints, Session};
 
 /// What is made on the first use.
 struct Open {
@@ -24,22 +27,35 @@ struct Open {
 /// The network of one run.
 pub(super) struct Network {
     settings: ClientSettings,
+    store: Store,
+    books: Arc<Books>,
     world: Option<World>,
     open: OnceCell<Open>,
 }
 
 impl Network {
-    /// The network for a pipeline; nothing is opened yet.
-    pub(super) fn new(pipeline: &Pipeline, store: &Store, options: &RunOptions, world: Option<World>) -> Arc<Self> {
+    /// The network for a pipeline in a run with this folder; nothing is opened yet.
+    pub(super) fn new(
+        pipeline: &Pipeline,
+        store: &Store,
+        options: &RunOptions,
+        world: Option<World>,
+        folder: &Path,
+    ) -> Arc<Self> {
+        let sandbox = world.as_ref().map(|world| world.identity.clone());
+        let clock = &options.plan.clock;
+        let books = Arc::new(Books::new(store, folder.to_owned(), clock, &pipeline.name, sandbox));
         let settings = ClientSettings {
             limiters: pipeline.limiters.clone(),
             budgets: pipeline.budgets.clone(),
             memo: Some(store.memo_folder().join("http")),
             offline: options.offline,
-            clock: Arc::clone(&options.plan.clock),
+            clock: Arc::clone(clock),
+            keeper: Arc::clone(&options.keeper),
+            bookkeeper: Some(Arc::clone(&books) as Arc<dyn Bookkeeper>),
             ..ClientSettings::default()
         };
-        Arc::new(Self { settings, world, open: OnceCell::new() })
+        Arc::new(Self { settings, store: store.clone(), books, world, open: OnceCell::new() })
     }
 
     /// One stage's access.
@@ -57,6 +73,11 @@ impl Network {
 
     async fn make(&self) -> Result<Open, Failure> {
         let mut settings = self.settings.clone();
+        let sandbox = self.world.as_ref().map(|world| world.identity.as_str());
+        let before = self.store.close_ledgers().and_then(|()| {
+            spent_before(&self.store, &settings.budgets, sandbox, settings.clock.now_millis())
+        });
+        settings.spent_before = before.map_err(|error| in_store(&error))?;
         let mut sandbox_server = None;
         if let Some(world) = &self.world {
             let url = match &world.place {
@@ -93,6 +114,7 @@ impl Network {
         });
         let mut warnings = open.client.take_warnings();
         warnings.extend(flushed);
+        warnings.extend(self.books.close());
         warnings
     }
 }

@@ -45,6 +45,11 @@ impl Reporter {
         self.folder.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
+    /// The run's folder.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Tells the observer, and the log unless it is mere progress. A log that
     /// cannot be written stops no run.
     pub(super) fn tell(&self, event: &Event) {
@@ -138,6 +143,11 @@ impl StageReporter {
 }
 
 impl StageReporter {
+    /// Tells what the user should know now, and not again whenever the result is used.
+    pub(super) fn warn_now(&self, text: String) {
+        self.reporter.tell(&Event::StageWarning { stage: self.stage.clone(), text, remembered: false });
+    }
+
     /// Tells how many rows are known before the work begins.
     pub(super) fn known(&self, known: Known) {
         self.reporter.tell(&Event::RowsKnown { stage: self.stage.clone(), known });

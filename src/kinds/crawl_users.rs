@@ -15,11 +15,13 @@ use serde_json::Value;
 
 use super::countries::country_code;
 use super::rows;
+use crate::memo::Tally;
 use crate::stage::{
-    InputPort, Known, OutputPort, RequiredVariable, Resource, RowWork, SettingProblem, Stage, StageContext, StageError,
+    InputPort, Known, OutputPort, RequiredVariable, Resource, SettingProblem, Stage, StageContext, StageError,
     StageKind, decode_settings, schema_of, settings_value,
 };
 use crate::table::Table;
+use crate::web::Forecast;
 use crate::web::lastfm::{Lastfm, Miss, User, parse_friends, parse_user};
 
 /// The kind.
@@ -158,7 +160,7 @@ impl Stage for Crawl {
     fn known(&self, context: &StageContext) -> Option<Known> {
         let runtime = tokio::runtime::Builder::new_current_thread().build().ok()?;
         let kept = runtime.block_on(self.search(context)).ok()?.kept.len() as u64;
-        Some(Known { rows: kept, known: kept, left: 0, work: RowWork::Ask })
+        Some(Known::to_ask(Tally { rows: kept, known: kept, left: 0 }, Forecast::default()))
     }
 
     async fn run(&self, context: &StageContext) -> Result<(), StageError> {

@@ -63,6 +63,9 @@ struct Settings {
     /// US dollars per million tokens of the answers, for budgets in dollars.
     #[serde(default, skip_serializing)]
     usd_per_million_completion_tokens: Option<f64>,
+    /// US dollars per thousand requests, whatever they take, for budgets in dollars.
+    #[serde(default, skip_serializing)]
+    usd_per_thousand_requests: Option<f64>,
     /// The share of rows, 0 to 1, that may fail; 0.1 if not given.
     #[serde(default = "rows::default_max_failed_rows", skip_serializing)]
     max_failed_rows: f64,
@@ -128,6 +131,16 @@ impl StageKind for Summarize {
         if settings.model.trim().is_empty() {
             problems.push(SettingProblem::new("model", "`model` is empty").hint("name a model that the server has"));
         }
+        for (path, price) in [
+            ("usd_per_million_prompt_tokens", settings.usd_per_million_prompt_tokens),
+            ("usd_per_million_completion_tokens", settings.usd_per_million_completion_tokens),
+            ("usd_per_thousand_requests", settings.usd_per_thousand_requests),
+        ] {
+            if let Some(price) = price.filter(|price| !(price.is_finite() && *price >= 0.0)) {
+                let problem = SettingProblem::new(path, format!("`{path}` is {price}"));
+                problems.push(problem.hint("a price is a number of dollars, at least 0"));
+            }
+        }
         for (path, limit) in [("word_limit", settings.word_limit), ("max_tokens", settings.max_tokens)] {
             rows::check_positive(path, limit.unwrap_or(1).into(), &mut problems);
         }
@@ -190,6 +203,10 @@ impl Stage for Ask {
         variables
     }
 
+    fn is_priced(&self) -> bool {
+        self.price().is_some()
+    }
+
     fn known(&self, context: &StageContext) -> Option<Known> {
         let chat = self.chat(context).ok()?;
         let columns: Vec<&str> = self.prompt.columns().iter().map(String::as_str).collect();
@@ -235,14 +252,17 @@ impl Ask {
         let base_url = if in_sandbox { base_url.clone() } else { context.environment.expand(base_url)? };
         let wants_key = !self.settings.api_key.trim().is_empty();
         let key: Option<Secret> = if wants_key { Some(rows::api_key(context, &self.settings.api_key)?) } else { None };
-        let prices = (self.settings.usd_per_million_prompt_tokens, self.settings.usd_per_million_completion_tokens);
-        let price = match prices {
-            (None, None) => None,
-            (prompt, completion) => {
-                Some(Price { prompt: prompt.unwrap_or_default(), completion: completion.unwrap_or_default() })
-            }
-        };
-        Ok(Chat { base_url, key, limiter: self.settings.limiter.clone(), price })
+        Ok(Chat { base_url, key, limiter: self.settings.limiter.clone(), price: self.price() })
+    }
+
+    /// What asking costs, if the settings say anything of it.
+    fn price(&self) -> Option<Price> {
+        let Settings { usd_per_million_prompt_tokens: prompt, usd_per_million_completion_tokens: completion, .. } =
+            self.settings;
+        let request = self.settings.usd_per_thousand_requests;
+        let is_given = prompt.or(completion).or(request).is_some();
+        let [prompt, completion, request] = [prompt, completion, request].map(Option::unwrap_or_default);
+        is_given.then_some(Price { prompt, completion, request: request / 1000.0 })
     }
 
     fn request(&self, prompt: &str, system: Option<String>) -> ChatRequest {

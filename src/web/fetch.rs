@@ -5,13 +5,13 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use super::answers::remember;
-use super::call::{Answer, Call, Verdict};
+use super::call::{Answer, Call, Usage, Verdict};
 use super::client::Core;
 use super::endpoints::Endpoint;
 use super::error::{CallError, RowFailure, WebError};
 use super::limiter::Limiter;
 use super::pace::Pace;
-use super::spent::{Spending, Spent};
+use super::spent::{Posting, Spending, Spent};
 use super::transport::SendError;
 use crate::ground::ContentHash;
 
@@ -64,6 +64,7 @@ impl Fetch {
                     return Err(RowFailure::new(reason).into());
                 }
                 Attempt::Again { pause, slow_down, reason } => {
+                    self.book(Spent::default(), 1);
                     let (count, most) = if slow_down {
                         (&mut slow_downs, patience.rate_attempts)
                     } else {
@@ -87,12 +88,13 @@ impl Fetch {
         let permit = limiter.acquire(estimate).await?;
         // Others may have learnt while this one waited that there is no use.
         self.check_stopped()?;
-        let budget = self.core.budget(&self.call.limiter);
         let price = metering.and_then(|metering| metering.price);
-        if let Some(budget) = budget {
-            budget.request(price)?;
-        }
-        self.spend(Spent::REQUEST);
+        // Given back when this attempt ends, but for what it took.
+        let mut reserved = match self.core.budget(&self.call.limiter) {
+            Some(budget) => Some(budget.reserve(&self.stage, metering.map(|metering| metering.most), price).await?),
+            None => None,
+        };
+        self.spend(Spent::of_request(price));
         let sent = self.core.transport.send(&self.call, &self.endpoint, &self.core.settings).await?;
         drop(permit);
         let answer = match sent {
@@ -103,20 +105,30 @@ impl Fetch {
         let pace = Pace::of(&answer.headers, i64::try_from(answer.at / 1000).unwrap_or(i64::MAX));
         limiter.observe(&pace);
         if let Some(metering) = metering {
-            let usage = (metering.used)(&answer).unwrap_or_default();
+            // An answer that does not say what it took is taken to have cost what was guessed.
+            let silent = if (200..300).contains(&answer.status) { metering.expected() } else { Usage::default() };
+            let usage = (metering.used)(&answer).unwrap_or(silent);
             limiter.settle(estimate, usage.prompt + usage.completion);
             self.spend(Spent::of_usage(usage, price));
-            if let Some(budget) = budget {
-                budget.used(usage, price);
+            if let Some(reserved) = &mut reserved {
+                reserved.took(Spent::of_usage(usage, price));
             }
         }
         self.judge(limiter, answer, &pace)
     }
 
-    /// Counts what went over the network, for the run and for the stage.
+    /// Counts what went over the network, for the run and for the stage, and
+    /// writes it down.
     fn spend(&self, spent: Spent) {
         self.core.spending.add(spent);
         self.spending.add(spent);
+        self.book(spent, 0);
+    }
+
+    fn book(&self, spent: Spent, repeated: u64) {
+        let Some(bookkeeper) = &self.core.settings.bookkeeper else { return };
+        let (provider, limiter, stage) = (self.call.provider, &*self.call.limiter, &*self.stage);
+        bookkeeper.book(&Posting { provider, limiter, stage, model: self.call.model(), spent, repeated });
     }
 
     fn judge(&self, limiter: &Limiter, answer: Answer, pace: &Pace) -> Result<Attempt, WebError> {
