@@ -70,6 +70,8 @@ impl Observer for PlainLines {
 /// scrolls above.
 pub(super) struct LiveView {
     bars: MultiProgress,
+    /// What is to be said when the view comes back; nothing while it is there.
+    held: Mutex<Option<Vec<String>>>,
     state: Mutex<LiveState>,
 }
 
@@ -85,6 +87,7 @@ impl LiveView {
     pub(super) fn new(style: Style) -> Self {
         Self {
             bars: MultiProgress::with_draw_target(ProgressDrawTarget::stderr()),
+            held: Mutex::default(),
             state: Mutex::new(LiveState {
                 narrator: Narrator::new(style, true),
                 running: BTreeMap::new(),
@@ -94,9 +97,27 @@ impl LiveView {
         }
     }
 
+    /// Takes the view away while a question stands on the terminal, and brings
+    /// it back with all that was said meanwhile. Nothing waits for that.
+    pub(super) fn hide(&self, down: bool) {
+        let mut held = lock(&self.held);
+        if down {
+            held.get_or_insert_default();
+            self.bars.clear().ok();
+            self.bars.set_draw_target(ProgressDrawTarget::hidden());
+            return;
+        }
+        self.bars.set_draw_target(ProgressDrawTarget::stderr());
+        let lines = held.take().unwrap_or_default();
+        drop(held);
+        lines.iter().for_each(|line| self.say(line));
+    }
+
     /// A line above the bars.
     pub(super) fn say(&self, line: &str) {
-        if self.bars.println(line).is_err() {
+        if let Some(held) = &mut *lock(&self.held) {
+            held.push(line.to_owned());
+        } else if self.bars.println(line).is_err() {
             say(line);
         }
     }

@@ -8,7 +8,7 @@ use super::ledger::spent_before;
 use super::plan::{Plan, Planned, State};
 use super::planner::is_api;
 use crate::pipeline::Pipeline;
-use crate::stage::{Resource, Stage};
+use crate::stage::Resource;
 use crate::store::{Store, StoreError};
 use crate::web::{Allowance, BudgetSettings, Forecast, LimiterSettings, default_limiter};
 

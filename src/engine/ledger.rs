@@ -44,11 +44,23 @@ impl Books {
         }
     }
 
+    fn note(&self, trouble: String) {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(trouble);
+    }
+
     /// Puts what was written down into the ledger. Gives what went wrong: a
     /// run does not fail for it.
     pub(super) fn close(&self) -> Option<String> {
         let closed = self.store.close_ledger(&self.folder).err().map(|error| told(&error));
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner).take().or(closed)
+    }
+
+    /// Does the same for runs that were killed. What goes wrong is told at the
+    /// end: their lines are still read as they are.
+    pub(super) fn close_others(&self) {
+        if let Err(error) = self.store.close_ledgers() {
+            self.note(told(&error));
+        }
     }
 }
 
@@ -69,8 +81,7 @@ impl Bookkeeper for Books {
             ..LedgerEntry::default()
         };
         if let Err(error) = self.log.add(self.clock.now_millis(), &entry) {
-            let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
-            trouble.get_or_insert_with(|| told(&StoreError::File(error)));
+            self.note(told(&StoreError::File(error)));
         }
     }
 }
@@ -216,8 +227,7 @@ mod tests {
             let books = Books::new(&store, run, &clock, "p", sandbox);
             for stage in ["one", "two"] {
                 let spent = Spent { requests: 1, prompt_tokens: 5, completion_tokens: 2, usd: 0.25 };
-                let posting =
-                    Posting { provider: "chat", limiter: "groq", stage, model: None, spent, repeated: 0 };
+                let posting = Posting { provider: "chat", limiter: "groq", stage, model: None, spent, repeated: 0 };
                 books.book(&posting);
             }
             assert_eq!(books.close(), None);

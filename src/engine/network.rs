@@ -74,9 +74,8 @@ impl Network {
     async fn make(&self) -> Result<Open, Failure> {
         let mut settings = self.settings.clone();
         let sandbox = self.world.as_ref().map(|world| world.identity.as_str());
-        let before = self.store.close_ledgers().and_then(|()| {
-            spent_before(&self.store, &settings.budgets, sandbox, settings.clock.now_millis())
-        });
+        self.books.close_others();
+        let before = spent_before(&self.store, &settings.budgets, sandbox, settings.clock.now_millis());
         settings.spent_before = before.map_err(|error| in_store(&error))?;
         let mut sandbox_server = None;
         if let Some(world) = &self.world {

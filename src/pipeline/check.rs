@@ -304,7 +304,8 @@ fn check_price(document: &Document, shell: &StageShell, drafts: &Drafts, report:
         );
         let settings = shell.kind.map(StageKind::settings_schema).unwrap_or_default();
         let prices = settings["properties"].as_object().into_iter().flatten().map(|(name, _)| name);
-        let prices: Vec<String> = prices.filter(|name| name.starts_with("usd_per_")).map(|n| format!("`{n}`")).collect();
+        let prices: Vec<String> =
+            prices.filter(|name| name.starts_with("usd_per_")).map(|n| format!("`{n}`")).collect();
         let hint = if prices.is_empty() {
             "it has no setting for that: count `requests` in the budget instead".to_owned()
         } else {
