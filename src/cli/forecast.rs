@@ -45,7 +45,7 @@ fn lines(forecast: &LimiterForecast) -> Vec<String> {
     }
     if !unknown.is_empty() {
         let more = if parts.is_empty() { "" } else { "and " };
-        parts.push(format!("{more}what {} will ask, which its inputs decide", stages(unknown)));
+        parts.push(format!("{more}what {} will ask is not known yet", stages(unknown)));
     }
     let mut lines = vec![format!("{limiter}: {}", parts.join(", "))];
     if let (false, Some(left)) = (forecast.fits, &forecast.left) {
@@ -134,7 +134,7 @@ mod tests {
         };
         let expected = [
             "chat: 9,812 requests, ~3.1 M tokens, ~$0.19 of $0.10 left of $2.00 today (UTC), about 5 h 27 min at 30 a \
-             minute, and what `lyric_summaries` will ask, which its inputs decide",
+             minute, and what `lyric_summaries` will ask is not known yet",
             "! the budget of `chat` has $0.10 left, and about $0.19 will be needed",
         ];
         assert_eq!(by_limiter(&[forecast]), expected);
@@ -150,6 +150,6 @@ mod tests {
             unknown: vec!["loved".into()],
             ..chat()
         };
-        assert_eq!(by_limiter(&[unknown]), ["chat: what `loved` will ask, which its inputs decide"]);
+        assert_eq!(by_limiter(&[unknown]), ["chat: what `loved` will ask is not known yet"]);
     }
 }

@@ -242,9 +242,11 @@ impl Budget {
                 format!("{spent} of {ceiling} {period}, and the next request may cost {most}")
             }
         };
-        for (at, (stage, spent)) in state.by_stage.iter().filter(|(stage, _)| !stage.is_empty()).enumerate() {
-            let lead = if at == 0 { "; in this run" } else { "," };
-            write!(told, "{lead} `{stage}` {}", amounts(spent)).ok();
+        let here = if self.settings.per.spans_runs() { "in this run " } else { "" };
+        let stages = state.by_stage.iter().filter(|(stage, _)| !stage.is_empty());
+        let stages: Vec<String> = stages.map(|(stage, spent)| format!("`{stage}` {}", amounts(spent))).collect();
+        if !stages.is_empty() {
+            write!(told, " ({here}{})", stages.join("; ")).ok();
         }
         told
     }

@@ -85,16 +85,16 @@ async fn every_ceiling_ends_the_spending() {
     let tokens = BudgetSettings { tokens: Some(1_500_000), ..BudgetSettings::default() };
     let usd = BudgetSettings { usd: Some(3.0), ..BudgetSettings::default() };
     for (budget, expected, told) in [
-        (requests(2), 2, "2 of 2 requests in this run; in this run `stage` 2 requests, 1,500,000 tokens, $2.00"),
+        (requests(2), 2, "2 of 2 requests in this run (`stage` 2 requests, 1,500,000 tokens, $2.00)"),
         (
             tokens,
             2,
-            "1,500,000 of 1,500,000 tokens in this run, and the next request may take 750,000; in this run `stage` 2 requests, 1,500,000 tokens, $2.00",
+            "1,500,000 of 1,500,000 tokens in this run, and the next request may take 750,000 (`stage` 2 requests, 1,500,000 tokens, $2.00)",
         ),
         (
             usd,
             3,
-            "$3.00 of $3.00 in this run, and the next request may cost $1.00; in this run `stage` 3 requests, 2,250,000 tokens, $3.00",
+            "$3.00 of $3.00 in this run, and the next request may cost $1.00 (`stage` 3 requests, 2,250,000 tokens, $3.00)",
         ),
     ] {
         let lab = Lab::new(budget, &[]);

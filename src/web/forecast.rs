@@ -55,7 +55,7 @@ impl Forecast {
     /// words: `about $3.10` and `$1.20`.
     #[must_use]
     pub fn beside(&self, left: &Allowance) -> (String, String) {
-        let lead = if self.at_least { "at least" } else { "about" };
+        let lead = if self.at_least { "at least " } else { "" };
         match *left {
             Allowance { usd: Some(left), .. } if self.usd.unwrap_or_default() > left => {
                 (format!("about {}", dollars(self.usd.unwrap_or_default())), dollars(left))
@@ -65,7 +65,7 @@ impl Forecast {
             }
             _ => {
                 let left = thousands(left.requests.unwrap_or_default());
-                (format!("{lead} {} requests", thousands(self.requests)), left)
+                (format!("{lead}{} requests", thousands(self.requests)), left)
             }
         }
     }
