@@ -1,5 +1,7 @@
 //! What stages will ask for, in words: for `refrain plan`.
 
+use std::fmt::Write as _;
+
 use super::terminal::{count, duration_about};
 use crate::engine::{LimiterForecast, Planned};
 use crate::ground::{about, dollars, thousands};
@@ -38,7 +40,7 @@ fn lines(forecast: &LimiterForecast) -> Vec<String> {
     if let (Some(budget), Some(left)) = (&forecast.budget, &forecast.left)
         && let Some(last) = parts.last_mut()
     {
-        last.push_str(&format!(" of {}", budgeted(budget, left)));
+        write!(last, " of {}", budgeted(budget, left)).ok();
     }
     if let (Some(seconds), Some(rate)) = (forecast.seconds, &forecast.rate) {
         parts.push(format!("about {} at {rate}", duration_about(seconds)));

@@ -110,7 +110,9 @@ impl LiveView {
         self.bars.set_draw_target(ProgressDrawTarget::stderr());
         let lines = held.take().unwrap_or_default();
         drop(held);
-        lines.iter().for_each(|line| self.say(line));
+        for line in &lines {
+            self.say(line);
+        }
     }
 
     /// A line above the bars.

@@ -1,6 +1,6 @@
 //! What a plan's stages will ask for, summed by limiter, beside the budgets.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
@@ -73,9 +73,11 @@ pub(super) fn by_limiter(
             None => found[place].unknown.push(planned.id.to_string()),
         }
     }
-    let before = match found.iter().any(|known| pipeline.budgets.contains_key(&known.limiter)) {
-        true => spent_before(store, &pipeline.budgets, plan.sandbox.as_deref(), now_millis)?,
-        false => Default::default(),
+    let has_budget = found.iter().any(|known| pipeline.budgets.contains_key(&known.limiter));
+    let before = if has_budget {
+        spent_before(store, &pipeline.budgets, plan.sandbox.as_deref(), now_millis)?
+    } else {
+        BTreeMap::new()
     };
     for known in &mut found {
         if plan.sandbox.is_none() {

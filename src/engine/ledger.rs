@@ -104,10 +104,10 @@ pub(super) fn spent_before(
         return Ok(before);
     }
     for entry in store.ledger()?.iter().filter(|entry| entry.sandbox.as_deref() == sandbox) {
-        let counts = |budget: &&BudgetSettings| {
+        let counts = |budget: &BudgetSettings| {
             budget.per.spans_runs() && entry.at.saturating_mul(1000) >= budget.per.began(now_millis)
         };
-        if budgets.get(&entry.limiter).filter(counts).is_some() {
+        if budgets.get(&entry.limiter).is_some_and(counts) {
             *before.entry(entry.limiter.clone()).or_default() += spent(entry);
         }
     }

@@ -95,7 +95,7 @@ struct Lines {
     end: u64,
     minute: u64,
     /// Those of this minute.
-    lines: Vec<Line>,
+    current: Vec<Line>,
 }
 
 #[derive(Debug)]
@@ -126,15 +126,15 @@ impl Lines {
         let opened = OpenOptions::new().create(true).truncate(false).write(true).open(path);
         let file = opened.map_err(FileError::with("create", path))?;
         let end = file.metadata().map_err(FileError::with("create", path))?.len();
-        Ok(Self { file, end, minute: 0, lines: Vec::new() })
+        Ok(Self { file, end, minute: 0, current: Vec::new() })
     }
 
     fn add(&mut self, minute: u64, spent: &LedgerEntry) -> std::io::Result<()> {
         if minute != self.minute {
-            (self.minute, self.lines) = (minute, Vec::new());
+            (self.minute, self.current) = (minute, Vec::new());
         }
         let at = minute * MINUTE_MILLIS / 1000;
-        if let Some(line) = self.lines.iter_mut().find(|line| line.entry.account() == spent.account()) {
+        if let Some(line) = self.current.iter_mut().find(|line| line.entry.account() == spent.account()) {
             let mut entry = line.entry.clone();
             entry.add(spent);
             let text = serde_json::to_string(&entry)?;
@@ -151,8 +151,8 @@ impl Lines {
         self.file.write_all_at(padded(&text, width).as_bytes(), offset)?;
         self.end += width as u64 + 1;
         // A line that is full stays as it is.
-        self.lines.retain(|line| line.entry.account() != entry.account());
-        self.lines.push(Line { offset, width, entry });
+        self.current.retain(|line| line.entry.account() != entry.account());
+        self.current.push(Line { offset, width, entry });
         Ok(())
     }
 }

@@ -125,7 +125,8 @@ mod tests {
         }
         let spent = spending.so_far();
         assert_eq!((spent.requests, spent.tokens(), spent.usd), (2, 1_200_000, 5.0));
-        assert_eq!(Spent::of_usage(Usage { prompt: 1, completion: 1 }, None).usd, 0.0);
+        let free = Spent { prompt_tokens: 1, completion_tokens: 1, ..Spent::default() };
+        assert_eq!(Spent::of_usage(Usage { prompt: 1, completion: 1 }, None), free);
         assert_eq!(spent - (spent + spent), Spent::default());
     }
 }

@@ -37,8 +37,9 @@ stages:
 const IN_FLIGHT: u64 = 16;
 
 fn lab() -> Lab {
-    let songs: String = (0..20).map(|n| format!("i{n},song number {n}\n")).collect();
-    Lab::with(&[("songs.yaml", SONGS), ("crawl.yaml", CRAWL), ("songs.csv", &format!("item_id,title\n{songs}"))])
+    let songs: Vec<String> = (0..20).map(|n| format!("i{n},song number {n}")).collect();
+    let songs = songs.join("\n");
+    Lab::with(&[("songs.yaml", SONGS), ("crawl.yaml", CRAWL), ("songs.csv", &format!("item_id,title\n{songs}\n"))])
 }
 
 fn received(sandbox: &Sandbox, what: &str) -> u64 {

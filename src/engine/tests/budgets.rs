@@ -51,8 +51,9 @@ impl Lab {
     /// Eight songs and a stage that asks, with a budget.
     fn new(budget: &'static str, stage: &'static str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let songs: String = (0..8).map(|n| format!("i{n},song number {n}\n")).collect();
-        write_atomically(&folder.path().join("songs.csv"), format!("item_id,title\n{songs}").as_bytes()).unwrap();
+        let songs: Vec<String> = (0..8).map(|n| format!("i{n},song number {n}")).collect();
+        write_atomically(&folder.path().join("songs.csv"), format!("item_id,title\n{}\n", songs.join("\n")).as_bytes())
+            .unwrap();
         let store = Store::open(&folder.path().join("artifacts")).unwrap();
         Self { folder, store, budget, stage }
     }
