@@ -21,6 +21,8 @@ pub struct Places {
     pub hub: String,
     /// Commands that may start Python, the preferred one first.
     pub python: Vec<String>,
+    /// Whether only this machine is looked at.
+    pub offline: bool,
 }
 
 impl Places {
@@ -30,7 +32,7 @@ impl Places {
     pub fn of_minilm(models: &Models, environment: &Environment) -> Self {
         let hub = environment.var("HF_ENDPOINT").unwrap_or("https://huggingface.co").trim_end_matches('/').to_owned();
         let python = ["python3", "python"].map(str::to_owned).to_vec();
-        Self { models: models.folder.clone(), given: models.minilm.clone(), hub, python }
+        Self { models: models.folder.clone(), given: models.minilm.clone(), hub, python, offline: models.offline }
     }
 }
 
@@ -94,6 +96,11 @@ pub async fn find_or_fetch(
             Ok(found) => return Ok(found),
             Err(error) => attempts.push(explain(&error)),
         }
+    }
+    if places.offline {
+        attempts.push("this run is offline, so nothing was fetched".to_owned());
+        let hint = format!("`refrain model fetch`, once with the network, gets them; or {}", hint(source, &folder));
+        return Err(FetchError { model: source.name, attempts, hint });
     }
     let fetched = match from_hub(source, places, note).await {
         Ok(fetched) => Some(fetched),
@@ -233,7 +240,13 @@ mod tests {
     }
 
     fn places(models: &Path, hub: String) -> Places {
-        Places { models: models.to_owned(), given: None, hub, python: vec!["/nowhere/python3".to_owned()] }
+        Places {
+            models: models.to_owned(),
+            given: None,
+            hub,
+            python: vec!["/nowhere/python3".to_owned()],
+            offline: false,
+        }
     }
 
     #[tokio::test]
@@ -246,6 +259,17 @@ mod tests {
         assert!(notes.lock().unwrap().last().unwrap().starts_with("installed someone/small in "));
         let closed = places(models.path(), "http://127.0.0.1:1".to_owned());
         assert!(find_or_fetch(&SMALL, &closed, &|_| panic!("nothing to tell")).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn offline_nothing_is_fetched_and_what_is_here_is_used() {
+        let models = tempfile::tempdir().unwrap();
+        let places = Places { offline: true, ..places(models.path(), hub(Some("abc")).await) };
+        let error = find_or_fetch(&SMALL, &places, &|_| panic!("nothing to tell")).await.unwrap_err();
+        assert_eq!(error.attempts.last().unwrap(), "this run is offline, so nothing was fetched");
+        assert!(error.hint.starts_with("`refrain model fetch`, once with the network"), "{}", error.hint);
+        files::write_atomically(&SMALL.folder(models.path()).join("a.txt"), b"abc").unwrap();
+        assert!(find_or_fetch(&SMALL, &places, &|_| panic!("nothing to tell")).await.is_ok());
     }
 
     #[tokio::test]

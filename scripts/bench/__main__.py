@@ -16,6 +16,7 @@ import shutil
 import sys
 import tempfile
 
+import crawl
 import demo
 import plot
 import rows
@@ -23,7 +24,7 @@ import stages
 import start
 from measure import REFRAIN
 
-SECTIONS = ["start", "stages", "rows", "demo"]
+SECTIONS = ["start", "stages", "rows", "demo", "crawl"]
 
 
 def sizes(text):
@@ -37,6 +38,8 @@ def arguments():
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=f"of {', '.join(SECTIONS)}; all if none is given")
     parser.add_argument("--stages", type=sizes, default=[10, 100, 1000, 10_000], help="how many stages: 10,100,…")
     parser.add_argument("--rows", type=sizes, default=[1000, 10_000, 100_000, 1_000_000], help="how many rows: 1000,…")
+    parser.add_argument("--data", default="datasets", help="where the real catalogs are, for `crawl`")
+    parser.add_argument("--users", type=int, default=8000, help="users of the crawl")
     parser.add_argument("--points", help="keep the points of the curves in this file, beside those of other sections")
     parser.add_argument("--plot", help="draw the curves into this SVG file")
     given = parser.parse_args()
@@ -75,6 +78,8 @@ def main():
             points += rows.main(scratch, given.rows)
         if "demo" in wanted:
             demo.main(scratch)
+        if "crawl" in wanted:
+            crawl.main(scratch, given.data, given.users)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     points = merged(points, given.points)

@@ -6,6 +6,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::memo::MemoCommand;
+use crate::sandbox::FaultKind;
+
 const AFTER_HELP: &str = "\
 FILE is a pipeline. Without one it is pipeline.yaml in the current folder, else pipelines/demo.yaml.
 STAGE is a stage's name; stage@VARIANT and stage@VARIANT#SEED name one of its instances.
@@ -122,6 +125,9 @@ pub(super) enum Command {
     Verify(VerifyArguments),
     /// Say what nothing refers to any more, and delete it if told to
     Gc(GcArguments),
+    /// What the memo holds and lacks; its answers and vectors as one file
+    #[command(subcommand)]
+    Memo(MemoCommand),
     /// Weights of models on this machine
     #[command(subcommand)]
     Model(ModelCommand),
@@ -335,6 +341,15 @@ pub(super) struct ShowArguments {
     /// How many rows to show
     #[arg(long, short = 'n', value_name = "N", default_value_t = 10)]
     pub(super) rows: usize,
+    /// Show what was sent for this row and what came back, as the memo has it; may be repeated
+    #[arg(long, value_name = "ROW", num_args = 1..)]
+    pub(super) exchange: Vec<String>,
+    /// The same for the first rows
+    #[arg(long, conflicts_with = "exchange")]
+    pub(super) exchanges: bool,
+    /// The same for the first rows that failed
+    #[arg(long, conflicts_with_all = ["exchange", "exchanges"])]
+    pub(super) failed: bool,
     /// Print JSON
     #[arg(long)]
     pub(super) json: bool,
@@ -391,9 +406,24 @@ pub(super) struct SandboxArguments {
     /// Share of requests that fail as real servers fail, 0 to 1
     #[arg(long, value_name = "SHARE")]
     pub(super) faults: Option<f64>,
+    /// How they fail, as `reset,html`; in every way that passes if not given
+    #[arg(long, value_name = "KINDS", value_delimiter = ',')]
+    pub(super) fault_kinds: Vec<FaultKind>,
+    /// How long an answer stalls
+    #[arg(long, value_name = "SECONDS")]
+    pub(super) stall_secs: Option<f64>,
+    /// The length of an answer of the fault `giant`
+    #[arg(long, value_name = "BYTES")]
+    pub(super) giant_bytes: Option<u64>,
+    /// Suspend Last.fm's key after so many requests, until `/__restore` is asked
+    #[arg(long, value_name = "N")]
+    pub(super) revoke_after: Option<u64>,
     /// Requests per second that each server allows before it answers 429
     #[arg(long, value_name = "N")]
     pub(super) per_second: Option<f64>,
+    /// What a server allows, such as `chat.tokens_per_minute=6000`; may be repeated
+    #[arg(long, value_name = "PROVIDER.LIMIT=N", value_parser = parse_limit)]
+    pub(super) limit: Vec<(String, String, f64)>,
 }
 
 #[derive(Debug, Args)]
@@ -448,6 +478,15 @@ pub(super) struct FetchArguments {
     /// Where models are kept, if not in the usual place
     #[arg(long, value_name = "DIR")]
     pub(super) to: Option<PathBuf>,
+}
+
+fn parse_limit(text: &str) -> Result<(String, String, f64), String> {
+    let parts = text.split_once('=').and_then(|(name, number)| Some((name.split_once('.')?, number)));
+    let Some(((provider, limit), number)) = parts else {
+        return Err("give a provider, a limit and a number: `lastfm.per_second=5`".to_owned());
+    };
+    let number = number.parse().map_err(|_| format!("`{number}` is not a number"))?;
+    Ok((provider.to_owned(), limit.to_owned(), number))
 }
 
 fn parse_setting(text: &str) -> Result<(String, String), String> {

@@ -9,6 +9,7 @@ mod cells;
 mod costs;
 mod diff;
 mod errors;
+mod exchange;
 mod fields;
 mod forecast;
 mod gc;
@@ -16,6 +17,7 @@ mod graph;
 mod grid;
 mod interrupt;
 mod lines;
+mod memo;
 mod narrator;
 mod observers;
 mod plan;
@@ -77,6 +79,7 @@ fn dispatch(arguments: &Arguments) -> anyhow::Result<Exit> {
         Command::Sandbox(sandbox) => serve::sandbox(sandbox),
         Command::Verify(verify) => verify::verify(global, verify),
         Command::Gc(gc) => gc::gc(global, gc),
+        Command::Memo(command) => memo::memo(global, command),
         Command::Model(ModelCommand::Fetch(fetch)) => serve::fetch(fetch),
     }
 }

@@ -1,7 +1,10 @@
 //! `refrain sandbox`: serves a synthetic world until it is told to stop; and
 //! `refrain model fetch`: gets a model's weights before a run needs them.
 
+use std::collections::BTreeMap;
+
 use anyhow::Context;
+use serde_json::json;
 
 use super::arguments::{FetchArguments, SandboxArguments};
 use super::errors::{Exit, Mistake};
@@ -18,7 +21,7 @@ use crate::weights;
 /// # Errors
 /// If the world cannot be made or the port cannot be had.
 pub(super) fn sandbox(arguments: &SandboxArguments) -> anyhow::Result<Exit> {
-    let settings = settings(arguments);
+    let settings = settings(arguments)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -37,9 +40,16 @@ pub(super) fn sandbox(arguments: &SandboxArguments) -> anyhow::Result<Exit> {
     })
 }
 
-fn settings(arguments: &SandboxArguments) -> SandboxSettings {
+/// # Errors
+/// A [`Mistake`] if a limit is none that a server can have.
+fn settings(arguments: &SandboxArguments) -> Result<SandboxSettings, Mistake> {
     let usual = SandboxSettings::default();
-    SandboxSettings {
+    let mut limits: BTreeMap<String, serde_json::Map<String, serde_json::Value>> = BTreeMap::new();
+    for (provider, name, number) in &arguments.limit {
+        limits.entry(provider.clone()).or_default().insert(name.clone(), json!(number));
+    }
+    let limits = serde_json::from_value(json!(limits)).map_err(|error| Mistake::new(format!("--limit: {error}")))?;
+    let settings = SandboxSettings {
         start: usual.start,
         seed: arguments.seed,
         users: arguments.users.unwrap_or(usual.users),
@@ -49,7 +59,16 @@ fn settings(arguments: &SandboxArguments) -> SandboxSettings {
         title_column: usual.title_column,
         loved_per_user: usual.loved_per_user,
         faults: arguments.faults.unwrap_or(usual.faults),
+        fault_kinds: arguments.fault_kinds.clone(),
+        stall_secs: arguments.stall_secs.unwrap_or(usual.stall_secs),
+        giant_bytes: arguments.giant_bytes.unwrap_or(usual.giant_bytes),
+        revoke_after: arguments.revoke_after,
         per_second: arguments.per_second.or(usual.per_second),
+        limits,
+    };
+    match settings.wrong_limits().into_iter().next() {
+        Some(wrong) => Err(Mistake::new(format!("the sandbox cannot have these limits: {wrong}"))),
+        None => Ok(settings),
     }
 }
 

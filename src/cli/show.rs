@@ -8,7 +8,7 @@ use super::errors::{Exit, Mistake};
 use super::grid::{Align, Grid};
 use super::project::{self, Project};
 use super::terminal::{Style, bytes, count, data, say};
-use super::{bless, cells};
+use super::{bless, cells, exchange};
 use crate::engine::{self, EngineError, Resolved};
 use crate::ground::{Clock, SystemClock};
 
@@ -22,6 +22,9 @@ pub(super) fn show(global: &Global, arguments: &ShowArguments) -> anyhow::Result
         Err(exit) => return Ok(exit),
     };
     let stage = project::required_stage(stage)?;
+    if arguments.exchanges || arguments.failed || !arguments.exchange.is_empty() {
+        return exchange::show(global, &project, &stage, arguments);
+    }
     let resolved = resolve(&project, &stage)?;
     let table = cells::first_rows(&resolved.path, arguments.rows)?;
     if arguments.json {

@@ -2,6 +2,7 @@
 
 use super::options::Failure;
 use crate::store::StoreError;
+use crate::web::BadContact;
 
 /// Why a plan or a run was refused as a whole. A stage that fails is not one of
 /// these: it is an event and a line of the summary.
@@ -87,6 +88,12 @@ pub enum EngineError {
         /// The reference as given.
         reference: String,
     },
+    /// The calls of a stage are wanted that makes none.
+    #[error("`{stage}` asks no API")]
+    AsksNobody {
+        /// The instance.
+        stage: String,
+    },
     /// Environment variables are missing; nothing has run.
     #[error("{} missing: {}", if variables.len() == 1 { "an environment variable is" } else { "environment variables are" },
         variables.iter().map(|v| v.name.as_str()).collect::<Vec<_>>().join(", "))]
@@ -94,6 +101,9 @@ pub enum EngineError {
         /// The variables.
         variables: Vec<MissingVariable>,
     },
+    /// The contact in the environment is none; nothing has run.
+    #[error("the services cannot be told whom to write to")]
+    Contact(#[source] BadContact),
     /// Stages cannot run as they stand; nothing has run.
     #[error("{} cannot run as it stands; nothing has run", blocked.iter().map(|(stage, _)| format!("`{stage}`")).collect::<Vec<_>>().join(", "))]
     Blocked {
@@ -152,7 +162,9 @@ impl EngineError {
                     .to_owned(),
             ),
             Self::NotMade { reference } => Some(format!("make it with `refrain run --target {reference}`")),
+            Self::AsksNobody { .. } => Some("`refrain kinds` says what each kind does".to_owned()),
             Self::MissingVariables { variables } => Some(variables_hint(variables)),
+            Self::Contact(error) => Some(error.hint()),
             Self::Blocked { blocked } => Some(
                 blocked
                     .iter()

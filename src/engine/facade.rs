@@ -13,6 +13,7 @@ use super::event::{Event, Observer};
 use super::fingerprint::Fingerprint;
 use super::forecast;
 use super::memory::Memory;
+use super::offline;
 use super::options::{End, PlanOptions, RunOptions, StageResult, Summary};
 use super::plan::{Plan, State, Why};
 use super::planner::{Look, Planner, damage, sources};
@@ -113,6 +114,7 @@ pub fn run(
     observer: Arc<dyn Observer>,
 ) -> Result<Summary, EngineError> {
     let started = Instant::now();
+    offline::check(options)?;
     // Until the results that the plan found are pinned, none may be collected.
     let guard = store.guard()?;
     let planner = Planner::new(pipeline, store, &options.plan)?;

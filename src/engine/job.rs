@@ -16,12 +16,14 @@ use tokio_util::sync::CancellationToken;
 use super::event::Outcome;
 use super::memory;
 use super::network::Network;
+use super::offline;
 use super::options::{Failure, RunOptions};
 use super::outputs::{OutputError, Outputs};
 use super::planner::{Work, damage, is_api};
 use super::reporter::StageReporter;
 use crate::ground::{Seed, files};
 use crate::memo::VectorMemo;
+use crate::model::Models;
 use crate::pipeline::{Instance, Refresh};
 use crate::stage::{Known, Progress, Resource, StageContext, StageError};
 use crate::store::{self, Artifact, Guard, KeyLock, LastRun, Manifest, Pins, Store, StoreError};
@@ -109,7 +111,12 @@ impl Job {
         let context = self.context(&outputs, session.clone());
         let known = self.tell_known(&context);
         self.within_budget(handle, &context, known)?;
-        handle.block_on(self.instance.stage.run(&context)).map_err(|error| of_stage(&error))?;
+        let ran = handle.block_on(self.instance.stage.run(&context));
+        // What it made of the rows that have answers is not the result.
+        if let Some(failure) = offline::refusal(&self.instance.id.to_string(), &context.web.lacking(), known) {
+            return Err(failure);
+        }
+        ran.map_err(|error| of_stage(&error))?;
         if is_api(&self.instance) {
             self.network.flush()?;
         }
@@ -166,11 +173,9 @@ impl Job {
         let vectors = context.vectors.clone();
         let (inputs, environment) = (context.inputs.clone(), context.environment.clone());
         let looking = StageContext::of_memo(inputs, &context.web, vectors, Arc::clone(&context.models), environment);
-        let known = memory::known(&self.instance, &looking);
-        if let Some(known) = known {
-            self.reporter.known(known);
-        }
-        known
+        let known = memory::known(&self.instance, &looking)?;
+        self.reporter.known(known);
+        Some(known)
     }
 
     /// Has it decided what to do if the budget will not do for what is to be asked.
@@ -227,9 +232,15 @@ impl Job {
             progress: Arc::clone(&self.reporter) as Arc<dyn Progress>,
             web,
             vectors: Some(Arc::clone(&self.vectors)),
-            models: Arc::clone(&self.options.models),
+            models: self.models(),
             environment: self.options.environment.clone(),
         }
+    }
+
+    /// The models; an offline run fetches no weights.
+    fn models(&self) -> Arc<Models> {
+        let given = &self.options.models;
+        if self.options.offline { Arc::new(given.as_ref().clone().offline()) } else { Arc::clone(given) }
     }
 
     fn publish(

@@ -19,6 +19,7 @@ mod job;
 mod ledger;
 mod memory;
 mod network;
+mod offline;
 mod options;
 mod outputs;
 mod plan;
@@ -32,6 +33,7 @@ mod scheduler;
 mod shell;
 #[cfg(test)]
 mod tests;
+mod trace;
 mod world;
 
 pub use bless::{Blessed, bless};
@@ -48,3 +50,4 @@ pub use options::{End, Failure, PlanOptions, RunOptions, SandboxChoice, StageRes
 pub use plan::{Plan, Planned, State, Why};
 pub use reason::Reason;
 pub use runs::{RunRecord, RunState, find_run, run_summary, runs};
+pub use trace::{Trace, TraceOptions, TracedRow, TracedRows, row_column, trace};

@@ -5,14 +5,17 @@ use std::collections::BTreeMap;
 
 use super::error::{EngineError, MissingVariable};
 use super::options::RunOptions;
-use super::plan::{Plan, State};
+use super::plan::{Plan, Planned, State};
+use super::planner::is_api;
 use crate::pipeline::Pipeline;
+use crate::web::{CONTACT, UserAgent};
 
 /// Refuses a run that cannot succeed.
 ///
 /// # Errors
 /// [`EngineError::Blocked`] for stages that cannot run as they stand (unless
-/// the run keeps going after failures); [`EngineError::MissingVariables`].
+/// the run keeps going after failures); [`EngineError::MissingVariables`];
+/// [`EngineError::Contact`].
 pub(super) fn check(pipeline: &Pipeline, plan: &Plan, options: &RunOptions) -> Result<(), EngineError> {
     if !options.keep_going {
         let blocked: Vec<_> = plan
@@ -29,6 +32,10 @@ pub(super) fn check(pipeline: &Pipeline, plan: &Plan, options: &RunOptions) -> R
     }
     if plan.sandbox.is_some() || options.offline {
         return Ok(());
+    }
+    let asks = |stage: &Planned| will_run(&stage.state) && is_api(&pipeline.instances[stage.index]);
+    if let Some(contact) = options.environment.var(CONTACT).filter(|_| plan.stages.iter().any(asks)) {
+        UserAgent::with_contact(contact).map_err(EngineError::Contact)?;
     }
     let mut missing: BTreeMap<String, MissingVariable> = BTreeMap::new();
     for stage in plan.stages.iter().filter(|stage| will_run(&stage.state)) {

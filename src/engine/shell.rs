@@ -79,7 +79,7 @@ impl<'a> Shell<'a> {
             Task { needs, resource: instance.stage.resource() }
         };
         let tasks: Vec<Task> = planner.wanted.iter().map(task).collect();
-        let network = Network::new(pipeline, planner.store, options, planner.world.clone(), reporter.folder());
+        let network = Network::new(pipeline, planner.store, options, planner.world.clone(), &reporter);
         let folder = planner.store.memo_folder().join("vectors");
         let vectors = Arc::new(VectorMemo::new(folder, Arc::clone(&options.plan.clock)));
         Self {

@@ -18,6 +18,8 @@ pub(super) struct World {
     pub(super) identity: String,
     /// Where it comes from.
     pub(super) place: Place,
+    /// The providers whose servers allow only so much: their limiters hold.
+    pub(super) limited: Vec<String>,
 }
 
 /// Where a world comes from.
@@ -48,7 +50,8 @@ impl World {
             let hint = error.hint().map(str::to_owned);
             EngineError::Sandbox { action: "describe", hint, source: Box::new(error) }
         })?;
-        Ok(Some(Self { identity, place: Place::Start(Box::new(settings)) }))
+        let limited = settings.limited();
+        Ok(Some(Self { identity, place: Place::Start(Box::new(settings)), limited }))
     }
 }
 
@@ -77,9 +80,11 @@ fn running(url: &str) -> Result<World, EngineError> {
         session.ask(&Call::new("sandbox", routes::WORLD, |_| Verdict::Keep)).await
     });
     let answer = answer.map_err(|error| refused(Box::new(error)))?;
-    let identity = answer.json().and_then(|world| Some(world.get("identity").and_then(Value::as_str)?.to_owned()));
-    match identity {
-        Some(identity) => Ok(World { identity, place: Place::Running(url.to_owned()) }),
+    let told = answer.json().unwrap_or_default();
+    let limited = told.get("limited").and_then(Value::as_array).into_iter().flatten();
+    let limited = limited.filter_map(Value::as_str).map(str::to_owned).collect();
+    match told.get("identity").and_then(Value::as_str) {
+        Some(identity) => Ok(World { identity: identity.to_owned(), place: Place::Running(url.to_owned()), limited }),
         None => Err(refused(format!("its answer is not a sandbox's: {}", answer.excerpt()).into())),
     }
 }

@@ -173,6 +173,7 @@ impl Crawl {
         let none = |status: String| Ok(Fetched { tracks: Vec::new(), status });
         let limit = self.settings.per_user.min(LARGEST_PAGE);
         let mut tracks: Vec<LovedTrack> = Vec::new();
+        let mut before: Vec<LovedTrack> = Vec::new();
         for number in 1.. {
             let answer = match context.web.ask(&lastfm.loved_tracks(user, limit, number)).await {
                 Ok(answer) => answer,
@@ -186,6 +187,11 @@ impl Crawl {
                 context.progress.warn(&format!("{} loved tracks of `{user}` could not be read", page.unreadable));
             }
             let found = (page.items.len() + page.unreadable) as u64;
+            // Some servers answer the last page for ever, or the first.
+            if number > 1 && page.items == before {
+                break;
+            }
+            before.clone_from(&page.items);
             tracks.extend(page.items);
             let last = page.pages.map_or(found < limit, |pages| number >= pages.unsigned_abs());
             if found == 0 || last || tracks.len() as u64 >= self.settings.per_user {
@@ -217,7 +223,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    /// `two` has 1,200 tracks on two pages, `few` has one and a broken row.
+    /// `two` has 1,200 tracks on two pages, `all` 50,000, `few` has one and a broken row.
     fn world(target: &str) -> (u16, String) {
         let track = |n: u64| json!({"name": format!("t{n}"), "artist": {"name": "A"}, "date": {"uts": n.to_string()}});
         let page: u64 = param(target, "page").parse().expect("a page");
@@ -228,6 +234,7 @@ mod tests {
         };
         let body = match param(target, "user").as_str() {
             "two" => list(1200),
+            "all" => list(50_000),
             "five" => list(5),
             "few" => json!({"lovedtracks": {"track": [{"name": "t", "artist": {"#text": "A"}}, {"name": "broken"}]}}),
             "none" => json!({"lovedtracks": {"#text": "\n", "user": "none", "total": "0"}}),
@@ -251,6 +258,27 @@ mod tests {
         let states = ["two|1100|ok", "few|1|too_few", "none|0|empty", "shy|0|private", "five|5|ok", "gone|0|not_found"];
         assert_eq!(cells(&tables["fetched"]), states);
         assert_eq!(lab.asked(), 7, "two pages of one user, the others once each");
+    }
+
+    #[tokio::test]
+    async fn the_same_page_for_ever_is_one_page() {
+        let page = |_: &str| {
+            let track = json!({"name": "t", "artist": {"name": "A"}});
+            let list = json!({"track": [track], "@attr": {"page": "1", "totalPages": "1000000"}});
+            (200, json!({"lovedtracks": list}).to_string())
+        };
+        let lab = Lab::new(page).await;
+        let with = json!({"per_user": 50_000, "min_per_user": 1});
+        let tables = lab.run(&CrawlLovedTracks, with, users(&["x"])).await.expect("tracks");
+        assert_eq!((cells(&tables["loved"]), lab.asked()), (vec!["x|A|t|".to_owned()], 2));
+    }
+
+    #[tokio::test]
+    async fn fifty_thousand_loved_tracks_are_fifty_pages() {
+        let lab = Lab::new(world).await;
+        let tables = lab.run(&CrawlLovedTracks, json!({"per_user": 60_000}), users(&["all"])).await.expect("tracks");
+        let loved = cells(&tables["loved"]);
+        assert_eq!((loved.len(), loved[49_999].as_str(), lab.asked()), (50_000, "all|A|t49999|49999", 50));
     }
 
     #[tokio::test]

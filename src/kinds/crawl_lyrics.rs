@@ -16,7 +16,7 @@ use crate::stage::{
 };
 use crate::table::Table;
 use crate::web::lyrics::{Lyrics, LyricsProvider};
-use crate::web::{CallError, WebError};
+use crate::web::{Answer, CallError, WebError};
 
 /// The kind.
 pub(super) struct CrawlLyrics;
@@ -101,7 +101,7 @@ impl Found {
     }
 }
 
-/// The providers that have been given up, and why.
+/// The providers that are down or have been given up, and why.
 type Down = Mutex<BTreeMap<LyricsProvider, WebError>>;
 
 const INSTRUMENTAL: &str = "instrumental";
@@ -141,7 +141,8 @@ impl Stage for Crawl {
         let (down_ref, keys) = (&down, &songs.keys);
         let ask = |place: usize| self.look_up(context, down_ref, &keys[place]);
         let found = rows::ask_each(context, &songs.rows, width, ask).await?;
-        for (provider, error) in down.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        let down = down.into_inner().unwrap_or_else(PoisonError::into_inner);
+        for (provider, error) in down.into_iter().filter(|(_, error)| !matches!(error, WebError::Down { .. })) {
             context.progress.warn(&format!("{} was given up: {error}", provider.name()));
         }
         let of_row: Vec<&Found> = songs.of_row.iter().map(|place| &found[*place]).collect();
@@ -166,11 +167,10 @@ impl Crawl {
     async fn fetch(&self, context: &StageContext, down: &Down, artist: &str, title: &str) -> Result<Found, StageError> {
         let mut failure = None;
         for &provider in &self.settings.providers {
-            let call = provider.call(artist, title).limiter(self.limiter(provider));
-            let answer = match context.web.ask(&call).await {
+            let answer = match self.ask(context, down, provider, (artist, title)).await? {
                 Ok(answer) => answer,
-                Err(error) => {
-                    failure = Some(self.give_up(down, provider, error)?);
+                Err(status) => {
+                    failure = Some(status);
                     continue;
                 }
             };
@@ -188,19 +188,59 @@ impl Crawl {
         Ok(Found::nothing(failure.unwrap_or_else(|| rows::NOT_FOUND.to_owned())))
     }
 
+    /// A provider's answer, or the status of a row without one. A provider that
+    /// is down is waited for only if all others are down as well.
+    async fn ask(
+        &self,
+        context: &StageContext,
+        down: &Down,
+        provider: LyricsProvider,
+        (artist, title): (&str, &str),
+    ) -> Result<Result<Answer, String>, StageError> {
+        let call = provider.call(artist, title).limiter(self.limiter(provider));
+        let mut asked = context.web.ask(&call.clone().without_waiting()).await;
+        if let Err(CallError::Whole(error @ WebError::Down { .. })) = &asked {
+            if !self.is_the_last(down, provider, error) {
+                return Ok(Err(rows::failed(&error.to_string())));
+            }
+            asked = context.web.ask(&call).await;
+        }
+        match asked {
+            Ok(answer) => {
+                if !answer.from_memo {
+                    locked(down).remove(&provider);
+                }
+                Ok(Ok(answer))
+            }
+            Err(error) => Ok(Err(self.give_up(down, provider, error)?)),
+        }
+    }
+
+    /// Notes that a provider is down, and says whether all are.
+    fn is_the_last(&self, down: &Down, provider: LyricsProvider, error: &WebError) -> bool {
+        let mut down = locked(down);
+        let why = down.entry(provider).or_insert_with(|| error.clone());
+        if !matches!(error, WebError::Down { .. }) {
+            *why = error.clone();
+        }
+        self.settings.providers.iter().all(|provider| down.contains_key(provider))
+    }
+
     /// The status of a row that a provider did not answer. A provider that is
-    /// down ends the stage only if it is the last.
+    /// given up ends the stage only if it is the last.
     fn give_up(&self, down: &Down, provider: LyricsProvider, error: CallError) -> Result<String, StageError> {
         let CallError::Whole(error @ (WebError::Stopped { .. } | WebError::TooLong { .. })) = error else {
             return rows::row_status(error);
         };
-        let mut down = down.lock().unwrap_or_else(PoisonError::into_inner);
-        down.insert(provider, error.clone());
-        if self.settings.providers.iter().all(|provider| down.contains_key(provider)) {
+        if self.is_the_last(down, provider, &error) {
             return Err(error.into());
         }
         Ok(rows::failed(&format!("{} is down", provider.name())))
     }
+}
+
+fn locked(down: &Down) -> std::sync::MutexGuard<'_, BTreeMap<LyricsProvider, WebError>> {
+    down.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn table(ids: StringArray, found: &[&Found]) -> Result<Table, StageError> {
@@ -267,10 +307,12 @@ mod tests {
     #[tokio::test]
     async fn a_failed_provider_is_no_proof_that_there_are_no_words() {
         let lab = Lab::new(world).await;
-        let tables =
-            lab.run(&CrawlLyrics, json!({"max_failed_rows": 1}), tracks(&["trouble", "torn"])).await.expect("lyrics");
+        let tables = lab
+            .run(&CrawlLyrics, json!({"max_failed_rows": 1}), tracks(&["trouble", "torn", "ovh"]))
+            .await
+            .expect("lyrics");
         let rows = cells(&tables["lyrics"]);
-        assert_eq!(rows, ["trouble||||failed: HTTP 500 (6 attempts)", "torn|la lrc|lrclib|false|ok"]);
+        assert_eq!(rows[..2], ["trouble||||failed: HTTP 500 (6 attempts)", "torn|la lrc|lrclib|false|ok"]);
     }
 
     #[tokio::test]
@@ -285,6 +327,7 @@ mod tests {
         assert_eq!(rows[0], "lrc|la lrc|lrclib|false|ok");
         assert!(rows[39].starts_with("unknown39||||failed: "), "{}", rows[39]);
         let warnings = lab.warnings();
-        assert!(warnings[0].starts_with("lyricsovh was given up: "), "{warnings:?}");
+        assert!(warnings[0].starts_with("lyricsovh is down (HTTP 503): "), "{warnings:?}");
+        assert_eq!(warnings.len(), 2, "it is said once, and the failed rows are counted: {warnings:?}");
     }
 }

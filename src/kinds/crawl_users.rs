@@ -308,7 +308,8 @@ async fn friends(
     user: &str,
     most: usize,
 ) -> Result<(Vec<String>, String), StageError> {
-    let mut names = Vec::new();
+    let mut names: Vec<String> = Vec::new();
+    let mut before: Vec<User> = Vec::new();
     for page in 1.. {
         let answer = match context.web.ask(&lastfm.friends(user, page)).await {
             Ok(answer) => answer,
@@ -317,7 +318,12 @@ async fn friends(
         match parse_friends(&answer) {
             Ok(friends) => {
                 let last = friends.items.is_empty() || friends.pages.is_none_or(|pages| page >= pages.unsigned_abs());
-                names.extend(friends.items.into_iter().map(|friend| friend.name));
+                // Some servers answer the last page for ever, or the first.
+                if page > 1 && friends.items == before {
+                    break;
+                }
+                names.extend(friends.items.iter().map(|friend| friend.name.clone()));
+                before = friends.items;
                 if last || names.len() >= most {
                     break;
                 }
@@ -408,6 +414,46 @@ mod tests {
         assert_eq!((rows.len(), asked), (1, 1));
         let (rows, asked) = users(json!({"max_users": 3, "max_depth": 1})).await;
         assert_eq!((rows.len(), asked), (3, 4 + 2));
+    }
+
+    #[tokio::test]
+    async fn the_same_page_of_friends_for_ever_is_one_page() {
+        let page = |target: &str| {
+            if param(target, "method") == "user.getInfo" {
+                return world(target);
+            }
+            let friends = json!({"user": [{"name": "a"}, {"name": "b"}], "@attr": {"totalPages": "1000000"}});
+            (200, json!({"friends": friends}).to_string())
+        };
+        let lab = Lab::new(page).await;
+        let tables =
+            lab.run(&CrawlUsers, json!({"max_users": 10, "max_friends": 100_000}), vec![]).await.expect("users");
+        assert_eq!((tables["users"].rows(), lab.asked()), (3, 3 + 3 * 2), "two pages of each friend list");
+    }
+
+    #[tokio::test]
+    async fn a_ring_of_friends_some_of_whom_have_vanished_is_walked_once() {
+        // Each of 200 knows the next two, the last ones the first; every fifth but RJ is gone.
+        let ring = |target: &str| {
+            let user = param(target, "user");
+            let place: usize = user.strip_prefix('u').and_then(|place| place.parse().ok()).unwrap_or(0);
+            let name = |place: usize| match place % 200 {
+                0 => "RJ".to_owned(),
+                place => format!("u{place}"),
+            };
+            let gone = place % 5 == 4;
+            let body = match param(target, "method").as_str() {
+                _ if gone => json!({"error": 6, "message": "User not found"}),
+                "user.getInfo" => json!({"user": {"name": user, "realname": "R", "country": "Norway"}}),
+                _ => json!({"friends": {"user": [{"name": name(place + 1)}, {"name": name(place + 2)}]}}),
+            };
+            (200, body.to_string())
+        };
+        let lab = Lab::new(ring).await;
+        let with = json!({"max_users": 1000, "max_depth": 500, "max_failed_rows": 0});
+        let tables = lab.run(&CrawlUsers, with, vec![]).await.expect("who vanished is no failure");
+        assert_eq!(tables["users"].rows(), 160);
+        assert_eq!(lab.asked(), 200 + 160, "every profile once, and the friends of everyone who is there");
     }
 
     #[tokio::test]

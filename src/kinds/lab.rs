@@ -18,7 +18,7 @@ use crate::ground::{Environment, ManualClock};
 use crate::model::Models;
 use crate::stage::{Input, MemorySink, OutputSink, Progress, StageContext, StageError, StageKind};
 use crate::table::{Table, TableError};
-use crate::web::{Client, ClientSettings, Endpoints, ManualTimer};
+use crate::web::{Client, ClientSettings, Endpoints, ManualTimer, OnWarning};
 
 /// A server, and a client that knows no other.
 pub(super) struct Lab {
@@ -83,12 +83,14 @@ impl Lab {
     }
 
     fn client(&self, memo_only: bool) -> Result<Client, StageError> {
+        let warnings = Arc::clone(&self.warnings);
         Ok(Client::new(ClientSettings {
             endpoints: Endpoints::sandbox(&self.url, "sandbox:test"),
             memo: self.memo.as_ref().map(|folder| folder.path().join("http")),
             memo_only,
             clock: Arc::<ManualClock>::clone(&self.clock),
             timer: Arc::new(ManualTimer::default()),
+            on_warning: OnWarning::new(move |text| warnings.warn(text)),
             ..ClientSettings::default()
         })?)
     }

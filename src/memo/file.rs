@@ -40,6 +40,8 @@ pub(super) struct Loaded {
     pub(super) foreign: bool,
     /// Where damaged records begin that no index knew of.
     pub(super) damaged: Vec<u64>,
+    /// In how many places damaged records begin, with those that an index knew of.
+    pub(super) lost: u64,
     /// Whether a torn tail was cut off.
     pub(super) torn: bool,
 }
@@ -61,7 +63,10 @@ pub(super) fn load(path: &Path, magic: &Magic, read_only: bool) -> std::io::Resu
         return Ok(Loaded { foreign: true, closed: true, end: length, ..Loaded::default() });
     }
     match fitting_index(path, &file, length) {
-        Some(index) => Ok(Loaded { entries: index.entries, end: length, closed: true, ..Loaded::default() }),
+        Some(index) => {
+            let lost = index.damaged.len() as u64;
+            Ok(Loaded { entries: index.entries, end: length, closed: true, lost, ..Loaded::default() })
+        }
         None => read_through(path, read_only),
     }
 }
@@ -86,6 +91,7 @@ pub(super) fn read_through(path: &Path, read_only: bool) -> std::io::Result<Load
         entries: entries_of(&scan, HEADER as u64),
         end: (HEADER + scan.end) as u64,
         closed,
+        lost: scan.damaged.len() as u64,
         damaged: damaged.filter(|offset| !reported.contains(offset)).collect(),
         ..Loaded::default()
     };

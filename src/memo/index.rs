@@ -150,6 +150,11 @@ impl Sorted {
         }
     }
 
+    /// All of them, in the order of [`Entry::order`].
+    pub(super) fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
     /// Forgets the entries that `keep` does not keep.
     pub(super) fn retain(&mut self, keep: impl FnMut(&Entry) -> bool) {
         self.entries.retain(keep);

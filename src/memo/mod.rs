@@ -9,9 +9,11 @@
 //! beside it, so that a memo of millions is open at once. Not a cache of stages'
 //! results: that is the store's part.
 
+mod census;
 mod file;
 mod forget;
 mod index;
+mod listing;
 mod parallel;
 mod segment;
 mod vectors;
@@ -33,6 +35,7 @@ use serde::{Deserialize, Serialize};
 use crate::ground::files::FileError;
 use crate::ground::{Clock, ContentHash};
 
+pub use census::{Census, Share, census};
 pub use forget::{Forgotten, forget, older_than};
 pub use vectors::{VectorMemo, vector_key};
 pub use verify::{Damage, Finding, repair, verify};

@@ -90,6 +90,19 @@ pub(super) fn decode<H: DeserializeOwned>(bytes: &[u8]) -> Option<(H, &[u8])> {
     parts(payload(bytes)?)
 }
 
+/// Where the head of the record ends that `bytes` begins with, which need hold
+/// no more of it than its first bytes.
+pub(super) fn head_end(bytes: &[u8]) -> Option<usize> {
+    let length = bytes.strip_prefix(MARK)?.get(FRAME - MARK.len()..)?.first_chunk::<4>()?;
+    Some(FRAME + 4 + u32::from_le_bytes(*length) as usize)
+}
+
+/// The head of the record that `bytes` begins with, which need hold no more of
+/// it. Nothing is checked.
+pub(super) fn head<H: DeserializeOwned>(bytes: &[u8]) -> Option<H> {
+    serde_json::from_slice(bytes.get(FRAME + 4..head_end(bytes)?)?).ok()
+}
+
 /// What of a record's head a scan needs.
 #[derive(Deserialize)]
 struct StampOnly {

@@ -32,9 +32,17 @@ pub struct Models {
     pub minilm: Option<PathBuf>,
     /// What the user asked for.
     pub device: DeviceChoice,
+    /// Whether weights that are not on this machine may not be fetched.
+    pub offline: bool,
 }
 
 impl Models {
+    /// The same, with nothing to be fetched.
+    #[must_use]
+    pub fn offline(self) -> Self {
+        Self { offline: true, ..self }
+    }
+
     /// The folders that the environment names: `REFRAIN_MODELS`, else `refrain/models`
     /// in the user's cache folder (`XDG_CACHE_HOME`, else `~/.cache`), and
     /// `REFRAIN_MODEL_MINILM`; any device.
@@ -44,7 +52,7 @@ impl Models {
         let cache = || path("XDG_CACHE_HOME").or_else(|| Some(path("HOME")?.join(".cache")));
         let folder = path("REFRAIN_MODELS")
             .unwrap_or_else(|| cache().unwrap_or_else(std::env::temp_dir).join("refrain").join("models"));
-        Self { folder, minilm: path("REFRAIN_MODEL_MINILM"), device: DeviceChoice::Auto }
+        Self { folder, minilm: path("REFRAIN_MODEL_MINILM"), device: DeviceChoice::Auto, offline: false }
     }
 
     /// The device to compute on, and one line that says why it is this one.

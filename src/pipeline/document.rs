@@ -234,6 +234,10 @@ fn read_sandbox(entry: &Entry, report: &mut Report) -> Option<SandboxSettings> {
         let place = entry.node.entry("faults").map_or(entry.place, |faults| faults.node.place);
         report.add(place, "the sandbox: `faults` is a share, from 0 to 1");
     }
+    for wrong in settings.wrong_limits() {
+        let place = entry.node.entry("limits").or_else(|| entry.node.entry("per_second"));
+        report.add(place.map_or(entry.place, |limits| limits.node.place), format!("the sandbox: {wrong}"));
+    }
     Some(settings)
 }
 

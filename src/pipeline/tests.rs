@@ -187,7 +187,7 @@ fn names_limiters_and_budgets_are_checked() {
     let text = "pipeline: none
 limiters: { slow: { per_second: 0 }, fast: { per_secnd: 5 } }
 budgets: { slwo: { usd: 1 } }
-sandbox: { faults: 2 }
+sandbox: { faults: 2, limits: { lastfm: { per_day: -1 }, spotify: {} } }
 stages:
   1st: { kind: read_table, with: { path: a.csv } }
   words: { kind: crawl_words, inputs: { items: 1st }, with: { limiter: slo } }
@@ -198,6 +198,8 @@ stages:
     2:46 the limiter `fast`: unknown setting `per_secnd` (did you mean `per_second`?)
     3:12 the budget `slwo` is for no limiter of that name (did you mean `slow`?)
     4:20 the sandbox: `faults` is a share, from 0 to 1
+    4:31 the sandbox: `per_day` of `lastfm` must be more than 0
+    4:31 the sandbox: `limits` knows no `spotify`, but lastfm, lyricsovh, lrclib, deezer, chat
     6:3 `1st` is not a name: names start with a letter
     7:48 `1st` is not a name: names start with a letter (an input is `STAGE`, `STAGE.OUTPUT`, `STAGE@VARIANT`, `STAGE@*` or `none`)
     7:72 the stage `words` uses the limiter `slo`, which is not declared (did you mean `slow`? Else declare it under `limiters:`)

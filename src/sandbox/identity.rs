@@ -1,8 +1,10 @@
 //! The identity of a world: equal where every answer is equal.
 
+use std::collections::BTreeSet;
+
 use serde_json::json;
 
-use super::{SandboxError, SandboxSettings};
+use super::{FaultKind, SandboxError, SandboxSettings};
 use crate::ground::{ContentHash, files, hash_json};
 
 /// Raise when the same settings would give another world or other answers;
@@ -11,14 +13,14 @@ pub(super) const GENERATOR_VERSION: u32 = 1;
 
 /// `sandbox:` and a short hash of what decides the world's answers: seed,
 /// sizes, the catalog's content and columns, and the generator's version. When
-/// and how the servers answer (`start`, `faults`, `per_second`) and where the
-/// catalog lies are not in it. Cheap: no world is made.
+/// and how the servers answer (`start`, `faults`, `per_second`, `limits`) and where the
+/// catalog lies are not in it; faults that alter what is said for good are. Cheap: no world is made.
 ///
 /// # Errors
 /// [`SandboxError::Catalog`] if the catalog cannot be read.
 pub fn identity(settings: &SandboxSettings) -> Result<String, SandboxError> {
     let catalog = settings.catalog.as_deref().map(files::read_bytes).transpose().map_err(SandboxError::Catalog)?;
-    let fingerprint = json!({
+    let mut fingerprint = json!({
         "generator": GENERATOR_VERSION,
         "seed": settings.seed,
         "users": settings.users,
@@ -28,6 +30,10 @@ pub fn identity(settings: &SandboxSettings) -> Result<String, SandboxError> {
         "title_column": settings.title_column,
         "loved_per_user": settings.loved_per_user,
     });
+    let altered: Vec<FaultKind> = settings.fault_kinds.iter().copied().filter(|kind| kind.alters_the_world()).collect();
+    if settings.faults > 0.0 && !altered.is_empty() {
+        fingerprint["altered"] = json!({"kinds": BTreeSet::from_iter(altered), "share": settings.faults});
+    }
     Ok(format!("sandbox:{}", hash_json(&fingerprint).short()))
 }
 
@@ -44,6 +50,9 @@ mod tests {
         let other = SandboxSettings { seed: 1, ..settings.clone() };
         assert_eq!(identity(&settings).unwrap(), identity(&same).unwrap());
         assert_ne!(identity(&settings).unwrap(), identity(&other).unwrap());
+        let faulty = |kind| SandboxSettings { faults: 0.3, fault_kinds: vec![kind], ..settings.clone() };
+        assert_eq!(identity(&settings).unwrap(), identity(&faulty(FaultKind::Html)).unwrap());
+        assert_ne!(identity(&settings).unwrap(), identity(&faulty(FaultKind::Vanish)).unwrap());
     }
 
     #[test]

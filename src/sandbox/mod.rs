@@ -4,6 +4,7 @@
 //! client that asks it.
 
 mod error;
+mod fault_kind;
 mod identity;
 pub mod routes;
 mod server;
@@ -11,7 +12,8 @@ mod settings;
 mod world;
 
 pub use error::SandboxError;
+pub use fault_kind::FaultKind;
 pub use identity::identity;
 pub use server::Sandbox;
-pub use settings::{SandboxSettings, SandboxStart};
+pub use settings::{SandboxSettings, SandboxStart, ServerLimits};
 pub use world::{Listener, Loved, LovedTrack, LyricsAvailability, Song, World};

@@ -15,3 +15,5 @@ pub const CHAT: &str = "/openai/v1";
 pub const STATS: &str = "/__stats";
 /// What the world is: identity, seed, sizes; always `"synthetic": true`.
 pub const WORLD: &str = "/__world";
+/// Ends the suspension of a key by `revoke_after`.
+pub const RESTORE: &str = "/__restore";

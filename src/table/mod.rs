@@ -7,6 +7,7 @@ mod difference;
 mod interactions;
 mod normal;
 mod parquet;
+mod parts;
 mod polars;
 mod stable;
 
@@ -27,6 +28,7 @@ pub use self::difference::{Columns, Difference, difference};
 pub use self::interactions::{Interaction, Interactions, distinct_ids};
 pub use self::normal::{normal_type, normalise, type_name};
 pub use self::parquet::{FEW_ROWS, ParquetWriter, describe_parquet, read_first_rows, read_parquet, write_parquet};
+pub use self::parts::{TableParts, read_parts};
 pub use self::polars::{from_polars, lazy, polars_error, scan, to_polars};
 pub use self::stable::keep_order;
 

@@ -88,6 +88,21 @@ impl<W: Write + Send> ParquetWriter<W> {
         Ok(())
     }
 
+    /// Ends a row group here: for rows so long that a whole group of them would
+    /// take too much memory.
+    ///
+    /// # Errors
+    /// As [`ParquetWriter::append`].
+    pub fn end_group(&mut self) -> Result<(), TableError> {
+        match &mut self.state {
+            State::Writing { groups, pending, rows } if *rows > 0 => {
+                *rows = 0;
+                groups.write(pending)
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Writes what is left and the footer, and gives the sink back.
     ///
     /// # Errors

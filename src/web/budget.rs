@@ -120,8 +120,7 @@ impl Budget {
         most: Option<Usage>,
         price: Option<Price>,
     ) -> Result<Reservation, WebError> {
-        let request = Spent::of_request(price);
-        let most = request + most.map_or_else(Spent::default, |most| Spent::of_usage(most, price));
+        let most = Spent::of_request(price) + most.map_or_else(Spent::default, |most| Spent::of_usage(most, price));
         loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);
@@ -130,7 +129,7 @@ impl Budget {
             match self.take(&most, price.is_some()) {
                 Take::Taken => {
                     let (budget, stage) = (Arc::clone(self), Arc::clone(stage));
-                    return Ok(Reservation { budget, stage, most, took: request });
+                    return Ok(Reservation { budget, stage, most, took: Spent::default() });
                 }
                 Take::Wait => changed.await,
                 Take::Reached(decisions) => self.reached(decisions, &most).await,
@@ -297,7 +296,7 @@ pub(super) struct Reservation {
 }
 
 impl Reservation {
-    /// Counts what the answer took, beside the request itself.
+    /// Counts what it took: the request when it is sent, then its answer.
     pub(super) fn took(&mut self, more: Spent) {
         self.took += more;
     }

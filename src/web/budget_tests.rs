@@ -57,6 +57,7 @@ impl Lab {
     /// Sends one request that may take `most` and takes `took`.
     async fn send(&self, most: Usage, took: Usage) -> Result<(), WebError> {
         let mut reserved = self.budget.reserve(&Arc::from("stage"), Some(most), Some(PRICE)).await?;
+        reserved.took(Spent::of_request(Some(PRICE)));
         tokio::task::yield_now().await;
         reserved.took(Spent::of_usage(took, Some(PRICE)));
         Ok(())
@@ -133,7 +134,8 @@ async fn what_is_decided_is_done() {
 #[tokio::test]
 async fn nothing_is_refused_while_an_answer_is_on_its_way() {
     let lab = Lab::new(requests(1), &[]);
-    let first = lab.budget.reserve(&Arc::from("a"), None, None).await.expect("within the budget");
+    let mut first = lab.budget.reserve(&Arc::from("a"), None, None).await.expect("within the budget");
+    first.took(Spent::of_request(None));
     let mut second = Box::pin(lab.send(Usage::default(), Usage::default()));
     assert!(second.as_mut().now_or_never().is_none());
     drop(first);
@@ -188,7 +190,7 @@ proptest! {
                     assert!(!is_over(settings, &(state.spent + state.reserved)));
                 }
                 let took = Usage { prompt, completion: completion * share / 100 };
-                reserved.took(Spent::of_usage(took, Some(PRICE)));
+                reserved.took(Spent::of_request(Some(PRICE)) + Spent::of_usage(took, Some(PRICE)));
                 Some(())
             }
         };

@@ -135,6 +135,9 @@ pub struct Call {
     pub classify: fn(&Answer) -> Verdict,
     /// How it counts in tokens.
     pub metering: Option<Metering>,
+    /// Whether it waits while the provider is down; else it fails with
+    /// [`WebError::Down`](super::WebError::Down), for whoever can ask another.
+    pub waits: bool,
 }
 
 impl Call {
@@ -152,7 +155,15 @@ impl Call {
             limiter: provider.to_owned(),
             classify,
             metering: None,
+            waits: true,
         }
+    }
+
+    /// Does not wait while the provider is down.
+    #[must_use]
+    pub fn without_waiting(mut self) -> Self {
+        self.waits = false;
+        self
     }
 
     /// Adds a pair to the query.
@@ -186,18 +197,9 @@ impl Call {
     /// canonical JSON. No secret is in it.
     #[must_use]
     pub fn key(&self, identity: &str) -> ContentHash {
-        let mut query: Vec<_> = self.query.iter().collect();
-        query.sort();
-        let mut hasher = Hasher::new("refrain http v1");
-        hasher.field(identity.as_bytes()).field(self.method().as_bytes()).field(self.path.as_bytes());
-        hasher.raw(&(query.len() as u64).to_le_bytes());
-        for (name, value) in query {
-            hasher.field(name.as_bytes()).field(value.as_bytes());
-        }
-        if let Some(body) = &self.body {
-            hasher.field(canonical_json(body).as_bytes());
-        }
-        hasher.finish()
+        let query = self.query.iter().map(|(name, value)| (*name, value.as_ref())).collect();
+        let body = self.body.as_ref().map(canonical_json);
+        key_of_parts(identity, self.method(), &self.path, query, body.as_deref())
     }
 
     /// The request for people: `lastfm GET ?method=user.getinfo&user=RJ`.
@@ -206,6 +208,43 @@ impl Call {
         let pairs: Vec<String> = self.query.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let query = if pairs.is_empty() { String::new() } else { format!("?{}", pairs.join("&")) };
         format!("{} {} {}{query}", self.provider, self.method(), self.path)
+    }
+
+    /// What is asked, without whom or what it is asked about: `lastfm user.getInfo`.
+    pub(super) fn brief(&self) -> String {
+        let method = self.query.iter().find(|(name, _)| *name == "method");
+        let first = || self.path.split('/').take(2).collect::<Vec<_>>().join("/");
+        format!("{} {}", self.provider, method.map_or_else(first, |(_, method)| method.to_string()))
+    }
+
+    /// The request for people, with the beginning of the prompt or the text
+    /// where its body has one.
+    #[must_use]
+    pub fn told(&self) -> String {
+        const SHOWN: usize = 100;
+        let Some(text) = self.body.as_ref().and_then(asked) else { return self.describe() };
+        let words: Vec<&str> = text.split_whitespace().collect();
+        let line = words.join(" ");
+        let more = if line.chars().count() > SHOWN { "…" } else { "" };
+        let start: String = line.chars().take(SHOWN).collect();
+        self.scrub(&format!("{} “{start}{more}”", self.describe()))
+    }
+
+    /// Where it is sent, without secrets: `https://lrclib.net/api/get?artist_name=…`.
+    /// An address that a pipeline gives may come from the environment and is
+    /// not told.
+    pub(super) fn address(&self, identity: &str, is_sandbox: bool) -> String {
+        let base = if self.base_url.is_some() && !is_sandbox { "<base_url>" } else { identity };
+        let mut query = url::form_urlencoded::Serializer::new(String::new());
+        query.extend_pairs(self.query.iter().map(|(name, value)| (name, value.as_ref())));
+        let query = query.finish();
+        let mark = if query.is_empty() { "" } else { "?" };
+        format!("{base}{}{mark}{query}", self.path)
+    }
+
+    /// The body as it is sent, in canonical JSON and without secrets.
+    pub(super) fn sent(&self) -> Option<String> {
+        self.body.as_ref().map(|body| self.scrub(&canonical_json(body)))
     }
 
     /// A text with this call's secrets blotted out.
@@ -228,6 +267,34 @@ impl Call {
         let in_query = self.secret_query.iter().map(|(_, secret)| secret.reveal());
         in_query.chain(self.bearer.iter().map(Secret::reveal)).filter(|secret| !secret.is_empty())
     }
+}
+
+/// What a chat or embeddings request is about: the last message, or the first text.
+fn asked(body: &Value) -> Option<&str> {
+    let message = body.get("messages").and_then(|messages| messages.as_array()?.last()?.get("content"));
+    let input = body.get("input").map(|input| input.get(0).unwrap_or(input));
+    message.or(input)?.as_str()
+}
+
+/// What [`Call::key`] is of a call with these parts; the body is canonical JSON.
+pub(super) fn key_of_parts(
+    identity: &str,
+    method: &str,
+    path: &str,
+    mut query: Vec<(&str, &str)>,
+    body: Option<&str>,
+) -> ContentHash {
+    query.sort_unstable();
+    let mut hasher = Hasher::new("refrain http v1");
+    hasher.field(identity.as_bytes()).field(method.as_bytes()).field(path.as_bytes());
+    hasher.raw(&(query.len() as u64).to_le_bytes());
+    for (name, value) in query {
+        hasher.field(name.as_bytes()).field(value.as_bytes());
+    }
+    if let Some(body) = body {
+        hasher.field(body.as_bytes());
+    }
+    hasher.finish()
 }
 
 /// What a server answered, or the memo remembered.

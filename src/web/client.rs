@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -13,7 +13,9 @@ use tokio_util::sync::CancellationToken;
 use super::answers::{Answers, recall};
 use super::budget::Budget;
 use super::call::{Answer, Call};
-use super::error::{CallError, WebError};
+use super::circuit::Circuit;
+use super::endpoints::Endpoint;
+use super::error::{CallError, RowFailure, WebError};
 use super::fetch::Fetch;
 use super::forecast::{Allowance, Forecast};
 use super::keeper::BudgetDecision;
@@ -21,9 +23,13 @@ use super::limiter::{Limiter, default_limiter};
 use super::limits::{BudgetSettings, LimiterSettings};
 use super::settings::ClientSettings;
 use super::spent::{Spending, Spent};
+use super::trace::{Lacking, Trace, Traced, Tracing};
 use super::transport::Transport;
 use crate::ground::ContentHash;
 use crate::memo::{Tally, tally};
+
+/// What is said of a row whose answer the memo does not hold.
+const NOT_IN_MEMO: &str = "the memo has no answer";
 
 type Pending = BoxFuture<'static, Result<Answer, CallError>>;
 
@@ -42,11 +48,12 @@ pub(super) struct Core {
     pub(super) transport: Transport,
     pub(super) memo: Option<Answers>,
     pub(super) spending: Spending,
-    /// Why a provider is asked no more, by the identity of its endpoint.
-    pub(super) stopped: Mutex<BTreeMap<String, WebError>>,
-    /// How many calls in a row have failed for good, by the identity of the endpoint.
-    pub(super) failures: Mutex<BTreeMap<String, u32>>,
-    limiters: Mutex<BTreeMap<String, Arc<Limiter>>>,
+    /// Why nobody is asked anything any more.
+    pub(super) broken: OnceLock<WebError>,
+    /// Whether a provider is up, by the identity of its endpoint.
+    circuits: Mutex<BTreeMap<String, Arc<Circuit>>>,
+    /// By name, and whether its rates hold: those of a sandbox may hold for one provider alone.
+    limiters: Mutex<BTreeMap<(String, bool), Arc<Limiter>>>,
     budgets: BTreeMap<String, Arc<Budget>>,
     in_flight: Mutex<BTreeMap<ContentHash, WeakShared<Pending>>>,
 }
@@ -66,15 +73,16 @@ impl Client {
             transport: Transport::default(),
             memo,
             spending: Spending::default(),
-            stopped: Mutex::default(),
-            failures: Mutex::default(),
+            broken: OnceLock::new(),
+            circuits: Mutex::default(),
             limiters: Mutex::default(),
             in_flight: Mutex::default(),
             settings,
         };
-        let paced = core.settings.endpoints.sandbox_identity().is_none();
-        for name in core.settings.limiters.keys() {
-            core.limiter(name, name, paced)?;
+        for (name, limits) in &core.settings.limiters {
+            if let Some(what) = limits.not_positive().first() {
+                return Err(WebError::Setup(format!("`{what}` of the limiter `{name}` must be more than 0")));
+            }
         }
         Ok(Self { core: Arc::new(core) })
     }
@@ -90,6 +98,8 @@ impl Client {
             cancel,
             spending: Arc::default(),
             stage: Arc::default(),
+            // An offline stage goes through all its rows, so that all it lacks is told at once.
+            trace: self.core.settings.offline.then(|| Arc::new(Trace::of_lacks())),
         }
     }
 
@@ -122,22 +132,30 @@ impl Core {
 
     /// The limiter of that name; without settings of its own it has those of
     /// the provider that asks first.
-    pub(super) fn limiter(&self, name: &str, provider: &str, paced: bool) -> Result<Arc<Limiter>, WebError> {
+    pub(super) fn limiter(&self, name: &str, provider: &str, endpoint: &Endpoint) -> Arc<Limiter> {
         let mut limiters = self.limiters.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(limiter) = limiters.get(name) {
-            return Ok(Arc::clone(limiter));
-        }
-        let settings = self.limits(name, provider);
-        let timer = Arc::clone(&self.settings.timer);
-        let limiter = Arc::new(Limiter::new(name, &settings, paced, timer, self.settings.patience.longest_wait)?);
-        limiters.insert(name.to_owned(), Arc::clone(&limiter));
-        Ok(limiter)
+        let limiter = limiters.entry((name.to_owned(), endpoint.paced)).or_insert_with(|| {
+            let limits = self.limits(name, provider);
+            Arc::new(Limiter::new(name, &endpoint.server(), &limits, endpoint.paced, &self.settings))
+        });
+        Arc::clone(limiter)
     }
 
     /// The limits of that name: those of the pipeline, else the usual ones.
     pub(super) fn limits(&self, name: &str, provider: &str) -> LimiterSettings {
         let given = self.settings.limiters.get(name).cloned();
         given.or_else(|| default_limiter(name)).or_else(|| default_limiter(provider)).unwrap_or_default()
+    }
+
+    /// The circuit of an endpoint; the provider that asks first gives it its name.
+    pub(super) fn circuit(&self, identity: &str, provider: &str) -> Arc<Circuit> {
+        let mut circuits = self.circuits.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(circuit) = circuits.get(identity) {
+            return Arc::clone(circuit);
+        }
+        let circuit = Arc::new(Circuit::new(provider, self.settings.patience));
+        circuits.insert(identity.to_owned(), Arc::clone(&circuit));
+        circuit
     }
 
     pub(super) fn budget(&self, limiter: &str) -> Option<&Arc<Budget>> {
@@ -196,6 +214,7 @@ pub struct Session {
     spending: Arc<Spending>,
     stage: Arc<str>,
     memo_only: bool,
+    trace: Option<Arc<Trace>>,
 }
 
 impl Session {
@@ -227,7 +246,28 @@ impl Session {
     /// [`WebError::Offline`].
     #[must_use]
     pub fn memo_only(&self) -> Self {
-        Self { memo_only: true, ..self.clone() }
+        Self { memo_only: true, trace: None, ..self.clone() }
+    }
+
+    /// The same, which the memo alone answers and which writes down what it is
+    /// asked for. What the memo does not hold fails only its row, so that a
+    /// stage goes through all of them.
+    #[must_use]
+    pub fn tracing(&self, what: Tracing) -> Self {
+        Self { trace: Some(Arc::new(Trace::new(what))), ..self.memo_only() }
+    }
+
+    /// What a session made by [`Session::tracing`] was asked for since the last
+    /// call, in the order of asking.
+    #[must_use]
+    pub fn take_traced(&self) -> Vec<Traced> {
+        self.trace.as_ref().map(|trace| trace.take()).unwrap_or_default()
+    }
+
+    /// What this session was asked for and could not answer, offline as it is.
+    #[must_use]
+    pub fn lacking(&self) -> Lacking {
+        self.trace.as_ref().map(|trace| trace.lacking()).unwrap_or_default()
     }
 
     /// Whether calls need a key: neither a sandbox nor the memo asks for one.
@@ -287,21 +327,31 @@ impl Session {
     #[must_use]
     pub fn concurrency(&self, limiter: &str, provider: &str) -> usize {
         let of = |client: &Client| {
-            client.core.limiter(limiter, provider, !self.is_sandbox()).map_or(1, |limiter| limiter.concurrency())
+            let paced = client.core.settings.endpoints.are_paced(provider);
+            Limiter::most_in_flight(&client.core.limits(limiter, provider), paced)
         };
         self.client.as_ref().map_or(1, of)
     }
 
     /// How long a queue of so many requests, which take so many tokens
     /// altogether, takes at the limits of that name; none where nothing is
-    /// limited, as in a sandbox without limits.
+    /// limited, as in a sandbox without limits. Once the limiter is at work,
+    /// what it has used and learnt is taken into account.
     #[must_use]
     pub fn time_for(&self, limiter: &str, provider: &str, requests: u64, tokens: u64) -> Option<Duration> {
         let core = &self.client.as_ref()?.core;
-        if self.is_sandbox() {
+        if !core.settings.endpoints.are_paced(provider) {
             return None;
         }
-        Some(core.limits(limiter, provider).time_for(requests, tokens)).filter(|time| !time.is_zero())
+        let at_work = {
+            let limiters = core.limiters.lock().unwrap_or_else(PoisonError::into_inner);
+            limiters.get(&(limiter.to_owned(), true)).map(Arc::clone)
+        };
+        let time = match at_work {
+            Some(limiter) => limiter.time_for(requests, tokens),
+            None => core.limits(limiter, provider).time_for(requests, tokens),
+        };
+        Some(time).filter(|time| !time.is_zero())
     }
 
     /// The answer to a call: from the memo if it is there and young enough,
@@ -317,7 +367,14 @@ impl Session {
         }
         let endpoint = core.settings.endpoints.resolve(call.provider, call.base_url.as_deref())?;
         let key = call.key(&endpoint.identity);
-        if let Some(answer) = core.recall(key, self.max_age) {
+        let recalled = core.recall(key, self.max_age);
+        if let Some(trace) = &self.trace {
+            let is_sandbox = core.settings.endpoints.sandbox_identity().is_some();
+            trace.note(call, key, recalled.is_some(), || call.address(&endpoint.identity, is_sandbox));
+            return recalled.ok_or_else(|| RowFailure::new(NOT_IN_MEMO).into());
+        }
+        if let Some(answer) = recalled {
+            core.circuit(&endpoint.identity, call.provider).sample(call);
             return Ok(answer);
         }
         if core.settings.offline || self.memo_only {

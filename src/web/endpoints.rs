@@ -25,9 +25,21 @@ pub struct Endpoint {
     /// What stands for the provider in memo keys: its public address, or the
     /// world of the sandbox; never a port.
     pub identity: String,
-    /// Whether the rates of its limiter hold. A sandbox is not paced, but its
-    /// 429 answers are obeyed.
+    /// Whether the rates of its limiter hold. A sandbox without limits is not
+    /// paced, but its 429 answers are obeyed.
     pub paced: bool,
+}
+
+impl Endpoint {
+    /// The host and port: what a limiter's record is named by.
+    pub(super) fn server(&self) -> String {
+        url::Url::parse(&self.base_url).map_or_else(|_| self.base_url.clone(), |url| place(&url).replace(':', "-"))
+    }
+
+    /// The host and port, for messages: neither a path nor credentials.
+    pub(super) fn host(&self) -> String {
+        url::Url::parse(&self.base_url).map_or_else(|_| "its address".to_owned(), |url| place(&url))
+    }
 }
 
 /// Where all the providers are.
@@ -91,10 +103,31 @@ impl Endpoints {
         self
     }
 
+    /// The same, where the limits of these providers hold: of a sandbox that has
+    /// limits itself.
+    #[must_use]
+    pub fn paced(mut self, providers: &[String]) -> Self {
+        for (name, endpoint) in &mut self.by_provider {
+            endpoint.paced |= providers.contains(name);
+        }
+        self
+    }
+
+    /// Whether a provider's limits hold.
+    pub(super) fn are_paced(&self, provider: &str) -> bool {
+        self.sandbox.is_none() || self.by_provider.get(provider).is_some_and(|endpoint| endpoint.paced)
+    }
+
     /// The sandbox's identity, if this is one.
     #[must_use]
     pub fn sandbox_identity(&self) -> Option<&str> {
         self.sandbox.as_deref()
+    }
+
+    /// What is written down of who answers: `live`, or the sandbox's identity.
+    #[must_use]
+    pub fn world(&self) -> &str {
+        self.sandbox.as_deref().unwrap_or(super::answers::LIVE)
     }
 
     /// Where a provider is. `given` is the address in the stage's settings; a
@@ -125,6 +158,12 @@ impl Endpoints {
             other => Err(refused(format!("`{other}` is not HTTP"))),
         }
     }
+}
+
+/// The host of an address, and the port if it is not the usual one.
+pub(super) fn place(url: &url::Url) -> String {
+    let host = url.host_str().unwrap_or("nowhere");
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
 /// Whether an address is on this machine: such a one never goes through a proxy.
@@ -162,6 +201,26 @@ mod tests {
         assert!(endpoints.clone().with("deezer", plain).resolve("deezer", None).is_err());
         assert!(endpoints.resolve("chat", Some("ftp://x")).is_err());
         assert!(endpoints.resolve("chat", Some("not an address")).is_err());
+    }
+
+    #[test]
+    fn only_this_machine_is_asked_without_a_proxy() {
+        let is_here = |url: &str| is_loopback(&url::Url::parse(url).expect("an address"));
+        for here in ["http://localhost:8000/v1", "http://127.0.0.1:1", "https://127.8.8.8", "http://[::1]:11434"] {
+            assert!(is_here(here), "{here}");
+        }
+        for away in
+            ["https://ws.audioscrobbler.com", "http://localhost.evil.example", "http://10.0.0.1", "http://[fe80::1]"]
+        {
+            assert!(!is_here(away), "{away}");
+        }
+    }
+
+    #[test]
+    fn messages_name_the_host_and_no_credentials() {
+        let host = |url: &str| Endpoint { base_url: url.into(), identity: "i".into(), paced: true }.host();
+        assert_eq!(host("https://user:pass@x.example/v1"), "x.example");
+        assert_eq!(host("http://x.example:8000/v1"), "x.example:8000");
     }
 
     #[test]

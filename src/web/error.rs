@@ -31,6 +31,12 @@ pub enum WebError {
         /// What to do.
         hint: String,
     },
+    /// The provider is down, and the call does not wait for it.
+    #[error("{provider} is down")]
+    Down {
+        /// The provider's name.
+        provider: String,
+    },
     /// A ceiling of `budgets:` is reached.
     #[error("the budget of `{limiter}` is spent: {what}")]
     Budget {
@@ -75,7 +81,7 @@ impl WebError {
             Self::Budget { limiter, .. } => Some(format!(
                 "raise `budgets.{limiter}` and run again; what was fetched is kept and not paid for twice"
             )),
-            Self::TooLong { .. } => Some("run again later; what was fetched is kept".into()),
+            Self::Down { .. } | Self::TooLong { .. } => Some("run again later; what was fetched is kept".into()),
             Self::Memo(_) => Some("check the space and the permissions of the artifacts folder".into()),
             Self::Closed | Self::Cancelled | Self::Endpoint { .. } | Self::Setup(_) => None,
         }

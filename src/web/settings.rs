@@ -10,6 +10,7 @@ use super::keeper::{BudgetKeeper, default_keeper};
 use super::limits::{BudgetSettings, LimiterSettings};
 use super::spent::{Bookkeeper, Spent};
 use super::timer::{SystemTimer, Timer};
+use super::user_agent::UserAgent;
 use crate::ground::{Clock, SystemClock};
 
 /// How long a request may take.
@@ -17,6 +18,8 @@ use crate::ground::{Clock, SystemClock};
 pub struct Timeouts {
     /// Until the connection stands.
     pub connect: Duration,
+    /// Until the answer begins, the connection included.
+    pub headers: Duration,
     /// Between two pieces of the answer.
     pub idle: Duration,
     /// Altogether.
@@ -24,9 +27,14 @@ pub struct Timeouts {
 }
 
 impl Default for Timeouts {
-    /// 10 s, 1 min and 3 min: chat servers think before they begin to answer.
+    /// 10 s, 3 min, 1 min and 5 min: chat servers think before they begin to answer.
     fn default() -> Self {
-        Self { connect: Duration::from_secs(10), idle: Duration::from_mins(1), whole: Duration::from_mins(3) }
+        Self {
+            connect: Duration::from_secs(10),
+            headers: Duration::from_mins(3),
+            idle: Duration::from_mins(1),
+            whole: Duration::from_mins(5),
+        }
     }
 }
 
@@ -39,22 +47,67 @@ pub struct Patience {
     pub rate_attempts: u32,
     /// The first pause after a failure; each further one is twice as long, up to 30 s.
     pub first_pause: Duration,
-    /// The longest wait that a limit or a `Retry-After` may impose.
+    /// The longest wait that a limit or a `Retry-After` may impose: a day's
+    /// limit is waited for, what takes longer ends the stage.
     pub longest_wait: Duration,
-    /// After how many requests in a row that failed for good a provider is given up.
+    /// After how many calls in a row that failed for good a provider is given up.
     pub failures_in_a_row: u32,
+    /// After how many requests in a row that were not answered a provider is
+    /// taken to be down: calls wait from then on, and one at a time tries.
+    pub circuit_opens_after: u32,
+    /// The pause before the first try; each further one is twice as long.
+    pub probe_pause: Duration,
+    /// The longest pause between two tries.
+    pub longest_probe_pause: Duration,
+    /// How long a provider may be down before it is given up; one that has
+    /// answered nothing yet in this run, 5 minutes at most.
+    pub outage: Duration,
 }
 
 impl Default for Patience {
-    /// 6 and 30 attempts, 500 ms, 15 min, 20 failures.
+    /// 6 and 30 attempts, 500 ms, 25 h, 20 failures; 10 requests, 2 s, 1 min, 1 h.
     fn default() -> Self {
         Self {
             attempts: 6,
             rate_attempts: 30,
             first_pause: Duration::from_millis(500),
-            longest_wait: Duration::from_mins(15),
+            longest_wait: Duration::from_hours(25),
             failures_in_a_row: 20,
+            circuit_opens_after: 10,
+            probe_pause: Duration::from_secs(2),
+            longest_probe_pause: Duration::from_mins(1),
+            outage: Duration::from_hours(1),
         }
+    }
+}
+
+/// Who is told at once what the user should know: a provider that is down, and
+/// that it is up again.
+#[derive(Clone)]
+pub struct OnWarning(Arc<dyn Fn(&str) + Send + Sync>);
+
+impl OnWarning {
+    /// Calls `tell` with each warning.
+    pub fn new(tell: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(tell))
+    }
+
+    /// Tells it.
+    pub(super) fn tell(&self, text: &str) {
+        (self.0)(text);
+    }
+}
+
+impl Default for OnWarning {
+    /// Nobody is told.
+    fn default() -> Self {
+        Self::new(|_| ())
+    }
+}
+
+impl std::fmt::Debug for OnWarning {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("OnWarning")
     }
 }
 
@@ -65,6 +118,9 @@ pub struct ClientSettings {
     pub endpoints: Endpoints,
     /// The `limiters:` of the pipeline, by name.
     pub limiters: BTreeMap<String, LimiterSettings>,
+    /// Where the limiters' states are that all runs of this user share; without
+    /// a folder each client limits by itself.
+    pub limiters_folder: Option<PathBuf>,
     /// The `budgets:` of the pipeline, by the limiter's name.
     pub budgets: BTreeMap<String, BudgetSettings>,
     /// What was spent of the budgets in their periods before this run, by the limiter's name.
@@ -84,7 +140,9 @@ pub struct ClientSettings {
     /// Paces the requests.
     pub timer: Arc<dyn Timer>,
     /// What the servers are told of the client.
-    pub user_agent: String,
+    pub user_agent: UserAgent,
+    /// Who is told of a provider that is down.
+    pub on_warning: OnWarning,
     /// How long a request may take.
     pub timeouts: Timeouts,
     /// How stubbornly it is repeated.
@@ -98,6 +156,7 @@ impl Default for ClientSettings {
         Self {
             endpoints: Endpoints::default(),
             limiters: BTreeMap::new(),
+            limiters_folder: None,
             budgets: BTreeMap::new(),
             spent_before: BTreeMap::new(),
             keeper: default_keeper(),
@@ -106,8 +165,9 @@ impl Default for ClientSettings {
             offline: false,
             memo_only: false,
             clock: Arc::new(SystemClock),
-            timer: Arc::new(SystemTimer::default()),
-            user_agent: format!("refrain/{} (+{})", env!("CARGO_PKG_VERSION"), env!("CARGO_PKG_REPOSITORY")),
+            timer: Arc::new(SystemTimer),
+            user_agent: UserAgent::default(),
+            on_warning: OnWarning::default(),
             timeouts: Timeouts::default(),
             patience: Patience::default(),
             max_body_bytes: 8 * 1024 * 1024,

@@ -91,7 +91,11 @@ fn a_finished_crawl_asks_nothing_even_offline() {
     lab.edit("crawl.yaml", "max_users: 120", "max_users: 20");
     assert_eq!(lab.line(&line(&sandbox)).code, 0);
     let before = total(&sandbox, "received");
-    let answer = lab.line(&format!("{} --offline --force users --force loved", line(&sandbox)));
+    let refused = lab.line(&format!("{} --offline", line(&sandbox)));
+    assert!(refused.stderr.contains("could not reach the sandbox") && refused.code == 2, "{refused:#?}");
+    // The same world, known without asking anybody.
+    lab.edit("crawl.yaml", "stages:", "sandbox: { users: 60, songs: 80, start: on_request }\nstages:");
+    let answer = lab.line("run crawl.yaml --json --sandbox --offline --force users --force loved");
     assert_eq!(answer.code, 0, "{answer:#?}");
     let last = answer.finished();
     assert_eq!((&last["ran"], &last["requests"]), (&2.into(), &0.into()));

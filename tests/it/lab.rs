@@ -62,11 +62,19 @@ impl Lab {
     pub(crate) fn command<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_refrain"));
         command.args(arguments).current_dir(self.folder.path()).stdin(Stdio::null());
-        for name in ["REFRAIN_ARTIFACTS", "LASTFM_API_KEY", "GROQ_API_KEY", "OPENAI_API_KEY", "FORCE_COLOR", "COLUMNS"]
-        {
+        for name in [
+            "REFRAIN_ARTIFACTS",
+            "REFRAIN_CONTACT",
+            "LASTFM_API_KEY",
+            "GROQ_API_KEY",
+            "OPENAI_API_KEY",
+            "FORCE_COLOR",
+            "COLUMNS",
+        ] {
             command.env_remove(name);
         }
         command.env("HOME", self.folder.path()).env("NO_COLOR", "1");
+        command.env("REFRAIN_LIMITERS", self.path("limiters"));
         command
     }
 
@@ -184,7 +192,7 @@ impl Sandbox {
     }
 
     /// The body of a GET.
-    fn text(&self, path: &str) -> String {
+    pub(crate) fn text(&self, path: &str) -> String {
         use std::io::{Read, Write};
         let address = self.url.trim_start_matches("http://");
         let mut stream = std::net::TcpStream::connect(address).expect("the sandbox listens");

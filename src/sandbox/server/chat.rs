@@ -7,13 +7,11 @@ use serde_json::{Value, json};
 
 use super::super::World;
 use super::exchange::{Answer, Ask, number};
-use super::limits::Room;
+use super::limits::{Counts, Refusal, Room, Share};
 use crate::ground::Hasher;
 
 /// The longest prompt, in tokens.
 const CONTEXT: u64 = 8192;
-/// Tokens per minute in the headers: more than is ever used.
-const TOKENS_PER_MINUTE: u64 = 6_000_000;
 /// 2024-05-01 00:00 UTC: when all answers were created, so that they are the same each time.
 const CREATED: u64 = 1_714_521_600;
 
@@ -33,20 +31,21 @@ struct Message {
     content: Value,
 }
 
-/// The answer to `/chat/completions`; whoever asks may.
-pub(super) fn answer(world: &World, ask: &Ask, room: &Room) -> Answer {
+/// The answer to `/chat/completions`, and the tokens it takes; whoever asks may.
+pub(super) fn answer(world: &World, ask: &Ask) -> (Answer, u64) {
+    let refused = |message: &str, code| (error(400, message, "invalid_request_error", code), 0);
     let request: Request = match serde_json::from_slice(&ask.body) {
         Ok(request) => request,
-        Err(why) => return error(400, &format!("Invalid request: {why}"), "invalid_request_error", None),
+        Err(why) => return refused(&format!("Invalid request: {why}"), None),
     };
     let prompt = request.messages.iter().map(|message| text(&message.content)).collect::<Vec<_>>().join("\n\n");
     let prompt_tokens = tokens(&prompt) + 4 * request.messages.len() as u64 + 3;
     if prompt.trim().is_empty() {
-        return error(400, "'messages' : minimum number of items is 1", "invalid_request_error", None);
+        return refused("'messages' : minimum number of items is 1", None);
     }
     if prompt_tokens > CONTEXT {
         let message = "Please reduce the length of the messages or completion.";
-        return error(400, message, "invalid_request_error", Some("context_length_exceeded"));
+        return refused(message, Some("context_length_exceeded"));
     }
     let mut content = world.chat(&prompt);
     let mut finish_reason = "stop";
@@ -75,9 +74,19 @@ pub(super) fn answer(world: &World, ask: &Ask, room: &Room) -> Answer {
         },
         "system_fingerprint": "fp_sandbox",
     });
-    let used = prompt_tokens + completion_tokens;
-    let refill = Duration::from_millis(used * 60_000 / TOKENS_PER_MINUTE);
-    headers(Answer::json(200, &body), room, TOKENS_PER_MINUTE.saturating_sub(used), refill)
+    (Answer::json(200, &body), prompt_tokens + completion_tokens)
+}
+
+/// A good answer that says what is left after the tokens it took.
+pub(super) fn with_room(answer: Answer, room: &Room, tokens: u64) -> Answer {
+    if answer.status != 200 {
+        return answer;
+    }
+    let plenty = room.tokens.left == room.tokens.limit;
+    let left = room.tokens.left.saturating_sub(if plenty { tokens } else { 0 });
+    let full_in = Duration::from_millis((room.tokens.limit - left) * 60_000 / room.tokens.limit.max(1));
+    let tokens = if plenty { Share { left, full_in, ..room.tokens } } else { room.tokens };
+    headers(answer, &Room { tokens, ..*room })
 }
 
 /// An error as these servers write it.
@@ -85,26 +94,42 @@ pub(super) fn error(status: u16, message: &str, kind: &str, code: Option<&str>) 
     Answer::json(status, &json!({"error": {"message": message, "type": kind, "code": code}}))
 }
 
-/// Too many requests: the words name the wait, in seconds.
-pub(super) fn limited(wait_seconds: f64) -> Answer {
+/// Too many requests or tokens: the words name the wait, in seconds.
+pub(super) fn limited(refusal: &Refusal) -> Answer {
+    let (kind, unit) = match refusal.counts {
+        Counts::Requests => ("requests", "R"),
+        Counts::Tokens => ("tokens", "T"),
+    };
+    let (period, short) = match refusal.period.as_secs() {
+        0..=1 => ("second", "S"),
+        2..=60 => ("minute", "M"),
+        _ => ("day", "D"),
+    };
+    let wait = span(refusal.wait.unwrap_or_default());
     let message = format!(
-        "Rate limit reached for model in organization `org_sandbox` on requests per minute (RPM). \
-         Please try again in {wait_seconds:.3}s. This is the sandbox."
+        "Rate limit reached for model in organization `org_sandbox` on {kind} per {period} ({unit}P{short}). \
+         Please try again in {wait}. This is the sandbox."
     );
-    let room = Room { limit: 14_400, left: 0, full_in: Duration::from_secs_f64(wait_seconds) };
-    let answer = error(429, &message, "requests", Some("rate_limit_exceeded"));
-    headers(answer, &room, TOKENS_PER_MINUTE, Duration::ZERO)
+    headers(error(429, &message, kind, Some("rate_limit_exceeded")), &refusal.room)
 }
 
-/// The `x-ratelimit-*` headers, which every answer has.
-fn headers(answer: Answer, room: &Room, tokens_left: u64, tokens_full_in: Duration) -> Answer {
+/// More tokens than there are in a whole period: it never fits.
+pub(super) fn too_large() -> Answer {
+    let message = "Request too large for model in organization `org_sandbox` on tokens per minute (TPM). \
+                   Please reduce your message size and try again. This is the sandbox.";
+    error(413, message, "tokens", Some("rate_limit_exceeded"))
+}
+
+/// The `x-ratelimit-*` headers, which every good answer has.
+fn headers(answer: Answer, room: &Room) -> Answer {
+    let Room { requests, tokens } = room;
     answer
-        .with("x-ratelimit-limit-requests", room.limit.to_string())
-        .with("x-ratelimit-remaining-requests", room.left.to_string())
-        .with("x-ratelimit-reset-requests", span(room.full_in))
-        .with("x-ratelimit-limit-tokens", TOKENS_PER_MINUTE.to_string())
-        .with("x-ratelimit-remaining-tokens", tokens_left.to_string())
-        .with("x-ratelimit-reset-tokens", span(tokens_full_in))
+        .with("x-ratelimit-limit-requests", requests.limit.to_string())
+        .with("x-ratelimit-remaining-requests", requests.left.to_string())
+        .with("x-ratelimit-reset-requests", span(requests.full_in))
+        .with("x-ratelimit-limit-tokens", tokens.limit.to_string())
+        .with("x-ratelimit-remaining-tokens", tokens.left.to_string())
+        .with("x-ratelimit-reset-tokens", span(tokens.full_in))
 }
 
 /// A span as these servers write it: `26ms`, `10.33s`, `1m0.36s`.

@@ -22,7 +22,7 @@ pub(super) enum Provider {
 }
 
 /// A request, decoded.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Ask {
     /// `GET`, `POST`, …
     pub(super) method: String,
@@ -94,6 +94,20 @@ pub(super) fn number(hasher: &Hasher) -> u64 {
 }
 
 impl Provider {
+    /// All of them.
+    pub(super) const ALL: [Self; 5] = [Self::Lastfm, Self::Lyricsovh, Self::Lrclib, Self::Deezer, Self::Chat];
+
+    /// The name in the settings.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Lastfm => "lastfm",
+            Self::Lyricsovh => "lyricsovh",
+            Self::Lrclib => "lrclib",
+            Self::Deezer => "deezer",
+            Self::Chat => "chat",
+        }
+    }
+
     /// Who is asked, and the route's name in the statistics; none for unknown routes.
     pub(super) fn of(ask: &Ask) -> Option<(Self, String)> {
         let get = ask.method == "GET";

@@ -15,6 +15,7 @@ mod traffic;
 mod tests;
 
 use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -30,8 +31,8 @@ use tokio::task::JoinHandle;
 
 use self::connection::{Connection, Doors};
 use self::exchange::{Answer, Ask, Provider};
-use self::faults::Fault;
-use self::limits::Limits;
+use self::faults::Faults;
+use self::limits::{Limits, Refusal, Room};
 use self::traffic::Traffic;
 use super::{SandboxError, SandboxSettings, World, identity, routes};
 use crate::ground::{Clock, SystemClock};
@@ -40,9 +41,6 @@ use crate::ground::{Clock, SystemClock};
 const LARGEST_BODY: usize = 4 << 20;
 /// How long a stop waits for answers that are on their way.
 const PATIENCE: Duration = Duration::from_secs(1);
-
-/// How long a stalled body keeps the client waiting before it breaks off.
-const STALL: Duration = Duration::from_secs(3);
 
 /// The servers of one world, running until stopped or dropped.
 #[derive(Debug)]
@@ -59,8 +57,10 @@ struct Shared {
     settings: SandboxSettings,
     identity: String,
     limits: Limits,
+    clock: Arc<dyn Clock>,
     traffic: Mutex<Traffic>,
-    stall: Duration,
+    faults: Faults,
+    key: Key,
 }
 
 impl Sandbox {
@@ -69,17 +69,19 @@ impl Sandbox {
     /// # Errors
     /// [`SandboxError`] if the world cannot be made or the port cannot be had.
     pub async fn start(settings: &SandboxSettings, port: u16) -> Result<Self, SandboxError> {
-        Self::start_by(settings, port, Arc::new(SystemClock), STALL).await
+        Self::start_by(settings, port, Arc::new(SystemClock)).await
     }
 
-    /// As [`Sandbox::start`], with `per_second` measured by the given clock and
-    /// stalled bodies that stall for the given time.
-    async fn start_by(
-        settings: &SandboxSettings,
-        port: u16,
-        clock: Arc<dyn Clock>,
-        stall: Duration,
-    ) -> Result<Self, SandboxError> {
+    /// As [`Sandbox::start`], with limits that are measured by the given clock.
+    ///
+    /// # Errors
+    /// [`SandboxError`] if the world cannot be made or the port cannot be had.
+    pub async fn start_with_clock(settings: &SandboxSettings, clock: Arc<dyn Clock>) -> Result<Self, SandboxError> {
+        Self::start_by(settings, 0, clock).await
+    }
+
+    /// As [`Sandbox::start`], with limits that are measured by the given clock.
+    async fn start_by(settings: &SandboxSettings, port: u16, clock: Arc<dyn Clock>) -> Result<Self, SandboxError> {
         let refused = |source| SandboxError::Listen { port, source };
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
@@ -87,12 +89,14 @@ impl Sandbox {
         let making = tokio::task::spawn_blocking(move || Ok((identity(&wanted)?, World::generate(&wanted)?)));
         let (identity, world) = making.await.map_err(SandboxError::Generation)??;
         let shared = Arc::new(Shared {
+            faults: Faults::new(*world.seed(), settings),
+            key: Key::new(settings.revoke_after),
             world,
             settings: settings.clone(),
             identity: identity.clone(),
-            limits: Limits::new(settings.per_second, clock),
+            limits: Limits::new(settings, Arc::clone(&clock)),
+            clock,
             traffic: Mutex::default(),
-            stall,
         });
         let router = Router::new().fallback(handle).with_state(shared);
         let (stop, stopped) = oneshot::channel::<()>();
@@ -145,6 +149,10 @@ async fn handle(
     let ask = Ask::new(&parts, body);
     match parts.uri.path() {
         routes::STATS => return Answer::json(200, &shared.stats()).into_response(),
+        routes::RESTORE => {
+            shared.key.restore();
+            return Answer::json(200, &json!({"key": "valid"})).into_response();
+        }
         routes::WORLD => return Answer::json(200, &shared.description()).into_response(),
         _ => {}
     }
@@ -152,37 +160,49 @@ async fn handle(
         return Answer::json(404, &json!({"error": "the sandbox has no such route"})).into_response();
     };
     let key = ask.key();
-    let attempt = shared.with_traffic(|traffic| traffic.received(&route, key));
-    let room = match shared.limits.take(provider) {
+    let now = shared.clock.now_millis();
+    let attempt = shared.with_traffic(|traffic| traffic.received(&route, key, now));
+    // Only where tokens are limited must the answer be known first.
+    let counted =
+        (provider == Provider::Chat && shared.limits.count_tokens(provider)).then(|| chat::answer(&shared.world, &ask));
+    let room = match shared.limits.take(provider, counted.as_ref().map_or(0, |(_, tokens)| *tokens)) {
         Ok(room) => room,
-        Err(wait) => {
+        Err(refusal) => {
             shared.with_traffic(|traffic| traffic.limited(&route));
-            return limited(provider, wait).into_response();
+            return limited(provider, &refusal).into_response();
         }
     };
-    let answer = match provider {
-        Provider::Lastfm => lastfm::answer(&shared.world, &ask),
-        Provider::Lyricsovh => lyrics::lyricsovh(&shared.world, &ask),
-        Provider::Lrclib => lyrics::lrclib(&shared.world, &ask),
-        Provider::Deezer => deezer::answer(&shared.world, &ask),
-        Provider::Chat => chat::answer(&shared.world, &ask, &room),
-    };
-    if let Some(fault) = Fault::of(shared.world.seed(), shared.settings.faults, key, attempt) {
+    if provider == Provider::Lastfm && shared.key.is_revoked() {
         shared.with_traffic(|traffic| traffic.failed(&route, key));
-        return fault.response(provider, answer, &peer, shared.stall);
+        return lastfm::error(403, 26, "Suspended API key - Access for your account has been suspended")
+            .into_response();
     }
+    let answer = shared.say(provider, &ask, &room, counted);
+    if let Some(kind) = shared.faults.of(provider, key, attempt) {
+        shared.with_traffic(|traffic| {
+            if faults::is_true(kind) {
+                traffic.answered(&route, key, answer.status == 200);
+            } else {
+                traffic.failed(&route, key);
+            }
+        });
+        return shared.faults.response(kind, provider, answer, &peer).await;
+    }
+    let first_user = shared.world.listeners().first().map_or("", |listener| &listener.name);
+    let altered = shared.faults.lasting(provider, &ask, first_user);
     shared.with_traffic(|traffic| traffic.answered(&route, key, answer.status == 200));
-    answer.into_response()
+    altered.unwrap_or_else(|| answer.into_response())
 }
 
 /// How each provider says that there were too many requests.
-fn limited(provider: Provider, wait: Duration) -> Answer {
-    let seconds = wait.as_secs_f64();
+fn limited(provider: Provider, refusal: &Refusal) -> Answer {
+    let seconds = refusal.wait.unwrap_or_default().as_secs_f64();
     let whole = seconds.ceil().max(1.0).to_string();
     match provider {
+        Provider::Chat if refusal.wait.is_none() => chat::too_large(),
         Provider::Lastfm => lastfm::error(429, 29, "Rate Limit Exceeded - Your IP has made too many requests"),
         Provider::Deezer => deezer::error("Exception", "Quota limit exceeded", 4),
-        Provider::Chat => chat::limited(seconds).with("retry-after", whole),
+        Provider::Chat => chat::limited(refusal).with("retry-after", whole),
         Provider::Lyricsovh => Answer::json(429, &json!({"error": "Too many requests"})).with("retry-after", whole),
         Provider::Lrclib => {
             let body = json!({"message": "Too many requests", "name": "TooManyRequests", "statusCode": 429});
@@ -191,7 +211,49 @@ fn limited(provider: Provider, wait: Duration) -> Answer {
     }
 }
 
+/// Last.fm's key: valid, until it has been used too often.
+struct Key {
+    left: Option<AtomicU64>,
+    restored: AtomicBool,
+}
+
+impl Key {
+    fn new(revoke_after: Option<u64>) -> Self {
+        Self { left: revoke_after.map(AtomicU64::new), restored: AtomicBool::new(false) }
+    }
+
+    /// Counts a request.
+    fn is_revoked(&self) -> bool {
+        let Some(left) = &self.left else { return false };
+        let spent = left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_err();
+        spent && !self.restored.load(Ordering::SeqCst)
+    }
+
+    fn restore(&self) {
+        self.restored.store(true, Ordering::SeqCst);
+    }
+}
+
 impl Shared {
+    /// What the world says.
+    fn say(&self, provider: Provider, ask: &Ask, room: &Room, counted: Option<(Answer, u64)>) -> Answer {
+        match provider {
+            Provider::Lastfm if self.faults.has_one_page(ask) => {
+                let mut first = ask.clone();
+                first.query.insert("page".to_owned(), "1".to_owned());
+                faults::endless(lastfm::answer(&self.world, &first))
+            }
+            Provider::Lastfm => lastfm::answer(&self.world, ask),
+            Provider::Lyricsovh => lyrics::lyricsovh(&self.world, ask),
+            Provider::Lrclib => lyrics::lrclib(&self.world, ask),
+            Provider::Deezer => deezer::answer(&self.world, ask),
+            Provider::Chat => {
+                let (answer, tokens) = counted.unwrap_or_else(|| chat::answer(&self.world, ask));
+                chat::with_room(answer, room, tokens)
+            }
+        }
+    }
+
     fn with_traffic<T>(&self, act: impl FnOnce(&mut Traffic) -> T) -> T {
         act(&mut self.traffic.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -209,6 +271,7 @@ impl Shared {
             "seed": self.settings.seed,
             "users": self.world.listeners().len(),
             "songs": self.world.songs().len(),
+            "limited": self.settings.limited(),
             "synthetic": true,
         })
     }

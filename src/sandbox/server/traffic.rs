@@ -14,12 +14,16 @@ pub(super) struct Counts {
     pub(super) ok: u64,
     /// Answered in full with any status, faults and limits not counted.
     pub(super) answered: u64,
-    /// Refused because of `per_second`.
+    /// Refused because of `per_second` or `limits`.
     pub(super) limited: u64,
     /// Failed by `faults`.
     pub(super) failed: u64,
     /// Requests that had been answered before: what a memo would have saved.
     pub(super) repeated: u64,
+    /// When the first arrived, in milliseconds by the server's clock.
+    pub(super) first_millis: Option<u64>,
+    /// When the last arrived.
+    pub(super) last_millis: Option<u64>,
 }
 
 /// What one request has had.
@@ -37,12 +41,15 @@ pub(super) struct Traffic {
 }
 
 impl Traffic {
-    /// Counts a request and says how many attempts at it were made or answered before.
-    pub(super) fn received(&mut self, route: &str, request: u64) -> u32 {
+    /// Counts a request that arrives at `now` and says how many attempts at it
+    /// were made or answered before.
+    pub(super) fn received(&mut self, route: &str, request: u64, now: u64) -> u32 {
         let history = self.requests.entry(request).or_default();
         let counts = self.routes.entry(route.to_owned()).or_default();
         counts.received += 1;
         counts.repeated += u64::from(history.answered);
+        counts.first_millis = counts.first_millis.or(Some(now));
+        counts.last_millis = Some(now);
         history.attempts
     }
 
@@ -74,6 +81,8 @@ impl Traffic {
             total.limited += counts.limited;
             total.failed += counts.failed;
             total.repeated += counts.repeated;
+            total.first_millis = [total.first_millis, counts.first_millis].into_iter().flatten().min();
+            total.last_millis = total.last_millis.max(counts.last_millis);
         }
         json!({"total": total, "routes": self.routes})
     }
