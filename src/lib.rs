@@ -11,6 +11,7 @@ pub mod kinds;
 pub mod memo;
 pub mod metrics;
 pub mod model;
+pub mod people;
 pub mod pipeline;
 pub mod sandbox;
 pub mod stage;

@@ -1,5 +1,6 @@
 //! Normal forms of artists' names and titles: two spellings of a track are the
-//! same exactly if their normal forms are equal. Knows nothing of tables.
+//! same exactly if their normal forms are equal. Also the first words of a text.
+//! Knows nothing of tables.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -27,6 +28,13 @@ pub fn normal(text: &str, how: Normalise) -> String {
             if loose.is_empty() { strict } else { loose }
         }
     }
+}
+
+/// The first words of a text, joined by single spaces. A word is a run of
+/// characters other than white space.
+#[must_use]
+pub fn first_words(text: &str, words: usize) -> String {
+    text.split_whitespace().take(words).collect::<Vec<_>>().join(" ")
 }
 
 /// NFKC, case folded, white space collapsed.

@@ -2,8 +2,11 @@
 //! go, and the bars beside them, are the observers' part.
 
 use super::errors::describe_failure;
+use super::gauge::{outcome, spending};
 use super::terminal::{Style, count, duration};
-use crate::engine::{Event, Outcome};
+use crate::engine::{Event, Outcome as How};
+use crate::web::Spent;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 /// Tells a run line by line. Neighbouring lines that say the same of several
@@ -46,8 +49,9 @@ impl Narrator {
                 self.line(style.yellow(&format!("! {stage}{when}: {text}")))
             }
             Event::Warning { text } => self.line(style.yellow(&format!("! {text}"))),
-            Event::StageFinished { stage, outcome, rows, seconds, requests, .. } if outcome.has_run() => {
-                self.line(self.finished(stage, *outcome, *rows, *seconds, *requests))
+            Event::StageFinished { stage, outcome, rows, seconds, spent, statuses, .. } if outcome.has_run() => {
+                let line = self.finished(stage, *outcome, *rows, *seconds, spent);
+                self.line(line + &counted(statuses, style))
             }
             Event::StageFinished { stage, blessed: Some(why), .. } => {
                 self.group(&style.green("="), stage, format!("blessed: {why}"))
@@ -55,28 +59,29 @@ impl Narrator {
             Event::StageFinished { stage, outcome, .. } => {
                 self.group(&style.green("="), stage, how_cached(*outcome).to_owned())
             }
-            Event::StageFailed { stage, error, causes, hint, .. } => {
+            Event::StageFailed { stage, error, causes, hint, statuses, .. } => {
                 let why = describe_failure(error, causes, hint.as_deref(), style);
-                self.line(format!("{} {stage}  failed\n{}", style.red("✗"), indented(&why)))
+                let counted = counted(statuses, style);
+                self.line(format!("{} {stage}  failed{counted}\n{}", style.red("✗"), indented(&why)))
             }
             Event::StageSkipped { stage, because } => {
                 self.group(&style.yellow("-"), stage, format!("skipped: {because}"))
             }
-            Event::Finished { ran, cached, failed, skipped, requests, seconds, .. } => {
-                self.line(self.closing([*ran, *cached, *failed, *skipped], *requests, *seconds))
+            Event::Finished { ran, cached, failed, skipped, spent, seconds, .. } => {
+                self.line(self.closing([*ran, *cached, *failed, *skipped], spent, *seconds))
             }
             Event::RowsKnown { stage, known } => self.line(format!("  {stage}  {}", style.dim(&known.to_string()))),
             Event::StageProgress { .. } | Event::StageNote { .. } => Vec::new(),
         }
     }
 
-    fn finished(&self, stage: &str, outcome: Outcome, rows: u64, seconds: f64, requests: u64) -> String {
+    fn finished(&self, stage: &str, outcome: How, rows: u64, seconds: f64, spent: &Spent) -> String {
         let mut line = format!("{} {stage}  {}", self.style.green("✓"), count(rows, "row"));
-        if outcome == Outcome::Unchanged {
+        if outcome == How::Unchanged {
             line.push_str(", as before");
         }
-        if requests > 0 {
-            write!(line, "  {}", count(requests, "request")).ok();
+        for part in spending(spent) {
+            write!(line, "  {part}").ok();
         }
         if self.times {
             write!(line, "  {}", self.style.dim(&duration(seconds))).ok();
@@ -84,7 +89,7 @@ impl Narrator {
         line
     }
 
-    fn closing(&self, counts: [usize; 4], requests: u64, seconds: f64) -> String {
+    fn closing(&self, counts: [usize; 4], spent: &Spent, seconds: f64) -> String {
         let [ran, cached, failed, skipped] = counts;
         let failed_text = format!("{failed} failed");
         let failed_text = if failed > 0 { self.style.red(&failed_text) } else { failed_text };
@@ -95,8 +100,8 @@ impl Narrator {
         if self.times {
             write!(line, " in {}", duration(seconds)).ok();
         }
-        if requests > 0 {
-            write!(line, ", {}", count(requests, "request")).ok();
+        for part in spending(spent) {
+            write!(line, ", {part}").ok();
         }
         line
     }
@@ -132,6 +137,11 @@ impl Narrator {
     }
 }
 
+/// A line below a stage's that says how its rows ended, if some failed.
+fn counted(statuses: &BTreeMap<String, u64>, style: Style) -> String {
+    outcome(statuses).map(|told| format!("\n    {}", style.yellow(&told))).unwrap_or_default()
+}
+
 fn opening(pipeline: &str, stages: usize, fresh: usize, sandbox: Option<&str>, style: Style) -> String {
     let mut line = format!("{}: {}, {fresh} up to date", style.bold(pipeline), count(stages as u64, "stage"));
     if sandbox.is_some() {
@@ -140,12 +150,12 @@ fn opening(pipeline: &str, stages: usize, fresh: usize, sandbox: Option<&str>, s
     line
 }
 
-fn how_cached(outcome: Outcome) -> &'static str {
+fn how_cached(outcome: How) -> &'static str {
     match outcome {
-        Outcome::CutOff => "cached: what it reads came out as before",
-        Outcome::Restored => "restored: the same was done before",
-        Outcome::Adopted => "another run made it meanwhile",
-        Outcome::Cached | Outcome::Ran | Outcome::Unchanged => "cached",
+        How::CutOff => "cached: what it reads came out as before",
+        How::Restored => "restored: the same was done before",
+        How::Adopted => "another run made it meanwhile",
+        How::Cached | How::Ran | How::Unchanged => "cached",
     }
 }
 
@@ -177,13 +187,14 @@ mod tests {
     use super::*;
     use crate::ground::ContentHash;
 
-    fn finished(stage: &str, outcome: Outcome) -> Event {
+    fn finished(stage: &str, outcome: How) -> Event {
         Event::StageFinished {
             stage: stage.into(),
             outcome,
             rows: 1200,
             seconds: 3.21,
-            requests: 0,
+            spent: Spent::default(),
+            statuses: BTreeMap::new(),
             synthetic: false,
             key: ContentHash::of(b""),
             blessed: None,
@@ -195,8 +206,12 @@ mod tests {
         events.iter().flat_map(|event| narrator.tell(event)).collect()
     }
 
+    fn requests(requests: u64) -> Spent {
+        Spent { requests, ..Spent::default() }
+    }
+
     fn end() -> Event {
-        Event::Finished { stages: 5, ran: 1, cached: 4, failed: 0, skipped: 0, requests: 1234, seconds: 41.2 }
+        Event::Finished { stages: 5, ran: 1, cached: 4, failed: 0, skipped: 0, spent: requests(1234), seconds: 41.2 }
     }
 
     #[test]
@@ -204,11 +219,11 @@ mod tests {
         let lines = tell(
             false,
             &[
-                finished("core", Outcome::Cached),
-                finished("train@V1", Outcome::Cached),
-                finished("train@V2.1", Outcome::Cached),
-                finished("train@V3", Outcome::Restored),
-                finished("vectors@V4", Outcome::Ran),
+                finished("core", How::Cached),
+                finished("train@V1", How::Cached),
+                finished("train@V2.1", How::Cached),
+                finished("train@V3", How::Restored),
+                finished("vectors@V4", How::Ran),
                 end(),
             ],
         );
@@ -226,10 +241,30 @@ mod tests {
 
     #[test]
     fn times_are_told_only_where_they_are_wanted() {
-        let lines = tell(true, &[finished("core", Outcome::Unchanged), end()]);
+        let lines = tell(true, &[finished("core", How::Unchanged), end()]);
         assert_eq!(
             lines,
             ["✓ core  1,200 rows, as before  3.2 s", "1 ran, 4 cached, 0 failed in 41.2 s, 1,234 requests"]
+        );
+    }
+
+    #[test]
+    fn what_was_spent_and_which_rows_failed_is_told_at_the_end() {
+        let spent = Spent { requests: 12_345, prompt_tokens: 3_000_000, completion_tokens: 100_000, usd: 0.19 };
+        let mut stage = finished("tags", How::Ran);
+        if let Event::StageFinished { spent: of_stage, statuses, .. } = &mut stage {
+            *of_stage = spent;
+            *statuses =
+                [("ok", 1186), ("not_found", 2), ("failed: timed out", 12)].map(|(s, n)| (s.to_owned(), n)).into();
+        }
+        let end = Event::Finished { stages: 1, ran: 1, cached: 0, failed: 0, skipped: 0, spent, seconds: 1.0 };
+        assert_eq!(
+            tell(false, &[stage, end]),
+            [
+                "✓ tags  1,200 rows  12,345 requests  3.1 M tokens  $0.19\n    \
+                 1,186 ok, 2 not_found, 12 failed (12 timed out)",
+                "1 ran, 0 cached, 0 failed, 12,345 requests, 3.1 M tokens, $0.19",
+            ]
         );
     }
 
@@ -241,10 +276,12 @@ mod tests {
             causes: vec!["refused".into()],
             hint: Some("check the key".into()),
             seconds: 1.0,
-            requests: 3,
+            spent: requests(3),
+            statuses: BTreeMap::new(),
         };
         let skipped = |stage: &str| Event::StageSkipped { stage: stage.into(), because: "`crawl` failed".into() };
-        let end = Event::Finished { stages: 3, ran: 0, cached: 0, failed: 1, skipped: 2, requests: 3, seconds: 1.0 };
+        let end =
+            Event::Finished { stages: 3, ran: 0, cached: 0, failed: 1, skipped: 2, spent: requests(3), seconds: 1.0 };
         let lines = tell(false, &[failed, skipped("train@A"), skipped("train@B"), end]);
         assert_eq!(
             lines,

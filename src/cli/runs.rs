@@ -2,6 +2,7 @@
 
 use super::arguments::{Global, RunsArguments};
 use super::errors::Exit;
+use super::gauge::money;
 use super::grid::{Align, Grid};
 use super::project;
 use super::status::age;
@@ -40,7 +41,8 @@ pub(super) fn runs(global: &Global, arguments: &RunsArguments) -> anyhow::Result
 }
 
 fn grid(runs: &[RunRecord], now_millis: u64) -> Grid {
-    let mut grid = Grid::new([
+    let is_paid = runs.iter().any(|run| run.spent.usd > 0.0);
+    let head = [
         ("run", Align::Left),
         ("when", Align::Right),
         ("pipeline", Align::Left),
@@ -49,10 +51,12 @@ fn grid(runs: &[RunRecord], now_millis: u64) -> Grid {
         ("cached", Align::Right),
         ("failed", Align::Right),
         ("requests", Align::Right),
+        ("cost", Align::Right),
         ("took", Align::Right),
-    ]);
+    ];
+    let mut grid = Grid::new(head.into_iter().filter(|(name, _)| is_paid || *name != "cost"));
     for run in runs {
-        grid.row([
+        let mut cells = vec![
             run.run.clone(),
             format!("{} ago", age(run.at_millis, now_millis)),
             run.pipeline.clone().unwrap_or_else(|| "?".to_owned()),
@@ -60,9 +64,12 @@ fn grid(runs: &[RunRecord], now_millis: u64) -> Grid {
             run.ran.to_string(),
             run.cached.to_string(),
             run.failed.to_string(),
-            thousands(run.requests),
-            run.seconds.map_or_else(|| "–".to_owned(), duration),
-        ]);
+            thousands(run.spent.requests),
+        ];
+        let cost = if run.spent.usd > 0.0 { money(run.spent.usd) } else { "–".to_owned() };
+        cells.extend(is_paid.then_some(cost));
+        cells.push(run.seconds.map_or_else(|| "–".to_owned(), duration));
+        grid.row(cells);
     }
     grid
 }
@@ -71,6 +78,7 @@ fn grid(runs: &[RunRecord], now_millis: u64) -> Grid {
 mod tests {
     use super::*;
     use crate::engine::RunState;
+    use crate::web::Spent;
 
     #[test]
     fn a_run_without_an_end_has_no_time() {
@@ -84,7 +92,7 @@ mod tests {
             cached: 1,
             failed: 0,
             skipped: 0,
-            requests: 1200,
+            spent: Spent { requests: 1200, ..Spent::default() },
             seconds,
         };
         let runs = [run("b", RunState::Running, None), run("a", RunState::Complete, Some(65.0))];
@@ -94,5 +102,13 @@ run       when  pipeline  state     ran  cached  failed  requests        took
 b    3 min ago  demo      running     2       1       0     1,200           –
 a    3 min ago  demo      complete    2       1       0     1,200  1 min 05 s";
         assert_eq!(grid(&runs, 180_000).text(0, 64), text);
+        let mut paid = runs;
+        paid[1].spent.usd = 0.191;
+        let text = "\
+run       when  pipeline  state     ran  cached  failed  requests   cost        took
+───  ─────────  ────────  ────────  ───  ──────  ──────  ────────  ─────  ──────────
+b    3 min ago  demo      running     2       1       0     1,200      –           –
+a    3 min ago  demo      complete    2       1       0     1,200  $0.19  1 min 05 s";
+        assert_eq!(grid(&paid, 180_000).text(0, 64), text);
     }
 }

@@ -5,10 +5,11 @@ use serde_json::{Value, json};
 use super::arguments::{Global, StatusArguments};
 use super::bless;
 use super::errors::Exit;
+use super::gauge::plain_line;
 use super::grid::{Align, Grid};
 use super::project::{self, Project};
 use super::terminal::{Style, bytes, data, duration, say, thousands};
-use crate::engine::{self, Planned, State};
+use crate::engine::{self, AtWork, Gauge, Planned, State};
 use crate::ground::{Clock, SystemClock};
 use crate::store::Manifest;
 
@@ -47,10 +48,23 @@ pub(super) fn status(global: &Global, arguments: &StatusArguments) -> anyhow::Re
         return Ok(Exit::Done);
     }
     data(&grid.text(0, 60))?;
+    for run in engine::at_work(&project.store, &project.pipeline.name).map_err(project::refused)? {
+        data(&at_work(&run, now))?;
+    }
     if plan.stages.iter().any(|planned| planned.synthetic) {
         say(&Style::of_stderr(global.color).yellow(super::run::SYNTHETIC));
     }
     Ok(Exit::Done)
+}
+
+/// A run that another process is doing: `20261126T164500Z-ab12 is at work since 3 h`.
+fn at_work(run: &AtWork, now: u64) -> String {
+    let head = format!("\n{} is at work since {}", run.run, age(run.at_millis, now));
+    let line = |(stage, gauge): &(String, Option<Gauge>)| match gauge {
+        Some(gauge) => format!("  {}", plain_line(stage, gauge)),
+        None => format!("  {stage}"),
+    };
+    std::iter::once(head).chain(run.stages.iter().map(line)).collect::<Vec<_>>().join("\n")
 }
 
 /// What the instance's current result is, else its last one.
@@ -132,6 +146,17 @@ pub(super) fn age(at_millis: u64, now_millis: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_run_at_work_is_told_stage_by_stage() {
+        let gauge = Gauge { rows: 30, total: Some(120), seconds_left: Some(90.0), ..Gauge::default() };
+        let stages = vec![("tags".to_owned(), Some(gauge)), ("core".to_owned(), None)];
+        let run = AtWork { run: "20260101T000000Z-ab12".to_owned(), at_millis: 0, stages };
+        assert_eq!(
+            at_work(&run, 180_000),
+            "\n20260101T000000Z-ab12 is at work since 3 min\n  tags  30 of 120 rows  1 min 30 s left\n  core"
+        );
+    }
 
     #[test]
     fn ages_are_told_in_one_unit() {

@@ -1,10 +1,13 @@
 //! What happens while a run goes on, as values: the only way in which the
 //! engine speaks. Printing is the observer's part, not this file's.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::ground::ContentHash;
 use crate::stage::Known;
+use crate::web::Spent;
 
 /// One thing that happened. As JSON: an object whose `event` is the variant in
 /// snake case; `stage` is always an instance as `InstanceId` displays it.
@@ -46,14 +49,15 @@ pub enum Event {
         #[serde(flatten)]
         known: Known,
     },
-    /// How far a stage is; at most ten times a second for each, and once at its end.
+    /// How far a stage is: at most ten times a second for each, at least once a
+    /// second while it runs, and once at its end. In `events.jsonl` every ten
+    /// seconds at first and every minute later.
     StageProgress {
         /// The instance.
         stage: String,
-        /// Rows done.
-        rows: u64,
-        /// Rows there will be, once known.
-        total: Option<u64>,
+        /// How far.
+        #[serde(flatten)]
+        gauge: Gauge,
     },
     /// What a stage is doing, in a few words.
     StageNote {
@@ -88,8 +92,12 @@ pub enum Event {
         rows: u64,
         /// Time spent in this run, in seconds.
         seconds: f64,
-        /// Requests sent in this run.
-        requests: u64,
+        /// What was spent in this run.
+        #[serde(flatten)]
+        spent: Spent,
+        /// How many rows ended how, by class of status; empty where rows have none.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        statuses: BTreeMap<String, u64>,
         /// Whether it, or something above it, is made from a sandbox's answers.
         synthetic: bool,
         /// The name of its result.
@@ -110,8 +118,12 @@ pub enum Event {
         hint: Option<String>,
         /// Time spent, in seconds.
         seconds: f64,
-        /// Requests sent; their answers are kept.
-        requests: u64,
+        /// What was spent; the answers are kept.
+        #[serde(flatten)]
+        spent: Spent,
+        /// How many rows ended how, by class of status; empty where rows have none.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        statuses: BTreeMap<String, u64>,
     },
     /// A stage was not run, because it cannot be or because the run stops.
     StageSkipped {
@@ -132,11 +144,46 @@ pub enum Event {
         failed: usize,
         /// How many were not tried.
         skipped: usize,
-        /// Requests sent by all stages; answers from the memo do not count.
-        requests: u64,
+        /// What all stages spent; answers from the memo are free.
+        #[serde(flatten)]
+        spent: Spent,
         /// Time from the first event to this one, in seconds.
         seconds: f64,
     },
+}
+
+/// How far a running stage is.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Gauge {
+    /// Rows done.
+    pub rows: u64,
+    /// Rows there will be, once known.
+    pub total: Option<u64>,
+    /// How many rows ended how, by class of status (`ok`, `not_found`,
+    /// `failed: HTTP 503`), the rarest failures together; empty where rows have none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub statuses: BTreeMap<String, u64>,
+    /// What was spent so far.
+    #[serde(flatten)]
+    pub spent: Spent,
+    /// Rows per second over the last minute, those not counted that the memo knew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub per_second: Option<f64>,
+    /// About how long it still takes, where that can be told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds_left: Option<f64>,
+    /// What its limiter waits for, if it does for more than a moment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<Waiting>,
+}
+
+/// Why nothing is asked for a while.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Waiting {
+    /// How long still, in seconds.
+    pub seconds: f64,
+    /// For what, in a user's words: "the provider asked for a pause".
+    pub why: String,
 }
 
 /// How a stage's result came to be there.
@@ -187,13 +234,56 @@ mod tests {
 
     #[test]
     fn the_last_event_has_exactly_the_promised_fields() {
-        let event = Event::Finished { stages: 4, ran: 1, cached: 2, failed: 1, skipped: 0, requests: 7, seconds: 0.5 };
+        let spent = Spent { requests: 7, prompt_tokens: 300, completion_tokens: 20, usd: 0.25 };
+        let event = Event::Finished { stages: 4, ran: 1, cached: 2, failed: 1, skipped: 0, spent, seconds: 0.5 };
         let text = serde_json::to_string(&event).expect("serialises");
         assert_eq!(
             text,
-            r#"{"event":"finished","stages":4,"ran":1,"cached":2,"failed":1,"skipped":0,"requests":7,"seconds":0.5}"#
+            r#"{"event":"finished","stages":4,"ran":1,"cached":2,"failed":1,"skipped":0,"requests":7,"prompt_tokens":300,"completion_tokens":20,"usd":0.25,"seconds":0.5}"#
         );
         assert_eq!(serde_json::from_str::<Event>(&text).expect("reads back"), event);
+    }
+
+    #[test]
+    fn progress_has_exactly_the_promised_fields() {
+        let statuses = BTreeMap::from([("failed: HTTP 503".to_owned(), 2), ("ok".to_owned(), 40)]);
+        let gauge = Gauge {
+            rows: 42,
+            total: Some(100),
+            statuses,
+            spent: Spent { requests: 44, prompt_tokens: 0, completion_tokens: 0, usd: 0.0 },
+            per_second: Some(4.9),
+            seconds_left: Some(11.8),
+            waiting: Some(Waiting { seconds: 3.5, why: "the provider asked for a pause".to_owned() }),
+        };
+        let event = Event::StageProgress { stage: "tags".into(), gauge };
+        let text = serde_json::to_string(&event).expect("serialises");
+        assert_eq!(
+            text,
+            r#"{"event":"stage_progress","stage":"tags","rows":42,"total":100,"statuses":{"failed: HTTP 503":2,"ok":40},"requests":44,"prompt_tokens":0,"completion_tokens":0,"usd":0.0,"per_second":4.9,"seconds_left":11.8,"waiting":{"seconds":3.5,"why":"the provider asked for a pause"}}"#
+        );
+        assert_eq!(serde_json::from_str::<Event>(&text).expect("reads back"), event);
+    }
+
+    #[test]
+    fn events_of_earlier_versions_are_read() {
+        let read = |text: &str| serde_json::from_str::<Event>(text).expect("an event");
+        let progress = read(r#"{"event":"stage_progress","stage":"tags","rows":3,"total":null}"#);
+        assert_eq!(
+            progress,
+            Event::StageProgress { stage: "tags".into(), gauge: Gauge { rows: 3, ..Gauge::default() } }
+        );
+        let end = read(
+            r#"{"event":"finished","stages":4,"ran":1,"cached":2,"failed":1,"skipped":0,"requests":7,"seconds":0.5}"#,
+        );
+        let spent = Spent { requests: 7, ..Spent::default() };
+        assert_eq!(end, Event::Finished { stages: 4, ran: 1, cached: 2, failed: 1, skipped: 0, spent, seconds: 0.5 });
+        let key = ContentHash::of(b"");
+        let finished = read(&format!(
+            r#"{{"event":"stage_finished","stage":"tags","outcome":"ran","rows":1,"seconds":2.0,"requests":3,"synthetic":false,"key":"{key}"}}"#
+        ));
+        let Event::StageFinished { spent, statuses, .. } = finished else { panic!("another event: {finished:?}") };
+        assert!(spent == Spent { requests: 3, ..Spent::default() } && statuses.is_empty());
     }
 
     #[test]

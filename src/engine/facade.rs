@@ -151,7 +151,7 @@ pub fn run(
         cached: summary.cached,
         failed: summary.failed,
         skipped: summary.skipped,
-        requests: summary.requests,
+        spent: summary.spent,
         seconds: summary.seconds,
     });
     Ok(summary)
@@ -188,7 +188,7 @@ fn summarise(run: String, plan: &Plan, options: &RunOptions, results: Vec<StageR
         cached: count(|end| matches!(end, End::Done(outcome) if !outcome.has_run())),
         failed: count(|end| matches!(end, End::Failed(_))),
         skipped: count(|end| matches!(end, End::Skipped(_))),
-        requests: results.iter().map(|result| result.requests).sum(),
+        spent: results.iter().map(|result| result.spent).sum(),
         seconds: started.elapsed().as_secs_f64(),
         cancelled: options.cancel.is_cancelled(),
         sandbox: plan.sandbox.clone(),

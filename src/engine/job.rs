@@ -20,15 +20,16 @@ use super::offline;
 use super::options::{Failure, RunOptions};
 use super::outputs::{OutputError, Outputs};
 use super::planner::{Work, damage, is_api};
-use super::reporter::StageReporter;
+use super::stage_reporter::StageReporter;
 use crate::ground::{Seed, files};
 use crate::memo::VectorMemo;
 use crate::model::Models;
+use crate::people::People;
 use crate::pipeline::{Instance, Refresh};
 use crate::stage::{Known, Progress, Resource, StageContext, StageError};
 use crate::store::{self, Artifact, Guard, KeyLock, LastRun, Manifest, Pins, Store, StoreError};
 use crate::table::TableError;
-use crate::web::{Allowance, BudgetDecision, BudgetQuestion, Forecast, Session};
+use crate::web::{Allowance, BudgetDecision, BudgetQuestion, Forecast, Session, Spent};
 
 /// How often a key that another run holds is tried again.
 const LOCK_INTERVAL: Duration = Duration::from_millis(50);
@@ -47,6 +48,7 @@ pub(super) struct Job {
     pub(super) network: Arc<Network>,
     pub(super) pins: Arc<Pins>,
     pub(super) vectors: Arc<VectorMemo>,
+    pub(super) people: Arc<People>,
     pub(super) reporter: Arc<StageReporter>,
 }
 
@@ -63,8 +65,17 @@ pub(super) enum Ended {
 /// How the work ended, and what it took.
 pub(super) struct Report {
     pub(super) ended: Ended,
-    pub(super) requests: u64,
+    pub(super) spent: Spent,
+    /// How many rows ended how, by class of status.
+    pub(super) statuses: BTreeMap<String, u64>,
     pub(super) seconds: f64,
+}
+
+impl Report {
+    /// What took no time.
+    pub(super) fn at_once(ended: Ended) -> Self {
+        Self { ended, spent: Spent::default(), statuses: BTreeMap::new(), seconds: 0.0 }
+    }
 }
 
 /// How old an answer may be that a stage takes from the memo.
@@ -90,7 +101,8 @@ impl Job {
             Err(payload) => Ended::Failed(panicked(kind, payload.as_ref())),
         };
         self.reporter.finish();
-        Report { ended, requests: session.requests(), seconds: started.elapsed().as_secs_f64() }
+        let (spent, statuses) = (session.spent(), self.reporter.statuses());
+        Report { ended, spent, statuses, seconds: started.elapsed().as_secs_f64() }
     }
 
     fn attempt(&self, handle: &Handle, session: &mut Session, started: Instant) -> Result<Ended, Failure> {
@@ -102,16 +114,20 @@ impl Job {
             return Ok(Ended::Done(manifest, Outcome::Adopted));
         }
         drop(guard);
-        if is_api(&self.instance) {
+        if let Resource::Api(limiter) = self.instance.stage.resource() {
             let opened = handle.block_on(self.network.session(max_age(self.instance.refresh), self.cancel.clone()))?;
             *session = opened.of_stage(&self.instance.id.to_string());
+            self.reporter.watch(session, &limiter);
         }
         let ports = self.instance.stage.outputs().iter().map(|port| port.name).collect();
         let outputs = Outputs::new(&self.store, ports);
         let context = self.context(&outputs, session.clone());
         let known = self.tell_known(&context);
         self.within_budget(handle, &context, known)?;
-        let ran = handle.block_on(self.instance.stage.run(&context));
+        let ran = {
+            let _ticking = self.reporter.ticking(handle);
+            handle.block_on(self.instance.stage.run(&context))
+        };
         // What it made of the rows that have answers is not the result.
         if let Some(failure) = offline::refusal(&self.instance.id.to_string(), &context.web.lacking(), known) {
             return Err(failure);
@@ -173,6 +189,7 @@ impl Job {
         let vectors = context.vectors.clone();
         let (inputs, environment) = (context.inputs.clone(), context.environment.clone());
         let looking = StageContext::of_memo(inputs, &context.web, vectors, Arc::clone(&context.models), environment);
+        let looking = StageContext { people: context.people.clone(), ..looking };
         let known = memory::known(&self.instance, &looking)?;
         self.reporter.known(known);
         Some(known)
@@ -232,6 +249,7 @@ impl Job {
             progress: Arc::clone(&self.reporter) as Arc<dyn Progress>,
             web,
             vectors: Some(Arc::clone(&self.vectors)),
+            people: Some(Arc::clone(&self.people)),
             models: self.models(),
             environment: self.options.environment.clone(),
         }
@@ -320,7 +338,7 @@ fn of_stage(error: &StageError) -> Failure {
         StageError::Table(TableError::InFile { action: "read", .. }) => {
             Some("find and mend damaged artifacts with `refrain verify --repair`, then run again".to_owned())
         }
-        StageError::Table(TableError::InFile { .. }) => Some(CHECK_SPACE.to_owned()),
+        StageError::Table(TableError::InFile { .. }) | StageError::File(_) => Some(CHECK_SPACE.to_owned()),
         StageError::Cancelled | StageError::Table(_) => None,
     };
     Failure::of(error, hint)

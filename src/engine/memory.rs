@@ -11,6 +11,7 @@ use super::world::World;
 use crate::ground::{Clock, Environment};
 use crate::memo::VectorMemo;
 use crate::model::Models;
+use crate::people::People;
 use crate::pipeline::Instance;
 use crate::stage::{Known, StageContext};
 use crate::store::Store;
@@ -20,6 +21,7 @@ use crate::web::{Client, ClientSettings, Endpoints, Session};
 pub(super) struct Memory {
     client: Option<Client>,
     vectors: Arc<VectorMemo>,
+    people: Arc<People>,
     models: Arc<Models>,
 }
 
@@ -39,6 +41,7 @@ impl Memory {
         Self {
             client: Client::new(settings).ok(),
             vectors: Arc::new(VectorMemo::read_only(folder.join("vectors"), Arc::clone(clock))),
+            people: Arc::new(People::new(store.people_folder())),
             models: Arc::new(Models::default()),
         }
     }
@@ -46,13 +49,14 @@ impl Memory {
     /// How many rows of an instance's work are known.
     pub(super) fn known(&self, instance: &Instance, work: &Work) -> Option<Known> {
         let session = |client: &Client| client.session(max_age(instance.refresh), CancellationToken::new());
-        let context = StageContext::of_memo(
+        let mut context = StageContext::of_memo(
             work.assembled.inputs.clone(),
             &self.client.as_ref().map_or_else(Session::closed, session),
             Some(Arc::clone(&self.vectors)),
             Arc::clone(&self.models),
             Environment::default(),
         );
+        context.people = Some(Arc::clone(&self.people));
         known(instance, &context)
     }
 }

@@ -6,10 +6,12 @@
 //! instance; [`resolve`] finds what an instance made. All are synchronous;
 //! [`run`] makes its own runtime, so it must be called outside of one.
 
+mod at_work;
 mod bless;
 mod cause;
 mod diff;
 mod error;
+mod estimate;
 mod event;
 mod facade;
 mod field;
@@ -18,6 +20,7 @@ mod forecast;
 mod job;
 mod ledger;
 mod memory;
+mod meter;
 mod network;
 mod offline;
 mod options;
@@ -31,16 +34,18 @@ mod reporter;
 mod runs;
 mod scheduler;
 mod shell;
+mod stage_reporter;
 #[cfg(test)]
 mod tests;
 mod trace;
 mod world;
 
+pub use at_work::{AtWork, at_work};
 pub use bless::{Blessed, bless};
 pub use cause::Cause;
 pub use diff::{Compared, DiffOptions, OutputDiff, RunDiff, StageDiff, diff};
 pub use error::{EngineError, MissingVariable};
-pub use event::{Event, NoObserver, Observer, Outcome};
+pub use event::{Event, Gauge, NoObserver, Observer, Outcome, Waiting};
 pub use facade::{Resolved, plan, resolve, run, why};
 pub use field::{Field, Part};
 pub use fingerprint::{FORMAT, Fingerprint, InputPrint, SeedPrint};

@@ -10,7 +10,7 @@ use super::event::Outcome;
 use crate::ground::{Clock, ContentHash, Environment, SystemClock};
 use crate::model::Models;
 use crate::sandbox::SandboxSettings;
-use crate::web::{BudgetKeeper, StopAtBudget};
+use crate::web::{BudgetKeeper, Spent, StopAtBudget};
 
 /// What a plan is made for.
 #[derive(Debug, Clone)]
@@ -99,8 +99,9 @@ pub struct Summary {
     pub failed: usize,
     /// How many were not tried.
     pub skipped: usize,
-    /// Requests sent.
-    pub requests: u64,
+    /// What all stages spent.
+    #[serde(flatten)]
+    pub spent: Spent,
     /// Time, in seconds.
     pub seconds: f64,
     /// Whether the caller stopped it. What was finished stays, and every
@@ -132,8 +133,12 @@ pub struct StageResult {
     pub rows: u64,
     /// Time spent in this run, in seconds.
     pub seconds: f64,
-    /// Requests sent in this run.
-    pub requests: u64,
+    /// What was spent in this run.
+    #[serde(flatten)]
+    pub spent: Spent,
+    /// How many rows ended how, by class of status; empty where rows have none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub statuses: BTreeMap<String, u64>,
     /// Whether it, or something above it, is made from a sandbox's answers.
     pub synthetic: bool,
     /// The name of its result; none without one.

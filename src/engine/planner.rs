@@ -23,6 +23,7 @@ use super::reason::{Present, Reason, compare, input_words};
 use super::reference;
 use super::world::World;
 use crate::ground::{Clock, ContentHash, InstanceId, closest, hash_json};
+use crate::people::People;
 use crate::pipeline::{Instance, Pipeline, Refresh};
 use crate::stage::{Columns, Input, InputPort, Resource, Stage};
 use crate::store::{ColumnsRead, LastRun, Manifest, ObjectState, Store};
@@ -38,6 +39,8 @@ pub(super) struct Planner<'a> {
     pub(super) wanted: Vec<usize>,
     /// The world that answers, if a wanted instance asks one.
     pub(super) world: Option<World>,
+    /// Whom pseudonyms stand for in this store.
+    pub(super) people: Arc<People>,
     forced: BTreeSet<usize>,
     clock: Arc<dyn Clock>,
     /// Manifests that were read ahead, by key: each is taken once.
@@ -119,7 +122,9 @@ impl<'a> Planner<'a> {
         let (wanted, forced) = reference::wanted(pipeline, &options.targets, &options.force)?;
         let asks = wanted.iter().any(|&index| is_api(&pipeline.instances[index]));
         let world = if asks { World::choose(pipeline, options.sandbox.as_ref())? } else { None };
-        Ok(Self { pipeline, store, wanted, world, forced, clock: Arc::clone(&options.clock), ahead: Mutex::default() })
+        let people = Arc::new(People::new(store.people_folder()));
+        let (clock, ahead) = (Arc::clone(&options.clock), Mutex::default());
+        Ok(Self { pipeline, store, wanted, world, people, forced, clock, ahead })
     }
 
     /// The plan, and for each wanted instance whose inputs are known, what it must do.
@@ -239,7 +244,7 @@ impl<'a> Planner<'a> {
             settings: without_environment(&stage.settings()),
             inputs: BTreeMap::new(),
             files: hashes,
-            facts: stage.facts(),
+            facts: self.facts(stage.as_ref())?,
             seed,
             world: self.world.as_ref().filter(|_| is_api(instance)).map(|world| world.identity.clone()),
         };
@@ -248,6 +253,16 @@ impl<'a> Planner<'a> {
             Assembled { fingerprint, inputs: BTreeMap::new(), files, sources: BTreeMap::new(), unknown: Vec::new() };
         self.add_inputs(instance, results, &mut assembled)?;
         Ok(assembled)
+    }
+
+    /// What only the machine, or this store, knows and what decides the result.
+    fn facts(&self, stage: &dyn Stage) -> Result<BTreeMap<String, String>, Failure> {
+        let mut facts = stage.facts();
+        if stage.hides_names() {
+            let salt = self.people.salt_id().map_err(|error| Failure::of(&error, None))?;
+            facts.insert("salt of names".to_owned(), salt);
+        }
+        Ok(facts)
     }
 
     /// The columns that decide the result, of the inputs that are read whole;

@@ -16,6 +16,7 @@ use super::event::Event;
 use super::options::Summary;
 use crate::ground::files::{FileError, read_bytes};
 use crate::store::{Store, StoreError};
+use crate::web::Spent;
 
 /// The last event of a run is shorter than this.
 const TAIL: u64 = 4096;
@@ -71,8 +72,9 @@ pub struct RunRecord {
     pub failed: usize,
     /// How many were not tried.
     pub skipped: usize,
-    /// Requests sent.
-    pub requests: u64,
+    /// What was spent.
+    #[serde(flatten)]
+    pub spent: Spent,
     /// Time, in seconds; none where the end is not known.
     pub seconds: Option<f64>,
 }
@@ -162,7 +164,7 @@ fn folder(store: &Store, run: &str) -> PathBuf {
 }
 
 /// The names of all runs, newest first.
-fn names(store: &Store) -> Result<Vec<String>, EngineError> {
+pub(super) fn names(store: &Store) -> Result<Vec<String>, EngineError> {
     let path = store.root().join("runs-v1");
     let listed = fs::read_dir(&path).map_err(|error| StoreError::File(FileError::with("list", &path)(error)))?;
     let mut by_second: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -182,7 +184,7 @@ fn names(store: &Store) -> Result<Vec<String>, EngineError> {
 }
 
 /// The pipeline's name and the time of the first event.
-fn opening(store: &Store, run: &str) -> (Option<String>, u64) {
+pub(super) fn opening(store: &Store, run: &str) -> (Option<String>, u64) {
     let mut line = String::new();
     let opened = File::open(folder(store, run).join("events.jsonl"));
     let read = opened.and_then(|file| BufReader::new(file).read_line(&mut line));
@@ -206,17 +208,17 @@ fn record(store: &Store, run: &str) -> RunRecord {
         cached: 0,
         failed: 0,
         skipped: 0,
-        requests: 0,
+        spent: Spent::default(),
         seconds: None,
     };
     let end = closing(&path).or_else(|| Some(closing_of(&run_summary_quietly(store, run)?)));
-    if let Some(Event::Finished { stages, ran, cached, failed, skipped, requests, seconds }) = end {
+    if let Some(Event::Finished { stages, ran, cached, failed, skipped, spent, seconds }) = end {
         record.state = match (failed, skipped) {
             (0, 0) => RunState::Complete,
             (0, _) => RunState::Stopped,
             _ => RunState::Failed,
         };
-        (record.stages, record.requests, record.seconds) = (stages, requests, Some(seconds));
+        (record.stages, record.spent, record.seconds) = (stages, spent, Some(seconds));
         (record.ran, record.cached, record.failed, record.skipped) = (ran, cached, failed, skipped);
         return record;
     }
@@ -232,31 +234,37 @@ fn run_summary_quietly(store: &Store, run: &str) -> Option<Summary> {
 }
 
 fn closing_of(summary: &Summary) -> Event {
-    let Summary { stages, ran, cached, failed, skipped, requests, seconds, .. } = *summary;
-    Event::Finished { stages, ran, cached, failed, skipped, requests, seconds }
+    let Summary { stages, ran, cached, failed, skipped, spent, seconds, .. } = *summary;
+    Event::Finished { stages, ran, cached, failed, skipped, spent, seconds }
 }
 
-/// What a run without an end has done.
+/// What a run without an end has done. What its running stages have spent is
+/// told by their last progress.
 fn count_so_far(record: &mut RunRecord, events: &[Event]) {
+    let mut spent: BTreeMap<&str, Spent> = BTreeMap::new();
     for event in events {
         match event {
             Event::RunStarted { stages, .. } => record.stages = *stages,
-            Event::StageFinished { outcome, requests, .. } => {
+            Event::StageProgress { stage, gauge } => {
+                spent.insert(stage, gauge.spent);
+            }
+            Event::StageFinished { stage, outcome, spent: of_stage, .. } => {
                 if outcome.has_run() {
                     record.ran += 1;
                 } else {
                     record.cached += 1;
                 }
-                record.requests += requests;
+                spent.insert(stage, *of_stage);
             }
-            Event::StageFailed { requests, .. } => {
+            Event::StageFailed { stage, spent: of_stage, .. } => {
                 record.failed += 1;
-                record.requests += requests;
+                spent.insert(stage, *of_stage);
             }
             Event::StageSkipped { .. } => record.skipped += 1,
             _ => {}
         }
     }
+    record.spent = spent.into_values().sum();
 }
 
 /// The last event, if it is the one that ends a run.
@@ -271,9 +279,14 @@ fn closing(path: &Path) -> Option<Event> {
 }
 
 /// The events of a run that can be read.
-fn events(store: &Store, run: &str) -> Vec<Event> {
+pub(super) fn events(store: &Store, run: &str) -> Vec<Event> {
     let bytes = read_bytes(&folder(store, run).join("events.jsonl")).unwrap_or_default();
     bytes.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect()
+}
+
+/// Whether a run's process is at work.
+pub(super) fn is_at_work(store: &Store, run: &str) -> bool {
+    is_held(&folder(store, run).join("events.jsonl"))
 }
 
 /// Whether a process holds the run's log: it does so until it ends.

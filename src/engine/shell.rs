@@ -16,12 +16,14 @@ use super::network::Network;
 use super::options::{End, Failure, RunOptions, StageResult};
 use super::plan::{Plan, State};
 use super::planner::{Look, Planner, Work, sources};
-use super::reporter::{Reporter, StageReporter};
+use super::reporter::Reporter;
 use super::scheduler::{Because, Capacity, Scheduler, Status, Task};
+use super::stage_reporter::StageReporter;
 use crate::ground::ContentHash;
 use crate::memo::VectorMemo;
 use crate::pipeline::Instance;
 use crate::store::{Manifest, Pins};
+use crate::web::Spent;
 
 /// A run in progress. A *task* is a wanted instance, by its place in the plan.
 pub(super) struct Shell<'a> {
@@ -162,11 +164,11 @@ impl<'a> Shell<'a> {
             }
             match self.decide(task) {
                 Decision::Done(manifest, outcome) => {
-                    let report = Report { ended: Ended::Done(manifest, outcome), requests: 0, seconds: 0.0 };
+                    let report = Report::at_once(Ended::Done(manifest, outcome));
                     queue.extend(self.conclude(task, report));
                 }
                 Decision::Failed(failure) => {
-                    let report = Report { ended: Ended::Failed(failure), requests: 0, seconds: 0.0 };
+                    let report = Report::at_once(Ended::Failed(failure));
                     queue.extend(self.conclude(task, report));
                 }
                 Decision::Work(work) => {
@@ -244,6 +246,7 @@ impl<'a> Shell<'a> {
             network: Arc::clone(&self.network),
             pins: Arc::clone(&self.pins),
             vectors: Arc::clone(&self.vectors),
+            people: Arc::clone(&self.planner.people),
         };
         let (sender, inner) = (sender.clone(), handle.clone());
         // The receiver outlives every job: the loop ends when none is running.
@@ -258,13 +261,14 @@ impl<'a> Shell<'a> {
     /// Records how a task ended. Gives the tasks that have become ready by it.
     fn conclude(&mut self, task: usize, report: Report) -> Vec<usize> {
         self.leave_work(task);
-        let Report { ended, requests, seconds } = report;
+        let Report { ended, spent, statuses, seconds } = report;
         let mut result = StageResult {
             stage: self.name(task),
             end: End::Skipped("the run was stopped".to_owned()),
             rows: 0,
             seconds,
-            requests,
+            spent,
+            statuses,
             synthetic: self.synthetic[self.planner.wanted[task]],
             key: None,
             outputs: BTreeMap::new(),
@@ -288,7 +292,8 @@ impl<'a> Shell<'a> {
                     causes,
                     hint,
                     seconds,
-                    requests,
+                    spent,
+                    statuses: result.statuses.clone(),
                 });
                 result.end = End::Failed(failure);
                 self.ends[task] = Some(result);
@@ -325,7 +330,8 @@ impl<'a> Shell<'a> {
             outcome,
             rows: result.rows,
             seconds: result.seconds,
-            requests: result.requests,
+            spent: result.spent,
+            statuses: result.statuses.clone(),
             synthetic: result.synthetic,
             key: manifest.key,
             blessed: manifest.blessed.last().map(|blessing| blessing.why.clone()),
@@ -349,7 +355,8 @@ impl<'a> Shell<'a> {
                 end: End::Skipped(because),
                 rows: 0,
                 seconds: 0.0,
-                requests: 0,
+                spent: Spent::default(),
+                statuses: BTreeMap::new(),
                 synthetic,
                 key: None,
                 outputs: BTreeMap::new(),

@@ -17,6 +17,7 @@ use super::reference;
 use crate::ground::{Environment, InstanceId};
 use crate::memo::VectorMemo;
 use crate::model::Models;
+use crate::people::People;
 use crate::pipeline::{Instance, Pipeline};
 use crate::stage::{Columns, Input, Known, StageContext};
 use crate::store::{Manifest, Store};
@@ -150,6 +151,7 @@ struct Tracer<'a> {
     instance: &'a Instance,
     session: Session,
     vectors: Arc<VectorMemo>,
+    people: Arc<People>,
     models: Arc<Models>,
     environment: Environment,
     calls: Tracing,
@@ -179,6 +181,7 @@ impl<'a> Tracer<'a> {
             instance,
             session: client.session(age, CancellationToken::new()),
             vectors: Arc::new(VectorMemo::read_only(folder.join("vectors"), Arc::clone(clock))),
+            people: Arc::new(People::new(store.people_folder())),
             models: Arc::new(Models::default()),
             environment: options.environment.clone(),
             calls: options.calls,
@@ -188,7 +191,9 @@ impl<'a> Tracer<'a> {
 
     fn context(&self, inputs: Inputs) -> StageContext {
         let (vectors, models) = (Arc::clone(&self.vectors), Arc::clone(&self.models));
-        StageContext::of_memo(inputs, &self.session, Some(vectors), models, self.environment.clone())
+        let people = Some(Arc::clone(&self.people));
+        let context = StageContext::of_memo(inputs, &self.session, Some(vectors), models, self.environment.clone());
+        StageContext { people, ..context }
     }
 
     fn known(&self, inputs: Inputs) -> Option<Known> {

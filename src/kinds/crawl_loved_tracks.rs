@@ -1,5 +1,6 @@
 //! `crawl_loved_tracks`: the tracks that users of Last.fm have marked.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, Int64Array, StringArray};
@@ -9,12 +10,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::rows;
+use crate::people::is_pseudonym;
 use crate::stage::{
     InputPort, Known, OutputPort, RequiredVariable, Resource, SettingProblem, Stage, StageContext, StageError,
     StageKind, decode_settings, schema_of, settings_value,
 };
 use crate::table::{Table, complete};
-use crate::web::lastfm::{Lastfm, LovedTrack, parse_loved_tracks};
+use crate::web::lastfm::{Lastfm, LovedTrack, Miss, parse_loved_tracks};
 
 /// The most tracks that Last.fm puts on one page.
 const LARGEST_PAGE: u64 = 1000;
@@ -56,8 +58,9 @@ impl StageKind for CrawlLovedTracks {
         "crawl_loved_tracks"
     }
 
+    /// 2: a track that stands twice in a list is taken once.
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn summary(&self) -> &'static str {
@@ -65,9 +68,12 @@ impl StageKind for CrawlLovedTracks {
     }
 
     fn documentation(&self) -> &'static str {
-        "Reads `users` (user_id). Asks `user.getLovedTracks` for each distinct user.\n\n\
-         Writes `loved` (user_id, artist, title, at), in the order of the users, each user's newest first; `at` is in \
-         seconds since 1970 UTC and null where Last.fm does not say. Users with fewer than `min_per_user` tracks have no \
+        "Reads `users` (user_id). Asks `user.getLovedTracks` for each distinct user; where `user_id` is a \
+         pseudonym (`crawl_users` with `user_names: hashed`), by the name that this store knows for it. A list that has no \
+         end is given up after one page for each 50 of `per_user`, or at a page that brings nothing new; what came before \
+         is taken.\n\n\
+         Writes `loved` (user_id, artist, title, at), in the order of the users, each user's newest first and each track \
+         once; `at` is in seconds since 1970 UTC and null where Last.fm does not say. Users with fewer than `min_per_user` tracks have no \
          row there.\n\n\
          Writes `fetched` (user_id, tracks, status), one row for each distinct user: `ok`, `too_few`, `empty`, \
          `not_found`, `private` or `failed: …`."
@@ -95,10 +101,29 @@ struct Crawl {
     settings: Settings,
 }
 
+/// A user to ask about.
+struct Person {
+    /// What the user is called in tables.
+    id: String,
+    /// What Last.fm calls the user.
+    name: String,
+}
+
 /// What there is of one user.
+#[derive(Default)]
 struct Fetched {
     tracks: Vec<LovedTrack>,
     status: String,
+    /// Tracks that could not be read.
+    unreadable: usize,
+    /// Whether the list had no end, and was given up.
+    is_endless: bool,
+}
+
+impl rows::HasStatus for Fetched {
+    fn status(&self) -> &str {
+        &self.status
+    }
 }
 
 #[async_trait]
@@ -130,7 +155,8 @@ impl Stage for Crawl {
 
     fn known(&self, context: &StageContext) -> Option<Known> {
         let (lastfm, users) = (self.lastfm(context).ok()?, users(context).ok()?);
-        Some(rows::known_by_asking(&users.rows, |place| self.fetch(context, &lastfm, &users.keys[place])))
+        let people = people(context, &users.keys).ok()?;
+        Some(rows::known_by_asking(&users.rows, |place| self.fetch(context, &lastfm, &people[place])))
     }
 
     async fn run(&self, context: &StageContext) -> Result<(), StageError> {
@@ -138,9 +164,10 @@ impl Stage for Crawl {
         let users = users(context)?;
         context.progress.total(users.of_row.len() as u64);
         let width = context.web.concurrency(&self.settings.limiter, "lastfm") * 2;
-        let (lastfm, keys) = (&lastfm, &users.keys);
+        let people = people(context, &users.keys)?;
+        let (lastfm, people) = (&lastfm, &people);
         let ask = |place: usize| async move {
-            let mut fetched = self.fetch(context, lastfm, &keys[place]).await?;
+            let mut fetched = self.fetch(context, lastfm, &people[place]).await?;
             if fetched.status == rows::OK && fetched.tracks.len() < self.settings.min_per_user {
                 let status = if fetched.tracks.is_empty() { rows::EMPTY } else { "too_few" };
                 status.clone_into(&mut fetched.status);
@@ -150,7 +177,8 @@ impl Stage for Crawl {
         let fetched = rows::ask_each(context, &users.rows, width, ask).await?;
         let statuses = fetched.iter().map(|user| user.status.as_str());
         rows::check_failures(context, "users", statuses, self.settings.max_failed_rows)?;
-        let (loved, states) = tables(keys, &fetched)?;
+        self.warn(context, &fetched);
+        let (loved, states) = tables(&users.keys, &fetched)?;
         context.write("loved", &loved)?;
         context.write("fetched", &states)
     }
@@ -162,6 +190,37 @@ fn users(context: &StageContext) -> Result<rows::Distinct<String>, StageError> {
     Ok(rows::distinct((0..ids.len()).map(|row| ids.value(row).to_owned())))
 }
 
+/// Whom the users' ids stand for.
+fn people(context: &StageContext, ids: &[String]) -> Result<Vec<Person>, StageError> {
+    let person = |id: &String| {
+        if !is_pseudonym(id) {
+            return Ok(Person { id: id.clone(), name: id.clone() });
+        }
+        let known = context.people.as_ref().map(|people| people.name_of(id)).transpose()?.flatten();
+        let name = known.ok_or_else(|| {
+            let what = format!("nobody knows whom the pseudonym `{id}` of `users` stands for");
+            StageError::with_hint(what, "the store that gave it does; or crawl the users again, with `--force`")
+        })?;
+        Ok(Person { id: id.clone(), name })
+    };
+    ids.iter().map(person).collect()
+}
+
+impl Person {
+    /// A status that may be kept: where the user is called by a pseudonym, the
+    /// name is nowhere in it.
+    fn fit(&self, status: String) -> String {
+        if self.id == self.name { status } else { status.replace(&self.name, &self.id) }
+    }
+
+    fn status_of(&self, miss: &Miss) -> String {
+        match miss {
+            Miss::Unreadable(_) if self.id != self.name => rows::failed("an answer that cannot be read"),
+            miss => rows::status_of(miss),
+        }
+    }
+}
+
 impl Crawl {
     fn lastfm(&self, context: &StageContext) -> Result<Lastfm, StageError> {
         Ok(Lastfm::new(rows::api_key(context, &self.settings.api_key)?, &self.settings.limiter))
@@ -169,37 +228,52 @@ impl Crawl {
 
     /// One user's tracks, page after page. Part of a list is no list: a user
     /// whose second page fails has failed.
-    async fn fetch(&self, context: &StageContext, lastfm: &Lastfm, user: &str) -> Result<Fetched, StageError> {
-        let none = |status: String| Ok(Fetched { tracks: Vec::new(), status });
-        let limit = self.settings.per_user.min(LARGEST_PAGE);
-        let mut tracks: Vec<LovedTrack> = Vec::new();
-        let mut before: Vec<LovedTrack> = Vec::new();
-        for number in 1.. {
-            let answer = match context.web.ask(&lastfm.loved_tracks(user, limit, number)).await {
+    async fn fetch(&self, context: &StageContext, lastfm: &Lastfm, user: &Person) -> Result<Fetched, StageError> {
+        let none = |status: String| Ok(Fetched { status, ..Fetched::default() });
+        let wanted = self.settings.per_user;
+        let limit = wanted.min(LARGEST_PAGE);
+        let most_pages = rows::most_pages(wanted);
+        let mut fetched = Fetched { status: rows::OK.to_owned(), ..Fetched::default() };
+        let mut seen = BTreeSet::new();
+        for number in 1..=most_pages {
+            let answer = match context.web.ask(&lastfm.loved_tracks(&user.name, limit, number)).await {
                 Ok(answer) => answer,
-                Err(error) => return none(rows::row_status(error)?),
+                Err(error) => return none(user.fit(rows::row_status(error)?)),
             };
             let page = match parse_loved_tracks(&answer) {
                 Ok(page) => page,
-                Err(miss) => return none(rows::status_of(&miss)),
+                Err(miss) => return none(user.status_of(&miss)),
             };
-            if page.unreadable > 0 {
-                context.progress.warn(&format!("{} loved tracks of `{user}` could not be read", page.unreadable));
-            }
-            let found = (page.items.len() + page.unreadable) as u64;
-            // Some servers answer the last page for ever, or the first.
-            if number > 1 && page.items == before {
+            fetched.unreadable += page.unreadable;
+            let (found, before) = ((page.items.len() + page.unreadable) as u64, fetched.tracks.len());
+            let new = page.items.into_iter().filter(|track| seen.insert((track.artist.clone(), track.title.clone())));
+            fetched.tracks.extend(new);
+            if rows::is_last_page(number, page.pages, found, limit) || fetched.tracks.len() as u64 >= wanted {
                 break;
             }
-            before.clone_from(&page.items);
-            tracks.extend(page.items);
-            let last = page.pages.map_or(found < limit, |pages| number >= pages.unsigned_abs());
-            if found == 0 || last || tracks.len() as u64 >= self.settings.per_user {
+            if fetched.tracks.len() == before || number == most_pages {
+                fetched.is_endless = true;
                 break;
             }
         }
-        tracks.truncate(self.settings.per_user as usize);
-        Ok(Fetched { tracks, status: rows::OK.to_owned() })
+        fetched.tracks.truncate(wanted as usize);
+        Ok(fetched)
+    }
+
+    fn warn(&self, context: &StageContext, fetched: &[Fetched]) {
+        let users = fetched.iter().filter(|user| user.unreadable > 0).count();
+        if users > 0 {
+            let tracks: usize = fetched.iter().map(|user| user.unreadable).sum();
+            context.progress.warn(&format!("{tracks} loved tracks of {users} users could not be read"));
+        }
+        let endless = fetched.iter().filter(|user| user.is_endless).count();
+        if endless > 0 {
+            let pages = rows::most_pages(self.settings.per_user);
+            context.progress.warn(&format!(
+                "the lists of {endless} users have no end: they were given up at a page without a new track, or after \
+                 {pages} pages"
+            ));
+        }
     }
 }
 
@@ -218,73 +292,5 @@ fn tables(users: &[String], fetched: &[Fetched]) -> Result<(Table, Table), Stage
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::lab::{Lab, cells, param, strings};
-    use super::*;
-    use serde_json::json;
-
-    /// `two` has 1,200 tracks on two pages, `all` 50,000, `few` has one and a broken row.
-    fn world(target: &str) -> (u16, String) {
-        let track = |n: u64| json!({"name": format!("t{n}"), "artist": {"name": "A"}, "date": {"uts": n.to_string()}});
-        let page: u64 = param(target, "page").parse().expect("a page");
-        let limit: u64 = param(target, "limit").parse().expect("a limit");
-        let list = |total: u64| {
-            let rows: Vec<Value> = ((page - 1) * limit..(page * limit).min(total)).map(track).collect();
-            json!({"lovedtracks": {"track": rows, "@attr": {"totalPages": total.div_ceil(limit).to_string()}}})
-        };
-        let body = match param(target, "user").as_str() {
-            "two" => list(1200),
-            "all" => list(50_000),
-            "five" => list(5),
-            "few" => json!({"lovedtracks": {"track": [{"name": "t", "artist": {"#text": "A"}}, {"name": "broken"}]}}),
-            "none" => json!({"lovedtracks": {"#text": "\n", "user": "none", "total": "0"}}),
-            "shy" => json!({"error": 17, "message": "Login required"}),
-            _ => json!({"error": 6, "message": "User not found"}),
-        };
-        (200, body.to_string())
-    }
-
-    fn users(names: &[&str]) -> Vec<(&'static str, Table)> {
-        vec![("users", Table::of_columns([("user_id", strings(names))]).expect("a table"))]
-    }
-
-    #[tokio::test]
-    async fn tracks_come_in_the_order_of_the_users_and_every_user_has_a_status() {
-        let lab = Lab::new(world).await;
-        let names = ["two", "few", "none", "shy", "five", "gone", "five"];
-        let tables = lab.run(&CrawlLovedTracks, json!({"per_user": 1100}), users(&names)).await.expect("tracks");
-        let loved = cells(&tables["loved"]);
-        assert_eq!((loved.len(), loved[0].as_str(), loved[1101].as_str()), (1105, "two|A|t0|", "five|A|t1|1"));
-        let states = ["two|1100|ok", "few|1|too_few", "none|0|empty", "shy|0|private", "five|5|ok", "gone|0|not_found"];
-        assert_eq!(cells(&tables["fetched"]), states);
-        assert_eq!(lab.asked(), 7, "two pages of one user, the others once each");
-    }
-
-    #[tokio::test]
-    async fn the_same_page_for_ever_is_one_page() {
-        let page = |_: &str| {
-            let track = json!({"name": "t", "artist": {"name": "A"}});
-            let list = json!({"track": [track], "@attr": {"page": "1", "totalPages": "1000000"}});
-            (200, json!({"lovedtracks": list}).to_string())
-        };
-        let lab = Lab::new(page).await;
-        let with = json!({"per_user": 50_000, "min_per_user": 1});
-        let tables = lab.run(&CrawlLovedTracks, with, users(&["x"])).await.expect("tracks");
-        assert_eq!((cells(&tables["loved"]), lab.asked()), (vec!["x|A|t|".to_owned()], 2));
-    }
-
-    #[tokio::test]
-    async fn fifty_thousand_loved_tracks_are_fifty_pages() {
-        let lab = Lab::new(world).await;
-        let tables = lab.run(&CrawlLovedTracks, json!({"per_user": 60_000}), users(&["all"])).await.expect("tracks");
-        let loved = cells(&tables["loved"]);
-        assert_eq!((loved.len(), loved[49_999].as_str(), lab.asked()), (50_000, "all|A|t49999|49999", 50));
-    }
-
-    #[tokio::test]
-    async fn no_users_give_empty_tables() {
-        let lab = Lab::new(world).await;
-        let tables = lab.run(&CrawlLovedTracks, json!({}), users(&[])).await.expect("empty");
-        assert_eq!((tables["loved"].rows(), tables["fetched"].rows(), lab.asked()), (0, 0, 0));
-    }
-}
+#[path = "crawl_loved_tracks_tests.rs"]
+mod tests;

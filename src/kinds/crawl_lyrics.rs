@@ -1,6 +1,8 @@
 //! `crawl_lyrics`: the words of each track, from lyrics.ovh and LRCLIB.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{Array, ArrayRef, BooleanArray, StringArray};
@@ -15,6 +17,7 @@ use crate::stage::{
     decode_settings, schema_of, settings_value,
 };
 use crate::table::Table;
+use crate::text::first_words;
 use crate::web::lyrics::{Lyrics, LyricsProvider};
 use crate::web::{Answer, CallError, WebError};
 
@@ -28,6 +31,9 @@ struct Settings {
     /// Who is asked, in this order, until one has the words: `lyricsovh` and `lrclib` if not given.
     #[serde(default = "default_providers")]
     providers: Vec<LyricsProvider>,
+    /// How many words of each text are kept, joined by single spaces; all of it if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    keep_words: Option<NonZeroUsize>,
     /// The limiter to wait for; each provider's own (`lyricsovh`, `lrclib`) if not given.
     #[serde(default, skip_serializing)]
     limiter: Option<String>,
@@ -59,11 +65,14 @@ impl StageKind for CrawlLyrics {
          Writes `lyrics` (item_id, text, source, instrumental, status), one row for each row of `tracks`, in the same \
          order. `source` is the provider that knew. `status` is `ok`, `instrumental`, `not_found` (no provider knows it), \
          `skipped: no artist or title` or `failed: …` (a provider could not be asked, and no other knew); all but `ok` have \
-         no text. A provider that is down is given up, with a warning, as long as another is left."
+         no text. A provider that is down is given up, with a warning, as long as another is left.\n\n\
+         Lyrics are somebody's work. With `keep_words` no more than the first words of each are in the artifact, as \
+         `truncate_words` would leave them; the answers themselves stay in the memo, which is not for publication \
+         (docs/data.md)."
     }
 
     fn example(&self) -> &'static str {
-        "kind: crawl_lyrics\ninputs: { tracks: matched.items }\nwith: { providers: [lyricsovh, lrclib] }"
+        "kind: crawl_lyrics\ninputs: { tracks: matched.items }\nwith: { providers: [lyricsovh, lrclib], keep_words: 25 }"
     }
 
     fn settings_schema(&self) -> Value {
@@ -93,6 +102,12 @@ struct Found {
     text: Option<String>,
     source: Option<LyricsProvider>,
     status: String,
+}
+
+impl rows::HasStatus for Found {
+    fn status(&self) -> &str {
+        &self.status
+    }
 }
 
 impl Found {
@@ -148,7 +163,7 @@ impl Stage for Crawl {
         let of_row: Vec<&Found> = songs.of_row.iter().map(|place| &found[*place]).collect();
         let statuses = of_row.iter().map(|row| row.status.as_str());
         rows::check_failures(context, "tracks", statuses, self.settings.max_failed_rows)?;
-        context.write("lyrics", &table(ids, &of_row)?)
+        context.write("lyrics", &table(ids, &of_row, self.settings.keep_words)?)
     }
 }
 
@@ -243,9 +258,11 @@ fn locked(down: &Down) -> std::sync::MutexGuard<'_, BTreeMap<LyricsProvider, Web
     down.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn table(ids: StringArray, found: &[&Found]) -> Result<Table, StageError> {
+/// The output, with so many words of each text.
+fn table(ids: StringArray, found: &[&Found], words: Option<NonZeroUsize>) -> Result<Table, StageError> {
+    let kept = |text| words.map_or(Cow::Borrowed(text), |words| Cow::Owned(first_words(text, words.get())));
     let ids: ArrayRef = Arc::new(ids);
-    let texts: ArrayRef = Arc::new(found.iter().map(|row| row.text.as_deref()).collect::<StringArray>());
+    let texts: ArrayRef = Arc::new(found.iter().map(|row| row.text.as_deref().map(kept)).collect::<StringArray>());
     let sources: ArrayRef =
         Arc::new(found.iter().map(|row| row.source.map(LyricsProvider::name)).collect::<StringArray>());
     // Whether it is instrumental is known only where a provider knew the track.
@@ -302,6 +319,28 @@ mod tests {
         let turned = json!({"providers": ["lrclib", "lyricsovh"]});
         let tables = lab.run(&CrawlLyrics, turned, tracks(&["both"])).await.expect("lyrics");
         assert_eq!(cells(&tables["lyrics"]), ["both|la lrc|lrclib|false|ok"]);
+    }
+
+    #[tokio::test]
+    async fn only_the_words_that_are_kept_are_in_the_table_and_all_are_in_the_memo() {
+        let lab = Lab::new(world).await.remembering();
+        let short = json!({"keep_words": 2});
+        let tables = lab.run(&CrawlLyrics, short, tracks(&["both", "quiet"])).await.expect("lyrics");
+        assert_eq!(cells(&tables["lyrics"]), ["both|la ovh|lyricsovh|false|ok", "quiet||lrclib|true|instrumental"]);
+        let asked = lab.asked();
+        let tables = lab.run(&CrawlLyrics, json!({}), tracks(&["both"])).await.expect("lyrics");
+        assert_eq!(
+            (cells(&tables["lyrics"]), lab.asked()),
+            (vec!["both|la ovh\nla|lyricsovh|false|ok".to_owned()], asked)
+        );
+    }
+
+    #[test]
+    fn keeping_all_is_what_it_was_before_there_was_a_choice() {
+        let settings = |with| CrawlLyrics.parse(&with).unwrap_or_else(|problems| panic!("{problems:?}")).settings();
+        assert_eq!(settings(json!({})), json!({"providers": ["lyricsovh", "lrclib"]}));
+        assert_eq!(settings(json!({"keep_words": 25}))["keep_words"], 25);
+        assert_eq!(CrawlLyrics.parse(&json!({"keep_words": 0})).err().expect("a problem")[0].path, "keep_words");
     }
 
     #[tokio::test]

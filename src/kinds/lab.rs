@@ -16,7 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ground::{Environment, ManualClock};
 use crate::model::Models;
-use crate::stage::{Input, MemorySink, OutputSink, Progress, StageContext, StageError, StageKind};
+use crate::people::People;
+use crate::stage::{Input, MemorySink, OutputSink, Progress, RowEnd, StageContext, StageError, StageKind};
 use crate::table::{Table, TableError};
 use crate::web::{Client, ClientSettings, Endpoints, ManualTimer, OnWarning};
 
@@ -25,6 +26,7 @@ pub(super) struct Lab {
     url: String,
     asked: Arc<Mutex<usize>>,
     memo: Option<tempfile::TempDir>,
+    names: Option<(tempfile::TempDir, Arc<People>)>,
     clock: Arc<ManualClock>,
     warnings: Arc<Warnings>,
 }
@@ -35,6 +37,7 @@ struct Warnings(Mutex<Vec<String>>);
 impl Progress for Warnings {
     fn total(&self, _rows: u64) {}
     fn advance(&self, _rows: u64) {}
+    fn ended(&self, _end: RowEnd<'_>) {}
     fn note(&self, _text: &str) {}
     fn warn(&self, text: &str) {
         self.0.lock().expect("warnings").push(text.to_owned());
@@ -68,13 +71,33 @@ impl Lab {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         tokio::spawn(async move { axum::serve(listener, app).await });
-        Self { url, asked, memo: None, clock: Arc::new(ManualClock::at(1_000_000)), warnings: Arc::default() }
+        Self {
+            url,
+            asked,
+            memo: None,
+            names: None,
+            clock: Arc::new(ManualClock::at(1_000_000)),
+            warnings: Arc::default(),
+        }
     }
 
     /// The same with a memo, which all its runs share.
     pub(super) fn remembering(mut self) -> Self {
         self.memo = Some(tempfile::tempdir().expect("a folder"));
         self
+    }
+
+    /// The same with a place to keep whom pseudonyms stand for.
+    pub(super) fn keeping_names(mut self) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let people = Arc::new(People::new(folder.path().to_owned()));
+        self.names = Some((folder, people));
+        self
+    }
+
+    /// Whom pseudonyms stand for.
+    pub(super) fn people(&self) -> &People {
+        &self.names.as_ref().expect("a place to keep names").1
     }
 
     /// Lets time go by.
@@ -140,11 +163,19 @@ impl Lab {
         let mut context = StageContext::for_test(inputs, Box::new(SharedSink(Arc::clone(&sink))));
         context.web = client.session(max_age, CancellationToken::new());
         context.progress = Arc::<Warnings>::clone(&self.warnings);
+        context.people = self.names.as_ref().map(|(_, people)| Arc::clone(people));
         stage.run(&context).await?;
         let outputs = std::mem::take(&mut sink.lock().expect("a sink").0);
         let promised: Vec<&str> = stage.outputs().iter().map(|port| port.name).collect();
         assert!(promised.iter().all(|name| outputs.contains_key(*name)), "every output is written");
         Ok(outputs.into_iter().map(|(port, mut tables)| (port, tables.remove(0))).collect())
+    }
+
+    /// All bytes of the memo's files.
+    pub(super) fn memo_bytes(&self) -> Vec<u8> {
+        let folder = self.memo.as_ref().expect("a memo").path().join("http");
+        let files = std::fs::read_dir(folder).expect("a folder").map(|file| file.expect("a file").path());
+        files.filter(|path| path.is_file()).flat_map(|path| std::fs::read(path).expect("bytes")).collect()
     }
 
     /// How many requests there were.

@@ -9,6 +9,9 @@ mod crawl_users;
 mod embed;
 mod evaluate;
 mod filter_k_core;
+mod friends;
+#[cfg(test)]
+mod friends_tests;
 #[cfg(test)]
 mod hetrec_tests;
 #[cfg(test)]
@@ -27,6 +30,7 @@ mod rows;
 mod split_leave_last_out;
 mod sql;
 mod sql_columns;
+mod summaries;
 mod summarize;
 #[cfg(test)]
 mod testing;

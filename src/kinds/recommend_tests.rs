@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::find;
 use crate::ground::Seed;
-use crate::stage::{Input, OutputSink, Progress, StageContext, StageError};
+use crate::stage::{Input, OutputSink, Progress, RowEnd, StageContext, StageError};
 use crate::table::{Table, TableError};
 
 /// Keeps the outputs and the warnings.
@@ -30,6 +30,7 @@ impl OutputSink for Kept {
 impl Progress for Kept {
     fn total(&self, _rows: u64) {}
     fn advance(&self, _rows: u64) {}
+    fn ended(&self, _end: RowEnd<'_>) {}
     fn note(&self, _text: &str) {}
     fn warn(&self, text: &str) {
         self.warnings.lock().unwrap().push(text.to_owned());

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::task::Poll;
 
 use arrow::array::{Array, StringArray};
 use futures::{FutureExt, StreamExt};
@@ -11,7 +12,7 @@ use rayon::prelude::*;
 
 use crate::ground::Environment;
 use crate::memo::Tally;
-use crate::stage::{Known, RequiredVariable, SettingProblem, StageContext, StageError};
+use crate::stage::{Known, RequiredVariable, RowEnd, SettingProblem, StageContext, StageError};
 use crate::table::{Table, TableError, complete};
 use crate::web::lastfm::Miss;
 use crate::web::{Call, CallError, Forecast, Secret, WebError};
@@ -33,6 +34,21 @@ pub(super) const LASTFM_KEY: &str = "a free key from https://www.last.fm/api/acc
 /// The default of `max_failed_rows`.
 pub(super) fn default_max_failed_rows() -> f64 {
     0.1
+}
+
+/// The fewest entries that a server may put on a page without being cut off.
+const SMALLEST_PAGE: u64 = 50;
+
+/// The most pages of a list that are asked for where so many entries are
+/// wanted: a server that never comes to an end is given up.
+pub(super) fn most_pages(wanted: u64) -> u64 {
+    wanted.div_ceil(SMALLEST_PAGE) + 1
+}
+
+/// Whether a page is the last of its list: by what the server says of its
+/// pages, else by its being not full.
+pub(super) fn is_last_page(page: u64, pages: Option<i64>, found: u64, full: u64) -> bool {
+    found == 0 || pages.map_or(found < full, |pages| page >= pages.max(0).unsigned_abs())
 }
 
 /// The default of `limiter` for Last.fm.
@@ -129,12 +145,33 @@ pub(super) fn distinct<K: Ord + Clone>(rows: impl IntoIterator<Item = K>) -> Dis
     distinct
 }
 
+/// What came of asking about a row.
+pub(super) trait HasStatus {
+    /// How it ended: what stands in the column `status`.
+    fn status(&self) -> &str;
+}
+
+/// A value and the status of its row.
+impl<T> HasStatus for (T, String) {
+    fn status(&self) -> &str {
+        &self.1
+    }
+}
+
+/// A value, or why there is none.
+impl<T> HasStatus for Result<T, String> {
+    fn status(&self) -> &str {
+        self.as_ref().err().map_or(OK, String::as_str)
+    }
+}
+
 /// Runs `ask` for 0 to `rows.len()`, `width` at a time, and gives the results in
 /// that order whatever order they come in. `rows` is how far each moves the
-/// progress on.
+/// progress on, as soon as it is answered: one that has to wait for long hides
+/// no other, and keeps no other from being asked.
 ///
 /// # Errors
-/// The first error of `ask`, or [`StageError::Cancelled`].
+/// The error of `ask` that comes first, or [`StageError::Cancelled`].
 pub(super) async fn ask_each<R, F>(
     context: &StageContext,
     rows: &[u64],
@@ -142,16 +179,32 @@ pub(super) async fn ask_each<R, F>(
     ask: impl Fn(usize) -> F,
 ) -> Result<Vec<R>, StageError>
 where
+    R: HasStatus,
     F: Future<Output = Result<R, StageError>>,
 {
-    let mut results = Vec::with_capacity(rows.len());
-    let mut answers = futures::stream::iter((0..rows.len()).map(ask)).buffered(width.max(1));
-    while let Some(result) = answers.next().await {
+    let ask = move |place: usize| {
+        let answer = ask(place);
+        async move { (place, noticing_a_wait(answer).await) }
+    };
+    let mut results: Vec<Option<R>> = std::iter::repeat_with(|| None).take(rows.len()).collect();
+    let mut answers = futures::stream::iter((0..rows.len()).map(ask)).buffer_unordered(width.max(1));
+    while let Some((place, (result, asked))) = answers.next().await {
         context.check_cancelled()?;
-        context.progress.advance(rows[results.len()]);
-        results.push(result?);
+        let result = result?;
+        context.progress.ended(RowEnd { status: result.status(), rows: rows[place], asked });
+        results[place] = Some(result);
     }
-    Ok(results)
+    Ok(results.into_iter().flatten().collect())
+}
+
+/// What a future gives, and whether it had to wait for it: what the memo holds
+/// is there at once.
+async fn noticing_a_wait<T>(future: impl Future<Output = T>) -> (T, bool) {
+    let mut future = std::pin::pin!(future);
+    match futures::poll!(future.as_mut()) {
+        Poll::Ready(value) => (value, false),
+        Poll::Pending => (future.await, true),
+    }
 }
 
 /// How many rows are known, where each asks one request or none, and what the others will take.
@@ -253,8 +306,9 @@ impl Pairs {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stage::MemorySink;
+    use crate::stage::{MemorySink, Progress};
     use proptest::prelude::*;
+    use std::sync::{Arc, Mutex};
 
     fn context() -> StageContext {
         StageContext::for_test(vec![], Box::new(MemorySink::default()))
@@ -281,14 +335,49 @@ mod tests {
             for _ in 0..(7 - n) {
                 tokio::task::yield_now().await;
             }
-            Ok(n)
+            Ok((n, OK.to_owned()))
         };
         for width in [1, 3, 100] {
             let results = ask_each(&context, &[1; 7], width, ask).await.expect("all answered");
-            assert_eq!(results, [0, 1, 2, 3, 4, 5, 6]);
+            let numbers: Vec<usize> = results.into_iter().map(|(n, _)| n).collect();
+            assert_eq!(numbers, [0, 1, 2, 3, 4, 5, 6]);
         }
         context.cancel.cancel();
         assert!(matches!(ask_each(&context, &[1; 7], 2, ask).await, Err(StageError::Cancelled)));
+    }
+
+    #[derive(Default)]
+    struct Ends(Mutex<Vec<(String, u64, bool)>>);
+
+    impl Progress for Ends {
+        fn total(&self, _rows: u64) {}
+        fn advance(&self, _rows: u64) {}
+        fn ended(&self, end: RowEnd<'_>) {
+            self.0.lock().unwrap().push((end.status.to_owned(), end.rows, end.asked));
+        }
+        fn note(&self, _text: &str) {}
+        fn warn(&self, _text: &str) {}
+    }
+
+    #[tokio::test]
+    async fn a_row_that_waits_hides_no_other_and_holds_none_up() {
+        let ends = Arc::new(Ends::default());
+        let context = StageContext { progress: Arc::<Ends>::clone(&ends), ..context() };
+        let ends = &ends;
+        let ask = |n: usize| async move {
+            // The first waits until all others are told, which are more than the width.
+            while n == 0 && ends.0.lock().unwrap().len() < 6 {
+                tokio::task::yield_now().await;
+            }
+            Ok::<_, StageError>(if n == 4 { Err(NOT_FOUND.to_owned()) } else { Ok(n) })
+        };
+        let results = ask_each(&context, &[2; 7], 2, ask).await.expect("all answered");
+        let expected = [Ok(0), Ok(1), Ok(2), Ok(3), Err(NOT_FOUND.to_owned()), Ok(5), Ok(6)];
+        assert_eq!(results, expected);
+        let mut told = ends.0.lock().unwrap().clone();
+        assert_eq!(told.pop(), Some((OK.to_owned(), 2, true)), "the one that waited comes last");
+        assert!(told.iter().all(|(_, rows, asked)| *rows == 2 && !asked));
+        assert_eq!(told[3].0, NOT_FOUND);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, Int64Array, StringArray};
+use arrow::array::Array;
 use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -11,12 +11,13 @@ use serde_json::Value;
 
 use super::prompt::{Prompt, Rendered};
 use super::rows;
+use super::summaries::{self, Summary};
 use crate::stage::{
     InputPort, Known, OutputPort, RequiredVariable, Resource, SettingProblem, Stage, StageContext, StageError,
     StageKind, decode_settings, schema_of, settings_value,
 };
-use crate::table::{Table, complete};
-use crate::web::chat::{Chat, ChatRequest, Completion, parse_completion, tidy_summary};
+use crate::table::complete;
+use crate::web::chat::{Chat, ChatRequest, parse_completion};
 use crate::web::{Price, Secret};
 
 /// The kind.
@@ -93,8 +94,10 @@ impl StageKind for Summarize {
         "summarize"
     }
 
+    /// 2: refusals are told by their words and are no text; `refusal` and
+    /// `tidied`; more is tidied.
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn summary(&self) -> &'static str {
@@ -104,11 +107,17 @@ impl StageKind for Summarize {
     fn documentation(&self) -> &'static str {
         "Reads `items` (item_id, and the columns that the templates name). Renders `prompt` for each row and asks the model \
          once for each distinct prompt, at any OpenAI-compatible server. `{{ word_limit }}` is the setting of that name.\n\n\
-         Writes `summaries` (item_id, text, status, finish_reason, prompt_tokens, completion_tokens), one row for each row \
-         of `items`, in the same order. Quotes around an answer and openings like `Here is a summary:` are removed. `status` \
-         is `ok`, `empty`, `refused` (with the model's words, if any, as text), `skipped: no COLUMN` (a column that the \
-         templates name, and `optional` does not, is null or blank: nothing was asked) or `failed: …`. An answer that was \
-         cut off is `ok` with the `finish_reason` `length`."
+         Writes `summaries` (item_id, text, status, finish_reason, refusal, tidied, prompt_tokens, completion_tokens), one \
+         row for each row of `items`, in the same order. What models put around an answer is removed: thinking aloud, \
+         openings like `Sure! Here is a summary:`, Markdown, quotes around the whole, word counts, `Let me know if…`. \
+         `tidied` says whether something was; the answer as it came stays in the memo.\n\n\
+         `status` is `ok`; `empty`; `refused`; `skipped: no COLUMN` (a column that the templates name, and `optional` does \
+         not, is null or blank: nothing was asked); or `failed: …`. Only `ok` has a text. An answer is a refusal if the \
+         server says so (`refusal`, or the `finish_reason` `content_filter`), or if it begins with not being able or \
+         willing to help (`I cannot provide a summary…`) or with knowing too little; the model's words are then in \
+         `refusal`. An answer that was cut off is `ok` with the `finish_reason` `length`.\n\n\
+         `word_limit` is only asked for. Answers that have more words are counted in a warning, and `truncate_words` cuts \
+         them."
     }
 
     fn example(&self) -> &'static str {
@@ -160,14 +169,6 @@ struct Ask {
     prompt: Prompt,
 }
 
-/// What came of one row.
-#[derive(Debug, Default)]
-struct Summary {
-    completion: Completion,
-    text: Option<String>,
-    status: String,
-}
-
 #[async_trait]
 impl Stage for Ask {
     fn settings(&self) -> Value {
@@ -180,15 +181,7 @@ impl Stage for Ask {
     }
 
     fn outputs(&self) -> Vec<OutputPort> {
-        let columns = [
-            ("item_id", "str"),
-            ("text", "str"),
-            ("status", "str"),
-            ("finish_reason", "str"),
-            ("prompt_tokens", "i64"),
-            ("completion_tokens", "i64"),
-        ];
-        vec![OutputPort::new("summaries", &columns).keyed_by(&["item_id"])]
+        vec![OutputPort::new("summaries", &summaries::COLUMNS).keyed_by(&["item_id"])]
     }
 
     fn resource(&self) -> Resource {
@@ -228,20 +221,15 @@ impl Stage for Ask {
         let ask = |place: usize| async move {
             match &keys[place] {
                 Rendered::Ask { prompt, system } => self.summarize(context, chat, prompt, system.clone()).await,
-                Rendered::Skip { column } => {
-                    Ok(Summary { status: format!("skipped: no {column}"), ..Summary::default() })
-                }
+                Rendered::Skip { column } => Ok(Summary::without_answer(format!("skipped: no {column}"))),
             }
         };
         let found = rows::ask_each(context, &prompts.rows, width, ask).await?;
         let of_row: Vec<&Summary> = prompts.of_row.iter().map(|place| &found[*place]).collect();
         let statuses = of_row.iter().map(|row| row.status.as_str());
         rows::check_failures(context, "summaries", statuses, self.settings.max_failed_rows)?;
-        let cut = of_row.iter().filter(|row| row.completion.finish_reason.as_deref() == Some("length")).count();
-        if cut > 0 {
-            context.progress.warn(&format!("{cut} of {} answers were cut off at `max_tokens`", of_row.len()));
-        }
-        context.write("summaries", &table(ids, &of_row)?)
+        summaries::warn(context, &of_row, self.settings.word_limit);
+        context.write("summaries", &summaries::table(ids, &of_row)?)
     }
 }
 
@@ -286,48 +274,20 @@ impl Ask {
         let request = self.request(prompt, system);
         let answer = match context.web.ask(&chat.complete(&request)).await {
             Ok(answer) => answer,
-            Err(error) => return Ok(Summary { status: rows::row_status(error)?, ..Summary::default() }),
+            Err(error) => return Ok(Summary::without_answer(rows::row_status(error)?)),
         };
-        let Some(completion) = parse_completion(&answer) else {
-            let status = rows::failed(&format!("an answer without a choice: {}", answer.excerpt()));
-            return Ok(Summary { status, ..Summary::default() });
-        };
-        let text = completion.text.as_deref().map(tidy_summary);
-        let filtered = completion.finish_reason.as_deref() == Some("content_filter");
-        let status = match &text {
-            _ if filtered || completion.refusal.is_some() => "refused",
-            None => rows::EMPTY,
-            Some(_) => rows::OK,
-        };
-        Ok(Summary { text, status: status.to_owned(), completion })
+        Ok(parse_completion(&answer).map_or_else(
+            || Summary::without_answer(rows::failed(&format!("an answer without a choice: {}", answer.excerpt()))),
+            Summary::of,
+        ))
     }
-}
-
-fn table(ids: StringArray, found: &[&Summary]) -> Result<Table, StageError> {
-    let ids: ArrayRef = Arc::new(ids);
-    let texts: ArrayRef = Arc::new(found.iter().map(|row| row.text.as_deref()).collect::<StringArray>());
-    let states: ArrayRef = Arc::new(found.iter().map(|row| Some(&row.status)).collect::<StringArray>());
-    let reasons: ArrayRef =
-        Arc::new(found.iter().map(|row| row.completion.finish_reason.as_deref()).collect::<StringArray>());
-    let counts = |of: fn(&crate::web::Usage) -> u64| -> ArrayRef {
-        Arc::new(
-            found.iter().map(|row| row.completion.usage.as_ref().map(|usage| of(usage) as i64)).collect::<Int64Array>(),
-        )
-    };
-    Ok(Table::of_columns([
-        ("item_id", ids),
-        ("text", texts),
-        ("status", states),
-        ("finish_reason", reasons),
-        ("prompt_tokens", counts(|usage| usage.prompt)),
-        ("completion_tokens", counts(|usage| usage.completion)),
-    ])?)
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::lab::{Lab, cells, strings};
     use super::*;
+    use crate::table::Table;
     use serde_json::json;
 
     fn world(target: &str) -> (u16, String) {
@@ -338,6 +298,9 @@ mod tests {
         let content = match prompt {
             "25: Refuse by A" => json!({"content": null, "refusal": "no"}),
             "25: Silence by A" => json!({"content": ""}),
+            "25: Thought by A" => json!({"content": "<think>What is it"}),
+            "25: Sorry by A" => json!({"content": "I'm sorry, but I can't help with that."}),
+            "25: Plain by A" => json!({"content": "word ".repeat(26)}),
             other => json!({"content": format!("Here is a summary: \"About {other}\"")}),
         };
         let answer = json!({"choices": [{"message": content, "finish_reason": "stop"}], "usage": {"prompt_tokens": 9, "completion_tokens": 3}});
@@ -359,17 +322,25 @@ mod tests {
     #[tokio::test]
     async fn every_row_has_its_summary_or_says_why_not() {
         let lab = Lab::new(world).await;
-        let tables =
-            lab.run(&Summarize, with(), items(&["Song", "", "Refuse", "Silence", "Song"])).await.expect("summaries");
+        let titles = ["Song", "", "Refuse", "Silence", "Song", "Thought", "Sorry", "Plain"];
+        let tables = lab.run(&Summarize, with(), items(&titles)).await.expect("summaries");
         let expected = [
-            "i0|About 25: Song by A|ok|stop|9|3",
-            "i1||skipped: no title|||",
-            "i2||refused|stop|9|3",
-            "i3||empty|stop|9|3",
-            "i4|About 25: Song by A|ok|stop|9|3",
+            "i0|About 25: Song by A|ok|stop||true|9|3".to_owned(),
+            "i1||skipped: no title|||||".to_owned(),
+            "i2||refused|stop|no||9|3".to_owned(),
+            "i3||empty|stop|||9|3".to_owned(),
+            "i4|About 25: Song by A|ok|stop||true|9|3".to_owned(),
+            "i5||empty|stop|||9|3".to_owned(),
+            "i6||refused|stop|I'm sorry, but I can't help with that.||9|3".to_owned(),
+            format!("i7|{}|ok|stop||false|9|3", ["word"; 26].join(" ")),
         ];
         assert_eq!(cells(&tables["summaries"]), expected);
-        assert_eq!(lab.asked(), 3, "the same prompt is asked once, a skipped row never");
+        assert_eq!(lab.asked(), 6, "the same prompt is asked once, a skipped row never");
+        let warnings = [
+            "2 of 8 answers are refusals, which are no summaries: their text is missing",
+            "1 of 8 answers have more than the 25 words that were asked for; `truncate_words` cuts them",
+        ];
+        assert_eq!(lab.warnings(), warnings);
     }
 
     #[tokio::test]

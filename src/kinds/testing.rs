@@ -9,7 +9,7 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use serde_json::Value;
 
 use crate::stage::{
-    Input, MemorySink, OutputSink, Progress, SettingProblem, Stage, StageContext, StageError, StageKind,
+    Input, MemorySink, OutputSink, Progress, RowEnd, SettingProblem, Stage, StageContext, StageError, StageKind,
 };
 use crate::table::{Table, TableError, column_hashes};
 
@@ -49,6 +49,7 @@ struct Recorder {
 impl Progress for Recorder {
     fn total(&self, _rows: u64) {}
     fn advance(&self, _rows: u64) {}
+    fn ended(&self, _end: RowEnd<'_>) {}
     fn note(&self, text: &str) {
         self.notes.lock().unwrap().push(text.to_owned());
     }

@@ -16,6 +16,7 @@ use crate::stage::{
     settings_value,
 };
 use crate::table::Table;
+use crate::text::first_words;
 
 /// The kind.
 #[derive(Debug)]
@@ -102,10 +103,6 @@ impl Stage for Checked {
         }
         context.write("texts", &Table::of_columns(columns)?)
     }
-}
-
-fn first_words(text: &str, words: usize) -> String {
-    text.split_whitespace().take(words).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use super::StageError;
 use crate::ground::{Environment, Seed};
 use crate::memo::VectorMemo;
 use crate::model::Models;
+use crate::people::People;
 use crate::table::{Table, TableError};
 use crate::web::Session;
 
@@ -112,12 +113,25 @@ impl OutputSink for MemorySink {
     }
 }
 
+/// How a row ended, or several that ask for the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RowEnd<'a> {
+    /// Its status: `ok`, `not_found`, `failed: …`.
+    pub status: &'a str,
+    /// How many rows are done with it; 0 for a request that is no row of its own.
+    pub rows: u64,
+    /// Whether an answer had to be waited for: the memo did not have it.
+    pub asked: bool,
+}
+
 /// What a stage tells while it runs.
 pub trait Progress: Send + Sync {
     /// How many rows there will be, once known.
     fn total(&self, rows: u64);
-    /// That many more rows are done.
+    /// That many more rows are done, of which no more is to be said.
     fn advance(&self, rows: u64);
+    /// Rows are done, and this is how they ended.
+    fn ended(&self, end: RowEnd<'_>);
     /// What it is doing, in a few words: `epoch 3 of 20, loss 0.41`.
     fn note(&self, text: &str);
     /// Something the user should know; kept with the artifact and shown again
@@ -132,6 +146,7 @@ pub struct NoProgress;
 impl Progress for NoProgress {
     fn total(&self, _rows: u64) {}
     fn advance(&self, _rows: u64) {}
+    fn ended(&self, _end: RowEnd<'_>) {}
     fn note(&self, _text: &str) {}
     fn warn(&self, _text: &str) {}
 }
@@ -153,6 +168,8 @@ pub struct StageContext {
     pub web: Session,
     /// The vectors that texts have had, if they are remembered.
     pub vectors: Option<Arc<VectorMemo>>,
+    /// Whom pseudonyms stand for, if there is a store that keeps it.
+    pub people: Option<Arc<People>>,
     /// Weights on this machine and the device to compute on.
     pub models: Arc<Models>,
     /// Values of `${env.…}`.
@@ -171,6 +188,7 @@ impl StageContext {
             progress: Arc::new(NoProgress),
             web: Session::closed(),
             vectors: None,
+            people: None,
             models: Arc::new(Models::default()),
             environment: Environment::default(),
         }

@@ -9,6 +9,7 @@ mod context;
 mod known;
 mod port;
 mod settings;
+mod status;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -18,13 +19,15 @@ use async_trait::async_trait;
 use serde_json::Value;
 
 use crate::ground::MissingVariable;
+use crate::ground::files::FileError;
 use crate::table::TableError;
 use crate::web::WebError;
 
-pub use context::{Input, MemorySink, NoProgress, OutputSink, Progress, StageContext};
+pub use context::{Input, MemorySink, NoProgress, OutputSink, Progress, RowEnd, StageContext};
 pub use known::{Known, RowWork};
 pub use port::{Columns, InputPort, OutputPort};
 pub use settings::{SettingProblem, decode_settings, schema_of, settings_value};
+pub use status::{failure, status_class};
 
 /// What a stage can do: one file in `kinds/`, one line in the registry.
 pub trait StageKind: Sync + Send {
@@ -102,6 +105,11 @@ pub trait Stage: Send + Sync {
     fn facts(&self) -> BTreeMap<String, String> {
         BTreeMap::new()
     }
+    /// Whether it writes pseudonyms in the place of people's names. The salt of
+    /// the store then decides the result, and [`StageContext::people`] is there.
+    fn hides_names(&self) -> bool {
+        false
+    }
     /// Whether it draws random numbers; such a stage is repeated per `seeds:`.
     fn is_seeded(&self) -> bool {
         false
@@ -151,6 +159,9 @@ pub enum StageError {
     /// A service cannot be used at all.
     #[error(transparent)]
     Web(#[from] WebError),
+    /// A file of the store's own could not be read or written.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// An environment variable is missing.
     #[error(transparent)]
     Variable(#[from] MissingVariable),

@@ -101,8 +101,8 @@ impl Inventory {
                     "set-aside" => inventory.take_files(&entry.path, now, Self::aside)?,
                     "tmp" => inventory.take_files(&entry.path, now, |_, entry| temporary(entry))?,
                     "locks" => inventory.take_files(&entry.path, now, |_, entry| lock(entry))?,
-                    // The memo is looked after by whoever writes it.
-                    name if name.starts_with("memo-v") => {}
+                    // The memo and the names are looked after by whoever writes them.
+                    name if name.starts_with("memo-v") || name.starts_with("people-v") => {}
                     _ => inventory.reject(entry),
                 }
             } else if !entry.kind.is_file() || !ROOT_FILES.contains(&entry.name.as_str()) {

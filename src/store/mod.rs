@@ -12,6 +12,7 @@
 //! runs-v1/<time>-<id>/                 the records of each run, and `pins`: the keys it uses
 //! columns-v1.jsonl                     which columns of their inputs stages read
 //! seen-v1.jsonl                        verified files by size, times and inode
+//! people-v1/                           whom pseudonyms stand for, kept by others
 //! tmp/  locks/  set-aside/
 //! ```
 
@@ -171,6 +172,13 @@ impl Store {
     #[must_use]
     pub fn memo_folder(&self) -> PathBuf {
         self.root().join(MEMO)
+    }
+
+    /// The folder in which it is kept whom pseudonyms stand for: no artifact is
+    /// in it, and only its owner may read it.
+    #[must_use]
+    pub fn people_folder(&self) -> PathBuf {
+        self.root().join("people-v1")
     }
 
     /// Starts an artifact.

@@ -138,6 +138,8 @@ pub struct Call {
     /// Whether it waits while the provider is down; else it fails with
     /// [`WebError::Down`](super::WebError::Down), for whoever can ask another.
     pub waits: bool,
+    /// Takes out of the body what is not to be kept, not even in the memo.
+    pub withhold: Option<fn(Vec<u8>) -> Vec<u8>>,
 }
 
 impl Call {
@@ -156,6 +158,7 @@ impl Call {
             classify,
             metering: None,
             waits: true,
+            withhold: None,
         }
     }
 
@@ -252,9 +255,13 @@ impl Call {
         self.secrets().fold(text.to_owned(), |text, secret| text.replace(secret, "***"))
     }
 
-    /// A body with this call's secrets blotted out, should a server echo them.
+    /// A body without what is to be withheld, and with this call's secrets
+    /// blotted out, should a server echo them.
     pub(super) fn scrub_bytes(&self, bytes: Vec<u8>) -> Vec<u8> {
-        let mut bytes = bytes;
+        let mut bytes = match self.withhold {
+            Some(withhold) => withhold(bytes),
+            None => bytes,
+        };
         for secret in self.secrets().filter(|secret| secret.len() >= 8) {
             while let Some(at) = bytes.windows(secret.len()).position(|window| window == secret.as_bytes()) {
                 bytes.splice(at..at + secret.len(), *b"***");

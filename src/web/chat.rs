@@ -1,5 +1,4 @@
-//! Chat completions of every OpenAI-compatible server, and tidying of the
-//! summaries that models write.
+//! Chat completions of every OpenAI-compatible server.
 
 use serde_json::{Map, Value, json};
 
@@ -166,60 +165,10 @@ pub fn parse_completion(answer: &Answer) -> Option<Completion> {
     })
 }
 
-/// A summary without what models put around it: thinking aloud, `Here is a
-/// summary:`, and quotes around the whole.
-#[must_use]
-pub fn tidy_summary(text: &str) -> String {
-    let mut text = match text.split_once("</think>") {
-        Some((before, after)) if before.trim_start().starts_with("<think>") => after,
-        _ => text,
-    }
-    .trim();
-    loop {
-        let shorter = without_quotes(without_preamble(text).trim()).trim();
-        if shorter.len() == text.len() || shorter.is_empty() {
-            return text.to_owned();
-        }
-        text = shorter;
-    }
-}
-
-fn without_preamble(text: &str) -> &str {
-    let line = text.lines().next().unwrap_or_default();
-    let Some((before, after)) = line.split_once(':') else { return text };
-    let opening = before.trim_start_matches(['*', '#', ' ']).to_lowercase();
-    let opening = ["sure, ", "sure! ", "sure. ", "certainly! ", "certainly, ", "okay, ", "ok, "]
-        .iter()
-        .find_map(|word| opening.strip_prefix(word))
-        .unwrap_or(&opening);
-    let announces = ["here is ", "here's ", "here\u{2019}s ", "here are ", "below is "]
-        .iter()
-        .any(|word| opening.starts_with(word));
-    let about = ["summary", "song", "words", "lyrics", "description"].iter().any(|word| opening.contains(word));
-    let label = matches!(opening, "summary" | "song summary" | "lyrics summary" | "summary of the song");
-    if before.chars().count() < 160 && ((announces && about) || label) {
-        let rest = &text[line.len() - after.len()..];
-        rest.trim_start_matches('*')
-    } else {
-        text
-    }
-}
-
-fn without_quotes(text: &str) -> &str {
-    for (open, close) in [('"', '"'), ('\u{201c}', '\u{201d}'), ('\u{ab}', '\u{bb}'), ('\'', '\''), ('`', '`')] {
-        let inner = text.strip_prefix(open).and_then(|rest| rest.strip_suffix(close));
-        if let Some(inner) = inner.filter(|inner| !inner.contains([open, close]) || open == '\'') {
-            return inner;
-        }
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::tolerant::answer;
     use super::*;
-    use proptest::prelude::*;
 
     #[test]
     fn a_request_says_only_what_was_set() {
@@ -290,31 +239,5 @@ mod tests {
         assert_eq!(kind(200, "overloaded", "x"), "again 0 false");
         assert_eq!(classify(&answer(200, r#"{"choices":[]}"#)), Verdict::Keep);
         assert!(matches!(classify(&answer(200, "<html>")), Verdict::Retry { .. }));
-    }
-
-    #[test]
-    fn summaries_lose_their_wrapping() {
-        let cases = [
-            ("\"A song of loss.\"", "A song of loss."),
-            ("Here is a summary of the song in 25 words:\n\nA song of loss.", "A song of loss."),
-            ("Sure! Here's a 25-word summary: \u{201c}A song of loss.\u{201d}", "A song of loss."),
-            ("**Summary:** A song of loss.", "A song of loss."),
-            ("<think>hm</think>\n\nA song of loss.", "A song of loss."),
-            ("\"Yesterday\" is a song about \"loss\"", "\"Yesterday\" is a song about \"loss\""),
-            ("Loss: a song of grief.", "Loss: a song of grief."),
-            ("This is a song about loss: it grieves.", "This is a song about loss: it grieves."),
-            ("Here is where it ends: the song fades.", "Here is where it ends: the song fades."),
-        ];
-        for (given, expected) in cases {
-            assert_eq!(tidy_summary(given), expected);
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn tidying_twice_changes_nothing_more(text in "(Here is a summary: )?[\"'*]?[a-zé:\\n ]{0,30}[\"']?") {
-            let once = tidy_summary(&text);
-            prop_assert_eq!(tidy_summary(&once), once);
-        }
     }
 }

@@ -333,6 +333,14 @@ impl Session {
         self.client.as_ref().map_or(1, of)
     }
 
+    /// How long the limiter of that name still waits before it sends anything,
+    /// and for what, if it does.
+    #[must_use]
+    pub fn waiting(&self, limiter: &str) -> Option<(Duration, String)> {
+        let limiters = self.client.as_ref()?.core.limiters.lock().unwrap_or_else(PoisonError::into_inner);
+        [true, false].into_iter().find_map(|paced| limiters.get(&(limiter.to_owned(), paced))?.waiting())
+    }
+
     /// How long a queue of so many requests, which take so many tokens
     /// altogether, takes at the limits of that name; none where nothing is
     /// limited, as in a sandbox without limits. Once the limiter is at work,

@@ -4,6 +4,7 @@
 use serde_json::Value;
 
 use super::call::{Answer, Call, Secret, Verdict};
+use super::redact::real_names;
 use super::tolerant::{integer, list, text, verdict_by_status};
 use std::time::Duration;
 
@@ -11,6 +12,9 @@ const PROVIDER: &str = "lastfm";
 /// How long everyone waits after error 29, which comes without a time.
 const RATE_LIMIT_PAUSE: Duration = Duration::from_secs(10);
 const KEY_HINT: &str = "check the key at https://www.last.fm/api/accounts; what was fetched is kept";
+
+/// Entries of a page of friends.
+pub const FRIENDS_PAGE: u64 = 50;
 
 /// Makes calls with one key.
 #[derive(Debug, Clone)]
@@ -46,8 +50,8 @@ pub struct Page<T> {
 pub struct User {
     /// The account's name, as the server writes it.
     pub name: String,
-    /// The real name, if one is given.
-    pub real_name: Option<String>,
+    /// Whether a real name is given; which it is is not kept.
+    pub has_real_name: bool,
     /// The country as written in the profile, if one is given.
     pub country: Option<String>,
     /// When the account was made: seconds since 1970 UTC.
@@ -84,13 +88,16 @@ impl Lastfm {
     /// A user's profile, for [`parse_user`].
     #[must_use]
     pub fn user(&self, user: &str) -> Call {
-        self.call("user.getInfo").query("user", user.to_owned())
+        let call = self.call("user.getInfo").query("user", user.to_owned());
+        Call { withhold: Some(real_names), ..call }
     }
 
     /// A page (from 1) of 50 of a user's friends, for [`parse_friends`].
     #[must_use]
     pub fn friends(&self, user: &str, page: u64) -> Call {
-        self.call("user.getFriends").query("user", user.to_owned()).query("limit", "50").query("page", page.to_string())
+        let call = self.call("user.getFriends").query("user", user.to_owned());
+        let call = call.query("limit", "50").query("page", page.to_string());
+        Call { withhold: Some(real_names), ..call }
     }
 
     /// A page (from 1) of a user's loved tracks, newest first, for [`parse_loved_tracks`].
@@ -164,7 +171,7 @@ fn read_user(user: &Value) -> Option<User> {
     let at = |name: &str| registered.and_then(|registered| integer(registered.get(name)?));
     Some(User {
         name: given("name")?,
-        real_name: given("realname"),
+        has_real_name: given("realname").is_some(),
         country: given("country"),
         registered_at: at("unixtime")
             .or_else(|| at("#text"))

@@ -21,8 +21,14 @@ mod limits;
 pub mod lyrics;
 mod pace;
 mod period;
+mod redact;
+pub mod refusal;
 mod settings;
 mod spent;
+pub mod tidy;
+#[cfg(test)]
+mod tidy_tests;
+mod tidy_words;
 mod timer;
 mod tolerant;
 mod trace;

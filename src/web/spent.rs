@@ -9,6 +9,7 @@ use super::call::{Price, Usage};
 
 /// What was spent so far. Counts attempts: a request that was repeated counts each time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Spent {
     /// Requests sent.
     pub requests: u64,
@@ -69,6 +70,15 @@ impl std::ops::Sub for Spent {
             completion_tokens: self.completion_tokens.saturating_sub(other.completion_tokens),
             usd: (self.usd - other.usd).max(0.0),
         }
+    }
+}
+
+impl std::iter::Sum for Spent {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), |mut sum, one| {
+            sum += one;
+            sum
+        })
     }
 }
 

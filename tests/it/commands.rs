@@ -94,7 +94,8 @@ fn events_are_json_lines_and_the_last_is_finished() {
     assert!(last["seconds"].as_f64().is_some_and(|seconds| seconds >= 0.0));
     last["seconds"] = json!(0);
     let expected = json!({
-        "event": "finished", "stages": 3, "ran": 3, "cached": 0, "failed": 0, "skipped": 0, "requests": 0, "seconds": 0,
+        "event": "finished", "stages": 3, "ran": 3, "cached": 0, "failed": 0, "skipped": 0, "requests": 0,
+        "prompt_tokens": 0, "completion_tokens": 0, "usd": 0.0, "seconds": 0,
     });
     assert_eq!(last, expected);
 }

@@ -31,6 +31,27 @@ fn every_pipeline_is_without_mistakes() {
     }
 }
 
+/// The prompts stand in each file, so that one file tells the whole experiment
+/// and names the columns that it needs: they must not drift apart.
+#[test]
+fn the_four_prompts_are_the_same_in_every_pipeline() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |name: &str| -> serde_json::Value {
+        let text = std::fs::read_to_string(root.join("pipelines").join(name)).expect("a pipeline");
+        serde_yaml::from_str(&text).expect("YAML")
+    };
+    let [demo, apple, spotify] = ["demo.yaml", "apple.yaml", "spotify.yaml"].map(read);
+    let stages = ["summaries", "summaries_asked_25", "lyric_summaries", "lyric_summaries_asked_25"];
+    for stage in stages {
+        for setting in ["prompt", "system", "word_limit"] {
+            let of = |pipeline: &serde_json::Value| pipeline["stages"][stage]["with"][setting].clone();
+            assert_eq!(of(&demo), of(&apple), "{setting} of {stage}");
+            assert_eq!(of(&demo), of(&spotify), "{setting} of {stage}");
+        }
+        assert!(demo["stages"][stage]["with"]["prompt"].is_string(), "{stage} has a prompt");
+    }
+}
+
 #[test]
 fn the_demo_is_planned_for_its_seven_variants() {
     let lab = Lab::new();

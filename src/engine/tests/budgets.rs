@@ -101,7 +101,7 @@ fn a_stage_for_which_the_budget_is_too_small_is_asked_about_before_it_begins() {
     let (summary, sent, questions) = lab.run(&[GoOn]);
     assert_eq!((sent, questions.len()), (3, 1), "until it is spent, and no further question");
     assert!(failure(&summary, "summaries").starts_with("the budget of `groq` is spent: 3 of 3 requests in this run"));
-    assert_eq!(result(&summary, "summaries").requests, 3);
+    assert_eq!(result(&summary, "summaries").spent.requests, 3);
     let (summary, sent, questions) = lab.run(&[Raise]);
     assert!(summary.is_complete(), "{summary:?}");
     assert_eq!((sent, questions), (5, vec!["summaries needs 5 requests of 3".to_owned()]), "nothing is asked twice");

@@ -231,7 +231,7 @@ fn a_run_leaves_its_records() {
     let events: Vec<BTreeMap<String, serde_json::Value>> =
         read("events.jsonl").lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let names: Vec<_> = events.iter().map(|event| event["event"].as_str().unwrap()).collect();
-    assert_eq!(names, ["run_started", "stage_started", "stage_finished", "finished"]);
+    assert_eq!(names, ["run_started", "stage_started", "stage_progress", "stage_finished", "finished"]);
     let plan: serde_json::Value = serde_json::from_str(&read("plan.json")).unwrap();
     assert_eq!(plan["stages"][0]["stage"], "first");
     assert_eq!(plan["stages"][0]["reasons"][0]["reason"], "never_ran");

@@ -83,6 +83,8 @@ struct Memory {
     narrowed: BTreeMap<Limit, f64>,
     /// How limits come back, by what they count and the period that is told.
     refills: BTreeMap<(What, Option<Duration>), Refill>,
+    /// Until when (by the timer) the first in line waits, and for what.
+    held: Option<(Duration, Why)>,
 }
 
 /// The right to have one request in flight. Ends when dropped; before
@@ -178,18 +180,29 @@ impl Limiter {
                 Ok(now)
             });
             let held = match taken {
-                Ok(at) => return Ok(at),
+                Ok(at) => {
+                    self.memory().held = None;
+                    return Ok(at);
+                }
                 Err(held) => held,
             };
             if held.wait > self.longest_wait {
                 return Err(WebError::TooLong { limiter: self.name.clone(), wait: held.wait, why: why(held.why) });
             }
+            self.memory().held = Some((self.timer.now() + held.wait, held.why));
             self.tell_of(held);
             tokio::select! {
                 () = self.timer.sleep(held.wait.min(LOOK_AGAIN)) => {}
                 () = given_back => {}
             }
         }
+    }
+
+    /// How long the first in line still waits, and for what.
+    pub(super) fn waiting(&self) -> Option<(Duration, String)> {
+        let (until, cause) = self.memory().held?;
+        let wait = until.saturating_sub(self.timer.now());
+        (!wait.is_zero()).then(|| (wait, why(cause)))
     }
 
     /// How long a queue takes from now on, after what was used and learnt.

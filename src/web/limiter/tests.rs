@@ -148,6 +148,20 @@ async fn a_pause_holds_for_everyone_and_one_of_days_ends_the_run() {
 }
 
 #[tokio::test]
+async fn a_wait_can_be_seen_from_outside() {
+    let lab = Lab::new();
+    let limiter = lab.alone(&LimiterSettings::default());
+    assert_eq!(limiter.waiting(), None);
+    limiter.pause(Duration::from_secs(100));
+    assert!(futures::FutureExt::now_or_never(limiter.acquire(0)).is_none(), "it looks again after 30 s");
+    let (wait, why) = limiter.waiting().expect("a wait");
+    assert!((wait.as_secs_f64() - 70.0).abs() < 0.01, "{wait:?}");
+    assert_eq!(why, "the provider asked for a pause");
+    take(&limiter, 1, 0).await;
+    assert_eq!(limiter.waiting(), None);
+}
+
+#[tokio::test]
 async fn a_sandbox_without_limits_is_not_paced_but_obeyed() {
     let lab = Lab::new();
     let settings = ClientSettings { limiters_folder: Some(lab.folder.path().to_owned()), ..lab.settings() };
