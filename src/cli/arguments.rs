@@ -28,6 +28,10 @@ The first is the earlier one: `refrain diff last~1 last` says what the last run 
 
 Rows are matched by the columns that the kind says tell them apart, else by those whose names end with `_id`.";
 
+const COSTS_HELP: &str = "\
+What sandboxes answered is left out, for nothing was paid for it; --sandbox sums it instead.
+The ledger is Parquet, a file for each run: `pl.read_parquet(f\"{folder}/*.parquet\")` with the folder of --path.";
+
 /// Runs data pipelines written in YAML, and refrains from doing again what has been done
 #[derive(Debug, Parser)]
 #[command(name = "refrain", version, about, after_help = AFTER_HELP, disable_help_subcommand = true, max_term_width = 100)]
@@ -71,6 +75,17 @@ pub(super) enum Device {
     Cuda,
 }
 
+/// What to do where a budget is not enough.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum OverBudget {
+    /// Ask on the terminal
+    Ask,
+    /// Spend it to its end, then stop
+    Stop,
+    /// Exceed it
+    Allow,
+}
+
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Run what is not done yet
@@ -84,6 +99,9 @@ pub(super) enum Command {
     Bless(BlessArguments),
     /// List the runs of the store, newest first
     Runs(RunsArguments),
+    /// Sum what went over the network: requests, tokens and money
+    #[command(after_help = COSTS_HELP)]
+    Costs(CostsArguments),
     /// Compare two runs: settings, rows and metrics, stage by stage
     #[command(after_help = DIFF_HELP)]
     Diff(DiffArguments),
@@ -148,6 +166,9 @@ pub(super) struct RunArguments {
     /// Send no request: answers come from the memo or not at all
     #[arg(long)]
     pub(super) offline: bool,
+    /// What to do where a budget is not enough; where nobody can be asked, `ask` is `stop`
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t = OverBudget::Ask)]
+    pub(super) over_budget: OverBudget,
     /// Print events on stdout, one JSON object per line; the last is `finished`
     #[arg(long)]
     pub(super) json: bool,
@@ -214,6 +235,42 @@ pub(super) struct RunsArguments {
     /// How many to list
     #[arg(long, short = 'n', value_name = "N", default_value_t = 20)]
     pub(super) limit: usize,
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// By what the ledger is summed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum SumBy {
+    /// Run
+    Run,
+    /// Pipeline and stage
+    Stage,
+    /// Provider
+    Provider,
+    /// Limiter, which is what budgets are for
+    Limiter,
+    /// Day, in UTC
+    Day,
+    /// Model
+    Model,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CostsArguments {
+    /// By what to sum
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t = SumBy::Stage)]
+    pub(super) by: SumBy,
+    /// Only what was spent no longer ago than this, such as 30d
+    #[arg(long, value_name = "AGE", value_parser = crate::pipeline::parse_duration)]
+    pub(super) since: Option<std::time::Duration>,
+    /// Sum what sandboxes answered, not what real services did
+    #[arg(long)]
+    pub(super) sandbox: bool,
+    /// Print the folder of the Parquet files, and nothing else
+    #[arg(long, conflicts_with_all = ["json", "since", "sandbox"])]
+    pub(super) path: bool,
     /// Print JSON
     #[arg(long)]
     pub(super) json: bool,

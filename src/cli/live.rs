@@ -23,6 +23,8 @@ const MARK: usize = 2;
 /// A line per running stage at the foot of the terminal.
 pub(super) struct LiveView {
     lines: MultiProgress,
+    /// What is to be said when the view comes back; nothing while it is there.
+    held: Mutex<Option<Vec<String>>>,
     width: fn() -> usize,
     state: Mutex<LiveState>,
 }
@@ -48,6 +50,7 @@ impl LiveView {
     pub(super) fn new(style: Style) -> Self {
         Self {
             lines: MultiProgress::with_draw_target(ProgressDrawTarget::stderr()),
+            held: Mutex::default(),
             width: terminal_width,
             state: Mutex::new(LiveState {
                 narrator: Narrator::new(style, true),
@@ -59,8 +62,30 @@ impl LiveView {
         }
     }
 
+    /// Takes the view away while a question stands on the terminal, and brings
+    /// it back with all that was said meanwhile. Nothing waits for that.
+    pub(super) fn hide(&self, down: bool) {
+        let mut held = lock(&self.held);
+        if down {
+            held.get_or_insert_default();
+            self.lines.clear().ok();
+            self.lines.set_draw_target(ProgressDrawTarget::hidden());
+            return;
+        }
+        self.lines.set_draw_target(ProgressDrawTarget::stderr());
+        let texts = held.take().unwrap_or_default();
+        drop(held);
+        for text in &texts {
+            self.say(text);
+        }
+    }
+
     /// Lines above those of the stages.
     pub(super) fn say(&self, text: &str) {
+        if let Some(held) = &mut *lock(&self.held) {
+            held.push(text.to_owned());
+            return;
+        }
         // One by one: several at once are padded to one long line, which shows
         // when the terminal becomes wider.
         for line in text.lines() {

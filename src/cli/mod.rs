@@ -2,13 +2,16 @@
 //! Everything that takes time is done by the layers below.
 
 mod arguments;
+mod asking;
 mod bless;
 mod catalogue;
 mod cells;
+mod costs;
 mod diff;
 mod errors;
 mod exchange;
 mod fields;
+mod forecast;
 mod gauge;
 mod gc;
 mod graph;
@@ -66,6 +69,7 @@ fn dispatch(arguments: &Arguments) -> anyhow::Result<Exit> {
         Command::Why(why) => why::why(global, why),
         Command::Bless(bless) => bless::bless(global, bless),
         Command::Runs(runs) => runs::runs(global, runs),
+        Command::Costs(costs) => costs::costs(global, costs),
         Command::Diff(diff) => diff::diff(global, diff),
         Command::Status(status) => status::status(global, status),
         Command::Graph(graph) => graph::graph(global, graph),

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use super::arguments::{Global, PlanArguments};
 use super::bless;
 use super::errors::Exit;
+use super::forecast;
 use super::grid::{Grid, cut, width};
 use super::narrator::join_labels;
 use super::project;
@@ -78,7 +79,16 @@ fn describe(plan: &Plan, all: bool, style: Style) -> String {
     }
     let head = format!("{}: {}: {}", plan.pipeline, count(plan.stages.len() as u64, "stage"), counts.join(", "));
     let body = grid(&lines(&plan.stages, all)).text(2, WIDTH);
-    if body.is_empty() { head } else { format!("{}\n\n{}", style.bold(&head), painted(&body, style)) }
+    if body.is_empty() {
+        return head;
+    }
+    let mut text = format!("{}\n\n{}", style.bold(&head), painted(&body, style));
+    for (at, line) in forecast::by_limiter(&plan.limiters).iter().enumerate() {
+        let line = if line.starts_with('!') { style.yellow(line) } else { line.clone() };
+        text.push_str(if at == 0 { "\n\n  " } else { "\n  " });
+        text.push_str(&line);
+    }
+    text
 }
 
 /// One row per thing said: what it is about stands in the first. What is said
@@ -139,7 +149,9 @@ fn lines(stages: &[Planned], all: bool) -> Vec<Line> {
     for planned in stages {
         let (state, mut said) = words(&planned.state);
         if let Some(rows) = &planned.rows {
-            said.insert(0, Said { why: rows.to_string(), places: Vec::new() });
+            let takes = forecast::of_stage(planned).map(|takes| Said { why: format!("  {takes}"), places: Vec::new() });
+            let rows = Said { why: rows.to_string(), places: Vec::new() };
+            said.splice(0..0, [rows].into_iter().chain(takes));
         }
         let (stage, label) = parts(&planned.id);
         let known = of_stage.entry(stage.clone()).or_default();
@@ -241,7 +253,16 @@ mod tests {
 
     fn planned(stage: &str, variant: Option<&str>, state: State) -> Planned {
         let id = InstanceId { stage: stage.into(), variant: variant.map(str::to_owned), seed: None };
-        Planned { index: 0, id, kind: "sql", state, rows: None, synthetic: false, last_seconds: None }
+        Planned {
+            index: 0,
+            id,
+            kind: "sql",
+            state,
+            rows: None,
+            expected_seconds: None,
+            synthetic: false,
+            last_seconds: None,
+        }
     }
 
     fn stale() -> State {
@@ -257,10 +278,11 @@ mod tests {
 
     #[test]
     fn known_rows_are_told_before_the_reasons() {
-        use crate::stage::{Known, RowWork};
-        let known = Known { rows: 10_000, known: 9_999, left: 1, work: RowWork::Ask };
+        use crate::memo::Tally;
+        use crate::stage::Known;
+        let known = Known::to_embed(Tally { rows: 10_000, known: 9_999, left: 1 });
         let stages = vec![Planned { rows: Some(known), ..planned("tags", None, stale()) }];
-        assert_eq!(lines(&stages, false)[0].said[0].why, "10,000 rows, 9,999 known, 1 to ask");
+        assert_eq!(lines(&stages, false)[0].said[0].why, "10,000 rows, 9,999 known, 1 to embed");
     }
 
     #[test]
@@ -273,7 +295,7 @@ mod tests {
             planned("evaluate", Some("V1"), waits("train@V1")),
             planned("evaluate", Some("V2.1"), waits("train@V2.1")),
         ];
-        let plan = Plan { pipeline: "demo".into(), sandbox: None, stages, warnings: Vec::new() };
+        let plan = Plan { pipeline: "demo".into(), sandbox: None, stages, limiters: Vec::new(), warnings: Vec::new() };
         let text = "\
 demo: 5 stages: 0 up to date, 1 to run, 4 undecided
 

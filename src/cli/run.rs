@@ -6,7 +6,8 @@ use std::fmt::Write as _;
 use std::io::IsTerminal;
 use std::sync::Arc;
 
-use super::arguments::{Device, Global, RunArguments, When};
+use super::arguments::{Device, Global, OverBudget, RunArguments, When};
+use super::asking::{AskOnTerminal, Curtain};
 use super::cells;
 use super::errors::Exit;
 use super::interrupt;
@@ -18,6 +19,7 @@ use crate::engine::{self, End, Observer, RunOptions, StageResult, Summary};
 use crate::ground::Environment;
 use crate::model::{DeviceChoice, Models};
 use crate::pipeline::Pipeline;
+use crate::web::{BudgetKeeper, ExceedBudget, StopAtBudget};
 
 /// A final table has at most so many rows.
 const SMALL: u64 = 30;
@@ -38,7 +40,9 @@ pub(super) fn run(global: &Global, arguments: &RunArguments) -> anyhow::Result<E
     };
     let style = Style::of_stderr(global.color);
     let environment = Environment::of_process();
+    let (observer, speak, curtain) = watcher(global, arguments, style);
     let options = RunOptions {
+        keeper: keeper(arguments, style, curtain),
         plan: project::plan_options(&arguments.reading, &arguments.target, &arguments.force),
         jobs: arguments.jobs.unwrap_or(0) as usize,
         keep_going: arguments.keep_going,
@@ -47,7 +51,6 @@ pub(super) fn run(global: &Global, arguments: &RunArguments) -> anyhow::Result<E
         environment,
         ..RunOptions::default()
     };
-    let (observer, speak) = watcher(global, arguments, style);
     interrupt::watch(options.cancel.clone(), speak)?;
     let summary = engine::run(&project.pipeline, &project.store, &options, observer).map_err(project::refused)?;
     project::say_warnings(&[], &project.store, style);
@@ -64,16 +67,29 @@ pub(super) fn run(global: &Global, arguments: &RunArguments) -> anyhow::Result<E
 /// Says one line to the user, wherever the run is shown.
 pub(super) type Speak = Arc<dyn Fn(&str) + Send + Sync>;
 
-fn watcher(global: &Global, arguments: &RunArguments, style: Style) -> (Arc<dyn Observer>, Speak) {
+fn watcher(global: &Global, arguments: &RunArguments, style: Style) -> (Arc<dyn Observer>, Speak, Curtain) {
+    let no_curtain: Curtain = Arc::new(|_| ());
     if arguments.json {
-        return (Arc::new(JsonLines::default()), Arc::new(say));
+        return (Arc::new(JsonLines::default()), Arc::new(say), no_curtain);
     }
     if std::io::stderr().is_terminal() && global.color != When::Never && !terminal_is_dumb() {
         let view = Arc::new(LiveView::new(style));
-        let speaker = Arc::clone(&view);
-        return (view, Arc::new(move |line: &str| speaker.say(line)));
+        let (speaker, hidden) = (Arc::clone(&view), Arc::clone(&view));
+        let curtain: Curtain = Arc::new(move |down| hidden.hide(down));
+        return (view, Arc::new(move |line: &str| speaker.say(line)), curtain);
     }
-    (Arc::new(PlainLines::new(style)), Arc::new(say))
+    (Arc::new(PlainLines::new(style)), Arc::new(say), no_curtain)
+}
+
+/// Who decides when a budget is not enough. A person is asked only where one
+/// sees the question and can type.
+fn keeper(arguments: &RunArguments, style: Style, curtain: Curtain) -> Arc<dyn BudgetKeeper> {
+    let can_ask = !arguments.json && std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
+    match arguments.over_budget {
+        OverBudget::Allow => Arc::new(ExceedBudget),
+        OverBudget::Ask if can_ask => Arc::new(AskOnTerminal::new(style, curtain)),
+        OverBudget::Ask | OverBudget::Stop => Arc::new(StopAtBudget),
+    }
 }
 
 fn terminal_is_dumb() -> bool {

@@ -110,6 +110,17 @@ pub(super) fn duration(seconds: f64) -> String {
     }
 }
 
+/// A time that is only guessed: `12 s`, `33 min`, `5 h 27 min`, `3 days 2 h`.
+pub(super) fn duration_about(seconds: f64) -> String {
+    let whole = seconds.ceil().max(0.0) as u64;
+    match whole {
+        0..120 => format!("{whole} s"),
+        120..7200 => format!("{} min", whole.div_ceil(60)),
+        7200..172_800 => format!("{} h {:02} min", whole / 3600, whole % 3600 / 60),
+        _ => format!("{} days {} h", whole / 86_400, whole % 86_400 / 3600),
+    }
+}
+
 /// Bytes for people: `512 B`, `1.4 MB`.
 pub(super) fn bytes(number: u64) -> String {
     const UNITS: [&str; 4] = ["kB", "MB", "GB", "TB"];
@@ -147,6 +158,8 @@ mod tests {
     #[test]
     fn times_and_sizes_are_readable() {
         assert_eq!([0.44, 59.0, 65.0, 7800.0].map(duration), ["0.4 s", "59.0 s", "1 min 05 s", "2 h 10 min"]);
+        let guessed = [3.2, 1970.0, 19_624.0, 266_400.0].map(duration_about);
+        assert_eq!(guessed, ["4 s", "33 min", "5 h 27 min", "3 days 2 h"]);
         assert_eq!([7, 1400, 999_999, 2_000_000_000].map(bytes), ["7 B", "1.4 kB", "1.0 MB", "2.0 GB"]);
     }
 }

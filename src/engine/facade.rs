@@ -11,6 +11,7 @@ use super::cause::{explain, place_fields};
 use super::error::EngineError;
 use super::event::{Event, Observer};
 use super::fingerprint::Fingerprint;
+use super::forecast;
 use super::memory::Memory;
 use super::offline;
 use super::options::{End, PlanOptions, RunOptions, StageResult, Summary};
@@ -42,8 +43,13 @@ pub fn plan(pipeline: &Pipeline, store: &Store, options: &PlanOptions) -> Result
     for (planned, look) in plan.stages.iter_mut().zip(&looks) {
         if let Some(Look::Stale(work)) = look {
             planned.rows = memory.known(&pipeline.instances[planned.index], work);
+            if planner.world.is_none() {
+                planned.expected_seconds = forecast::seconds(pipeline, planned);
+            }
         }
     }
+    plan.limiters = forecast::by_limiter(pipeline, store, &plan, options.clock.now_millis())?;
+    plan.warnings.extend(store.take_warnings());
     explain(pipeline, store, &mut plan);
     Ok(plan)
 }

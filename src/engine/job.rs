@@ -29,7 +29,7 @@ use crate::pipeline::{Instance, Refresh};
 use crate::stage::{Known, Progress, Resource, StageContext, StageError};
 use crate::store::{self, Artifact, Guard, KeyLock, LastRun, Manifest, Pins, Store, StoreError};
 use crate::table::TableError;
-use crate::web::{Session, Spent};
+use crate::web::{Allowance, BudgetDecision, BudgetQuestion, Forecast, Session, Spent};
 
 /// How often a key that another run holds is tried again.
 const LOCK_INTERVAL: Duration = Duration::from_millis(50);
@@ -123,6 +123,7 @@ impl Job {
         let outputs = Outputs::new(&self.store, ports);
         let context = self.context(&outputs, session.clone());
         let known = self.tell_known(&context);
+        self.within_budget(handle, &context, known)?;
         let ran = {
             let _ticking = self.reporter.ticking(handle);
             handle.block_on(self.instance.stage.run(&context))
@@ -192,6 +193,44 @@ impl Job {
         let known = memory::known(&self.instance, &looking)?;
         self.reporter.known(known);
         Some(known)
+    }
+
+    /// Has it decided what to do if the budget will not do for what is to be asked.
+    fn within_budget(&self, handle: &Handle, context: &StageContext, known: Option<Known>) -> Result<(), Failure> {
+        let (Resource::Api(limiter), Some(needs)) =
+            (self.instance.stage.resource(), known.and_then(|known| known.expected))
+        else {
+            return Ok(());
+        };
+        let Some((budget, left)) = context.web.budget(&limiter).filter(|(_, left)| !left.covers(&needs)) else {
+            return Ok(());
+        };
+        if self.options.offline {
+            return Ok(());
+        }
+        let stage = self.instance.id.to_string();
+        let told = shortfall(&limiter, &needs, &left);
+        let question = BudgetQuestion::TooSmall { stage: stage.clone(), limiter: limiter.clone(), needs, left, budget };
+        let decided = self.options.keeper.decide(question);
+        let decision = handle.block_on(async {
+            tokio::select! {
+                () = self.cancel.cancelled() => BudgetDecision::Stop,
+                decision = decided => decision,
+            }
+        });
+        context.web.decide_budget(&limiter, decision);
+        match decision {
+            BudgetDecision::Stop => {
+                return Err(Failure {
+                    error: format!("`{stage}` was not begun: {told}"),
+                    causes: Vec::new(),
+                    hint: Some(format!("raise `budgets.{limiter}`, or go on until it is spent")),
+                });
+            }
+            BudgetDecision::GoOn => self.reporter.warn_now(format!("{told}; it ends when that is spent")),
+            BudgetDecision::Raise => self.reporter.warn_now(format!("{told}; this run may exceed it")),
+        }
+        Ok(())
     }
 
     fn context(&self, outputs: &Outputs, web: Session) -> StageContext {
@@ -283,6 +322,12 @@ impl Failure {
 /// A failure of the store, as the stage's.
 pub(super) fn in_store(error: &StoreError) -> Failure {
     Failure::of(error, Some(CHECK_SPACE.to_owned()))
+}
+
+/// `it will need about $3.10, and the budget of `groq` has $1.20 left`.
+fn shortfall(limiter: &str, needs: &Forecast, left: &Allowance) -> String {
+    let (needs, left) = needs.beside(left);
+    format!("it will need {needs}, and the budget of `{limiter}` has {left} left")
 }
 
 fn of_stage(error: &StageError) -> Failure {

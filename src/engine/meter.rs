@@ -200,7 +200,7 @@ mod tests {
     fn rows_of_the_memo_make_no_rate() {
         let mut meter = Meter::default();
         meter.total(1000);
-        meter.known(Known { rows: 1000, known: 900, left: 100, work: RowWork::Ask });
+        meter.known(Known { rows: 1000, known: 900, left: 100, work: RowWork::Ask, expected: None });
         meter.gauge(Duration::ZERO, Spent::default(), unlimited);
         (0..900).for_each(|_| meter.ended(end("ok", false)));
         (0..10).for_each(|_| meter.ended(end("ok", true)));
@@ -217,7 +217,7 @@ mod tests {
     fn the_limits_tell_the_time_where_they_are_tighter() {
         let mut meter = Meter::default();
         meter.total(100);
-        meter.known(Known { rows: 100, known: 0, left: 100, work: RowWork::Ask });
+        meter.known(Known { rows: 100, known: 0, left: 100, work: RowWork::Ask, expected: None });
         meter.gauge(Duration::ZERO, Spent::default(), unlimited);
         meter.ended(end("ok", true));
         meter.gauge(SECOND, requests(9), unlimited);
@@ -249,7 +249,7 @@ mod tests {
     fn texts_that_have_their_vectors_make_no_rate() {
         let mut meter = Meter::default();
         meter.total(1000);
-        meter.known(Known { rows: 1000, known: 800, left: 200, work: RowWork::Embed });
+        meter.known(Known { rows: 1000, known: 800, left: 200, work: RowWork::Embed, expected: None });
         meter.gauge(Duration::ZERO, Spent::default(), unlimited);
         meter.advance(800);
         meter.advance(50);
@@ -295,7 +295,7 @@ mod tests {
                 meter.total(total);
             }
             if let Some((known, left)) = known {
-                meter.known(Known { rows: 500, known, left, work: RowWork::Ask });
+                meter.known(Known { rows: 500, known, left, work: RowWork::Ask, expected: None });
             }
             let (mut now, mut spent) = (Duration::ZERO, Spent::default());
             for (millis, rows, asked, sent) in steps {

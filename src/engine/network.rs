@@ -9,6 +9,8 @@ use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
 use super::event::Event;
+use super::job::in_store;
+use super::ledger::{Books, spent_before};
 use super::options::{Failure, RunOptions};
 use super::reporter::Reporter;
 use super::world::{Place, World};
@@ -16,7 +18,7 @@ use crate::ground::Environment;
 use crate::pipeline::Pipeline;
 use crate::sandbox::Sandbox;
 use crate::store::Store;
-use crate::web::{CONTACT, Client, ClientSettings, Endpoints, OnWarning, Session, UserAgent};
+use crate::web::{Bookkeeper, CONTACT, Client, ClientSettings, Endpoints, OnWarning, Session, UserAgent};
 
 /// How long a run that ends waits for answers that nobody waits for any more.
 const LAST_ANSWERS: Duration = Duration::from_mins(1);
@@ -31,6 +33,8 @@ struct Open {
 /// The network of one run.
 pub(super) struct Network {
     settings: ClientSettings,
+    store: Store,
+    books: Arc<Books>,
     /// Whom the services may write to.
     contact: Option<String>,
     world: Option<World>,
@@ -46,6 +50,9 @@ impl Network {
         world: Option<World>,
         reporter: &Arc<Reporter>,
     ) -> Arc<Self> {
+        let sandbox = world.as_ref().map(|world| world.identity.clone());
+        let (clock, folder) = (&options.plan.clock, reporter.folder().to_owned());
+        let books = Arc::new(Books::new(store, folder, clock, &pipeline.name, sandbox));
         let reporter = Arc::clone(reporter);
         let settings = ClientSettings {
             limiters: pipeline.limiters.clone(),
@@ -54,11 +61,13 @@ impl Network {
             offline: options.offline,
             limiters_folder: limiters_folder(&options.environment, world.as_ref()),
             on_warning: OnWarning::new(move |text| reporter.tell(&Event::Warning { text: text.to_owned() })),
-            clock: Arc::clone(&options.plan.clock),
+            clock: Arc::clone(clock),
+            keeper: Arc::clone(&options.keeper),
+            bookkeeper: Some(Arc::clone(&books) as Arc<dyn Bookkeeper>),
             ..ClientSettings::default()
         };
         let contact = options.environment.var(CONTACT).map(str::to_owned);
-        Arc::new(Self { settings, contact, world, open: OnceCell::new() })
+        Arc::new(Self { settings, store: store.clone(), books, contact, world, open: OnceCell::new() })
     }
 
     /// One stage's access.
@@ -76,6 +85,10 @@ impl Network {
 
     async fn make(&self) -> Result<Open, Failure> {
         let mut settings = self.settings.clone();
+        let sandbox = self.world.as_ref().map(|world| world.identity.as_str());
+        self.books.close_others();
+        let before = spent_before(&self.store, &settings.budgets, sandbox, settings.clock.now_millis());
+        settings.spent_before = before.map_err(|error| in_store(&error))?;
         if let Some(contact) = self.contact.as_ref().filter(|_| self.world.is_none()) {
             let agent = UserAgent::with_contact(contact);
             settings.user_agent = agent.map_err(|error| Failure::of(&error, Some(error.hint())))?;
@@ -130,6 +143,7 @@ impl Network {
         });
         let mut warnings = open.client.take_warnings();
         warnings.extend(flushed);
+        warnings.extend(self.books.close());
         warnings
     }
 }

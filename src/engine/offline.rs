@@ -49,7 +49,7 @@ pub(super) fn refusal(stage: &str, lacking: &Lacking, known: Option<Known>) -> O
 mod tests {
     use super::*;
     use crate::memo::Tally;
-    use crate::stage::RowWork;
+    use crate::web::Forecast;
 
     fn lacking(count: u64) -> Lacking {
         Lacking { count, first: (0..count.min(2)).map(|n| format!("lastfm GET ?user={n}")).collect() }
@@ -58,7 +58,7 @@ mod tests {
     #[test]
     fn what_is_lacking_is_told_in_rows_where_they_can_be_counted() {
         assert_eq!(refusal("tags", &lacking(0), None), None);
-        let known = Known::new(Tally { rows: 1200, known: 1190, left: 7 }, RowWork::Ask);
+        let known = Known::to_ask(Tally { rows: 1200, known: 1190, left: 7 }, Forecast::default());
         let failure = refusal("tags@V1", &lacking(7), Some(known)).expect("a failure");
         assert_eq!(
             failure.error,

@@ -10,7 +10,7 @@ use super::event::Outcome;
 use crate::ground::{Clock, ContentHash, Environment, SystemClock};
 use crate::model::Models;
 use crate::sandbox::SandboxSettings;
-use crate::web::Spent;
+use crate::web::{BudgetKeeper, Spent, StopAtBudget};
 
 /// What a plan is made for.
 #[derive(Debug, Clone)]
@@ -63,6 +63,8 @@ pub struct RunOptions {
     pub cancel: CancellationToken,
     /// Weights and device.
     pub models: Arc<Models>,
+    /// Decides when a budget is not enough. Without one given none is exceeded.
+    pub keeper: Arc<dyn BudgetKeeper>,
 }
 
 impl Default for RunOptions {
@@ -75,6 +77,7 @@ impl Default for RunOptions {
             environment: Environment::default(),
             cancel: CancellationToken::new(),
             models: Arc::new(Models::default()),
+            keeper: Arc::new(StopAtBudget),
         }
     }
 }

@@ -7,6 +7,7 @@ use serde::{Serialize, Serializer};
 
 use super::cause::Cause;
 use super::field::Field;
+use super::forecast::LimiterForecast;
 use super::options::Failure;
 use super::reason::Reason;
 use crate::ground::{ContentHash, InstanceId};
@@ -22,6 +23,10 @@ pub struct Plan {
     pub sandbox: Option<String>,
     /// The wanted instances, in the pipeline's topological order.
     pub stages: Vec<Planned>,
+    /// What the stages that ask will take, by limiter, in the order of the
+    /// stages; only in a plan that is made to be looked at.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub limiters: Vec<LimiterForecast>,
     /// What was noticed in the store while looking, such as damage that was set aside.
     pub warnings: Vec<String>,
 }
@@ -63,6 +68,10 @@ pub struct Planned {
     /// How many of its rows are known already, if it must run and counts rows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rows: Option<Known>,
+    /// How long asking for the rest will take at the limiter's rates, in
+    /// seconds, if anything limits it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected_seconds: Option<f64>,
     /// Whether it, or something above it, is made from a sandbox's answers.
     pub synthetic: bool,
     /// How long it took when it ran last, in seconds, if that is known.

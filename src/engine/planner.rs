@@ -153,16 +153,16 @@ impl<'a> Planner<'a> {
                 (self.undecided(index, &results, &waiting, before), seconds, None)
             };
             let (id, kind) = (instance.id.clone(), instance.kind.name());
-            stages.push(Planned { index, id, kind, state, rows: None, synthetic: synthetic[index], last_seconds });
+            let synthetic = synthetic[index];
+            let (rows, expected_seconds) = (None, None);
+            stages.push(Planned { index, id, kind, state, rows, expected_seconds, synthetic, last_seconds });
             looks.push(look);
         }
         // What others do to the store from now on must be seen.
         self.ahead.lock().unwrap_or_else(PoisonError::into_inner).clear();
         let sandbox = self.world.as_ref().map(|world| world.identity.clone());
-        Ok((
-            Plan { pipeline: self.pipeline.name.clone(), sandbox, stages, warnings: self.store.take_warnings() },
-            looks,
-        ))
+        let (pipeline, warnings) = (self.pipeline.name.clone(), self.store.take_warnings());
+        Ok((Plan { pipeline, sandbox, stages, limiters: Vec::new(), warnings }, looks))
     }
 
     /// Reads what the wanted instances used last, which is most likely what

@@ -38,6 +38,11 @@ impl Reporter {
         self.folder.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
+    /// The run's folder.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Tells the observer, and the log unless it is mere progress: of that the
     /// stage's reporter logs a little. A log that cannot be written stops no run.
     pub(super) fn tell(&self, event: &Event) {

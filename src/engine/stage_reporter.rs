@@ -88,6 +88,11 @@ impl StageReporter {
         self.network.get_or_init(|| (session.clone(), limiter.to_owned()));
     }
 
+    /// Tells what the user should know now, and not again whenever the result is used.
+    pub(super) fn warn_now(&self, text: String) {
+        self.reporter.tell(&Event::StageWarning { stage: self.stage.clone(), text, remembered: false });
+    }
+
     /// Tells how many rows are known before the work begins.
     pub(super) fn known(&self, known: Known) {
         self.state().meter.known(known);

@@ -16,6 +16,6 @@ pub use environment::{Environment, MissingVariable};
 pub use file_hash::hash_file;
 pub use hash::{ContentHash, Hasher, ParseHashError, canonical_json, hash_json};
 pub use names::{InstanceId, NameError, check_name};
-pub use numbers::thousands;
+pub use numbers::{about, dollars, thousands};
 pub use problem::{Location, Problem, Problems, closest};
 pub use seed::Seed;

@@ -19,12 +19,14 @@ use serde_json::Value;
 use super::countries::country_code;
 use super::friends::{Ask, Bounds, Friends, Kept, Profile, Search};
 use super::rows;
+use crate::memo::Tally;
 use crate::people::is_pseudonym;
 use crate::stage::{
-    InputPort, Known, OutputPort, RequiredVariable, Resource, RowEnd, RowWork, SettingProblem, Stage, StageContext,
-    StageError, StageKind, decode_settings, schema_of, settings_value,
+    InputPort, Known, OutputPort, RequiredVariable, Resource, RowEnd, SettingProblem, Stage, StageContext, StageError,
+    StageKind, decode_settings, schema_of, settings_value,
 };
 use crate::table::Table;
+use crate::web::Forecast;
 use crate::web::lastfm::{FRIENDS_PAGE, Lastfm, Miss, User, parse_friends, parse_user};
 
 /// The kind.
@@ -205,7 +207,7 @@ impl Stage for Crawl {
         let runtime = tokio::runtime::Builder::new_current_thread().build().ok()?;
         let excluded = self.excluded(context);
         let kept = runtime.block_on(self.search(context, &excluded)).ok()?.kept().len() as u64;
-        Some(Known { rows: kept, known: kept, left: 0, work: RowWork::Ask })
+        Some(Known::to_ask(Tally { rows: kept, known: kept, left: 0 }, Forecast::default()))
     }
 
     async fn run(&self, context: &StageContext) -> Result<(), StageError> {

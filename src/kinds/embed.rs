@@ -17,7 +17,7 @@ use crate::ground::ContentHash;
 use crate::memo::{tally, vector_key};
 use crate::model::{MINILM, MINILM_WIDTH, MiniLm, ModelError, OnBatch, TextVectors};
 use crate::stage::{
-    InputPort, Known, OutputPort, Resource, RowWork, SettingProblem, Stage, StageContext, StageError, StageKind,
+    InputPort, Known, OutputPort, Resource, SettingProblem, Stage, StageContext, StageError, StageKind,
     decode_settings, schema_of, settings_value,
 };
 use crate::table::complete;
@@ -128,7 +128,7 @@ impl Stage for EmbedStage {
             (false, OnMissing::Zero | OnMissing::Skip) => None,
         };
         let keys: Vec<_> = (0..texts.len()).into_par_iter().with_min_len(1024).map(key).collect();
-        Some(Known::new(tally(&keys, |keys| memo.known(keys)), RowWork::Embed))
+        Some(Known::to_embed(tally(&keys, |keys| memo.known(keys)).0))
     }
 
     async fn run(&self, context: &StageContext) -> Result<(), StageError> {

@@ -10,12 +10,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::remote_vectors::{Asking, Found};
+use super::rows;
+use super::server::{self, Prices};
 use super::vectors::{OnMissing, ROWS_PER_PART, Rows, assemble, port};
-use super::{rows, server};
 use crate::ground::{ContentHash, Hasher, canonical_json};
 use crate::memo::{tally, vector_key};
 use crate::stage::{
-    InputPort, Known, OutputPort, RequiredVariable, Resource, RowWork, SettingProblem, Stage, StageContext, StageError,
+    InputPort, Known, OutputPort, RequiredVariable, Resource, SettingProblem, Stage, StageContext, StageError,
     StageKind, decode_settings, schema_of, settings_value,
 };
 use crate::table::{Table, complete};
@@ -68,6 +69,12 @@ struct Settings {
     /// The share of rows, 0 to 1, that may fail; 0.1 if not given.
     #[serde(default = "rows::default_max_failed_rows", skip_serializing)]
     max_failed_rows: f64,
+}
+
+impl Settings {
+    fn prices(&self) -> Prices {
+        Prices { prompt: self.usd_per_million_prompt_tokens, ..Prices::default() }
+    }
 }
 
 fn default_normalise() -> bool {
@@ -148,6 +155,7 @@ impl StageKind for EmbedRemote {
             let problem = SettingProblem::new("batch_texts", format!("`batch_texts` is {}", settings.batch_texts));
             problems.push(problem.hint(format!("at most {MOST_TEXTS}: longer answers are not read")));
         }
+        settings.prices().check(&mut problems);
         server::check_extra(&settings.extra, &["model", "dimensions"], &mut problems);
         Ok(Arc::new(Ask { settings: rows::checked(settings, problems)? }))
     }
@@ -183,9 +191,14 @@ impl Stage for Ask {
         server::variables(&self.settings.base_url, &self.settings.api_key, obtain)
     }
 
+    fn is_priced(&self) -> bool {
+        self.settings.prices().price().is_some()
+    }
+
     fn known(&self, context: &StageContext) -> Option<Known> {
         let memo = context.vectors.as_ref()?;
-        let model = self.identity(context, &self.server(context).ok()?).ok()?;
+        let server = self.server(context).ok()?;
+        let model = self.identity(context, &server).ok()?;
         let texts = context.input("texts")?.columns(&["text"]).ok()?.strings("text").ok()?;
         let key = |row: usize| match (texts.is_valid(row), self.settings.on_missing) {
             (true, _) => Some(vector_key(&model, texts.value(row))),
@@ -193,7 +206,15 @@ impl Stage for Ask {
             (false, OnMissing::Zero | OnMissing::Skip) => None,
         };
         let keys: Vec<_> = (0..texts.len()).into_par_iter().with_min_len(1024).map(key).collect();
-        Some(Known::new(tally(&keys, |keys| memo.known(keys)), RowWork::Embed))
+        let (tally, missing) = tally(&keys, |keys| memo.known(keys));
+        let mut asked = vec![false; missing.len()];
+        let first = |row: &usize| {
+            let place = keys[*row].and_then(|key| missing.binary_search(&key).ok());
+            place.is_some_and(|place| !std::mem::replace(&mut asked[place], true))
+        };
+        let text = |row: usize| if texts.is_valid(row) { texts.value(row) } else { "" };
+        let left = (0..texts.len()).filter(first).map(text);
+        Some(Known::to_ask(tally, server.forecast(left, self.settings.batch_texts.into())))
     }
 
     async fn run(&self, context: &StageContext) -> Result<(), StageError> {
@@ -245,7 +266,7 @@ impl Ask {
             base_url,
             key,
             limiter: settings.limiter.clone(),
-            price: server::price(settings.usd_per_million_prompt_tokens, None),
+            price: settings.prices().price(),
             model: settings.model.clone(),
             dimensions: settings.dimensions,
             extra: settings.extra.clone(),

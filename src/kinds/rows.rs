@@ -12,10 +12,10 @@ use rayon::prelude::*;
 
 use crate::ground::Environment;
 use crate::memo::Tally;
-use crate::stage::{Known, RequiredVariable, RowEnd, RowWork, SettingProblem, StageContext, StageError};
+use crate::stage::{Known, RequiredVariable, RowEnd, SettingProblem, StageContext, StageError};
 use crate::table::{Table, TableError, complete};
 use crate::web::lastfm::Miss;
-use crate::web::{Call, CallError, Secret, WebError};
+use crate::web::{Call, CallError, Forecast, Secret, WebError};
 
 /// The row has what was asked for.
 pub(super) const OK: &str = "ok";
@@ -207,13 +207,14 @@ pub(super) async fn noticing_a_wait<T>(future: impl Future<Output = T>) -> (T, b
     }
 }
 
-/// How many rows are known, where each asks one request or none.
+/// How many rows are known, where each asks one request or none, and what the others will take.
 pub(super) fn known_calls(
     context: &StageContext,
     rows: usize,
     call: impl Fn(usize) -> Option<Call> + Sync,
 ) -> Option<Known> {
-    Some(Known::new(context.web.tally(rows, call)?, RowWork::Ask))
+    let (tally, expected) = context.web.tally(rows, call)?;
+    Some(Known::to_ask(tally, expected))
 }
 
 /// How many rows are known, where each may ask several requests: `ask` is what
@@ -232,7 +233,8 @@ where
         known: count(true).map(|(rows, _)| rows).sum(),
         left: count(false).count() as u64,
     };
-    Known::new(tally, RowWork::Ask)
+    // What the first answer says decides whether there is a second request.
+    Known::to_ask(tally, Forecast { at_least: tally.left > 0, ..Forecast::of_requests(tally.left) })
 }
 
 /// Fails the stage if more than the share `most` of its rows failed, and tells

@@ -10,13 +10,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::prompt::{Prompt, Rendered};
+use super::rows;
+use super::server::{self, Prices};
 use super::summaries::{self, Summary};
-use super::{rows, server};
 use crate::stage::{
     InputPort, Known, OutputPort, RequiredVariable, Resource, SettingProblem, Stage, StageContext, StageError,
     StageKind, decode_settings, schema_of, settings_value,
 };
 use crate::table::complete;
+use crate::web::Price;
 use crate::web::chat::{Chat, ChatRequest, parse_completion};
 
 /// The kind.
@@ -69,9 +71,22 @@ struct Settings {
     /// US dollars per million tokens of the answers, for budgets in dollars.
     #[serde(default, skip_serializing)]
     usd_per_million_completion_tokens: Option<f64>,
+    /// US dollars per thousand requests, whatever they take, for budgets in dollars.
+    #[serde(default, skip_serializing)]
+    usd_per_thousand_requests: Option<f64>,
     /// The share of rows, 0 to 1, that may fail; 0.1 if not given.
     #[serde(default = "rows::default_max_failed_rows", skip_serializing)]
     max_failed_rows: f64,
+}
+
+impl Settings {
+    fn prices(&self) -> Prices {
+        Prices {
+            prompt: self.usd_per_million_prompt_tokens,
+            completion: self.usd_per_million_completion_tokens,
+            requests: self.usd_per_thousand_requests,
+        }
+    }
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "serde wants the field's type")]
@@ -152,6 +167,7 @@ impl StageKind for Summarize {
         if settings.model.trim().is_empty() {
             problems.push(SettingProblem::new("model", "`model` is empty").hint("name a model that the server has"));
         }
+        settings.prices().check(&mut problems);
         let limits = [
             ("word_limit", settings.word_limit),
             ("max_tokens", settings.max_tokens),
@@ -201,6 +217,10 @@ impl Stage for Ask {
         server::variables(&self.settings.base_url, &self.settings.api_key, key)
     }
 
+    fn is_priced(&self) -> bool {
+        self.price().is_some()
+    }
+
     fn known(&self, context: &StageContext) -> Option<Known> {
         let chat = self.chat(context).ok()?;
         let columns: Vec<&str> = self.prompt.columns().iter().map(String::as_str).collect();
@@ -237,9 +257,12 @@ impl Stage for Ask {
 impl Ask {
     fn chat(&self, context: &StageContext) -> Result<Chat, StageError> {
         let (base_url, key) = server::address(context, &self.settings.base_url, &self.settings.api_key)?;
-        let settings = &self.settings;
-        let price = server::price(settings.usd_per_million_prompt_tokens, settings.usd_per_million_completion_tokens);
-        Ok(Chat { base_url, key, limiter: self.settings.limiter.clone(), price })
+        Ok(Chat { base_url, key, limiter: self.settings.limiter.clone(), price: self.price() })
+    }
+
+    /// What asking costs, if the settings say anything of it.
+    fn price(&self) -> Option<Price> {
+        self.settings.prices().price()
     }
 
     fn request(&self, prompt: &str, system: Option<String>) -> ChatRequest {

@@ -82,7 +82,11 @@ pub struct Tally {
 }
 
 /// Counts the rows whose keys are known; a row without a key needs nothing.
-pub fn tally(keys: &[Option<ContentHash>], known: impl FnOnce(&[ContentHash]) -> Vec<bool>) -> Tally {
+/// Also gives the keys that are not known, in ascending order.
+pub fn tally(
+    keys: &[Option<ContentHash>],
+    known: impl FnOnce(&[ContentHash]) -> Vec<bool>,
+) -> (Tally, Vec<ContentHash>) {
     let mut needed: Vec<ContentHash> = keys.iter().flatten().copied().collect();
     // Each is found near the one before it: a million found in no order waits for memory a million times.
     needed.par_sort_unstable();
@@ -91,7 +95,7 @@ pub fn tally(keys: &[Option<ContentHash>], known: impl FnOnce(&[ContentHash]) ->
         needed.iter().zip(answers).filter(|(_, known)| !known).map(|(key, _)| *key).collect();
     let known = (keys.len() - missing.len()) as u64;
     missing.dedup();
-    Tally { rows: keys.len() as u64, known, left: missing.len() as u64 }
+    (Tally { rows: keys.len() as u64, known, left: missing.len() as u64 }, missing)
 }
 
 /// All the records of one purpose, in one folder.

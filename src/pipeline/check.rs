@@ -302,12 +302,40 @@ fn check_limiters(document: &Document, all: &[Drafts], report: &mut Report) {
             }
             named.insert(limiter);
         }
+        check_price(document, shell, drafts, report);
     }
     for (name, (place, _)) in &document.budgets {
         if !known.contains(name.as_str()) && !named.contains(name) {
             let hint = suggest(name, "limiters", known.iter().copied());
             report.hinted(*place, format!("the budget `{name}` is for no limiter of that name"), hint);
         }
+    }
+}
+
+/// What is counted in dollars must have a price.
+fn check_price(document: &Document, shell: &StageShell, drafts: &Drafts, report: &mut Report) {
+    let budget = |stage: &Arc<dyn Stage>| match stage.resource() {
+        Resource::Api(limiter) if !stage.is_priced() => Some(limiter),
+        _ => None,
+    };
+    let mut unpriced = drafts.drafts.iter().filter_map(|draft| budget(draft.stage.as_ref()?));
+    let in_dollars = |name: &String| document.budgets.get(name).is_some_and(|(_, budget)| budget.usd.is_some());
+    if let Some(limiter) = unpriced.find(in_dollars) {
+        let what = format!(
+            "the budget of `{limiter}` is in dollars, and the stage `{}` does not say what its requests cost",
+            shell.name
+        );
+        let settings = shell.kind.map(StageKind::settings_schema).unwrap_or_default();
+        let prices = settings["properties"].as_object().into_iter().flatten().map(|(name, _)| name);
+        let prices: Vec<String> =
+            prices.filter(|name| name.starts_with("usd_per_")).map(|n| format!("`{n}`")).collect();
+        let hint = if prices.is_empty() {
+            "it has no setting for that: count `requests` in the budget instead".to_owned()
+        } else {
+            format!("give {} below `with:`; 0 for what is free", prices.join(" or "))
+        };
+        let place = shell.with.as_ref().and_then(|with| place_of_text(&with.node, &limiter)).unwrap_or(shell.place);
+        report.hinted(place, what, hint);
     }
 }
 

@@ -248,10 +248,10 @@ fn read_budgets(block: &Entry, report: &mut Report) -> BTreeMap<String, (Place, 
         check(&entry.key, entry.place, false, report);
         let owner = format!("the budget `{}`", entry.key);
         let Some(settings) = decode::<BudgetSettings>(&owner, entry, report) else { continue };
-        if settings.usd.is_some_and(|usd| usd < 0.0) {
+        if settings.usd.is_some_and(|usd| !(usd.is_finite() && usd >= 0.0)) {
             report.add(
                 entry.node.entry("usd").map_or(entry.place, |usd| usd.node.place),
-                format!("{owner}: `usd` is less than 0"),
+                format!("{owner}: `usd` must be a number of dollars, at least 0"),
             );
         }
         budgets.insert(entry.key.clone(), (entry.place, settings));

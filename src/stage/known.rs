@@ -4,10 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::ground::thousands;
 use crate::memo::Tally;
+use crate::web::Forecast;
 
 /// How many rows of a stage are known before it runs. Displays as
 /// `10,000 rows, 9,999 known, 1 to ask`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Known {
     /// How many rows there are.
     pub rows: u64,
@@ -17,6 +18,9 @@ pub struct Known {
     pub left: u64,
     /// What is to be done for those.
     pub work: RowWork,
+    /// What asking for those will take; none where nobody is asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected: Option<Forecast>,
 }
 
 /// What a stage does for a row that is not known.
@@ -30,10 +34,20 @@ pub enum RowWork {
 }
 
 impl Known {
-    /// What was counted, and what is to be done for the rest.
+    /// What was counted where vectors are computed for the rest.
     #[must_use]
-    pub fn new(tally: Tally, work: RowWork) -> Self {
-        Self { rows: tally.rows, known: tally.known, left: tally.left, work }
+    pub fn to_embed(tally: Tally) -> Self {
+        Self::of(tally, RowWork::Embed, None)
+    }
+
+    /// What was counted where an API is asked for the rest, and what that will take.
+    #[must_use]
+    pub fn to_ask(tally: Tally, expected: Forecast) -> Self {
+        Self::of(tally, RowWork::Ask, Some(expected))
+    }
+
+    fn of(tally: Tally, work: RowWork, expected: Option<Forecast>) -> Self {
+        Self { rows: tally.rows, known: tally.known, left: tally.left, work, expected }
     }
 }
 

@@ -118,6 +118,11 @@ pub trait Stage: Send + Sync {
     fn variables(&self) -> Vec<RequiredVariable> {
         Vec::new()
     }
+    /// Whether its settings say what its requests cost: a budget in dollars
+    /// needs that.
+    fn is_priced(&self) -> bool {
+        false
+    }
     /// How many rows need nothing that is not in the memo, told before it runs.
     /// For kinds that work row by row; they give nothing where they cannot count.
     ///

@@ -119,9 +119,11 @@ impl Store {
     /// for runs to finish what they publish, and keeps them waiting meanwhile.
     ///
     /// # Errors
-    /// [`StoreError::File`] if the store cannot be read or a file not deleted.
+    /// [`StoreError`] if the store cannot be read, what runs spent not be kept, or a file not deleted.
     /// What is left is whole: records of results go before their artifacts.
     pub fn collect(&self, retention: &Retention, collection: &Collection) -> Result<Collected, StoreError> {
+        // What runs spent is kept for ever, if not their other records.
+        self.close_ledgers()?;
         let mut marks = Marks::new(self, retention);
         marks.mark()?;
         let _sole = self.sole()?;

@@ -7,6 +7,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::guard::{GC_LOCK, PINS};
+use super::ledger::{LEDGER, SPENT};
 use super::seen::Stamp;
 use super::{FOLDERS, Store};
 use crate::ground::ContentHash;
@@ -15,7 +16,7 @@ use crate::ground::files::FileError;
 /// Files that the store's own folder may hold.
 const ROOT_FILES: [&str; 5] = ["CACHEDIR.TAG", ".gitignore", ".gitkeep", "columns-v1.jsonl", "seen-v1.jsonl"];
 /// Files that a run's folder may hold.
-pub(super) const RUN_FILES: [&str; 4] = ["plan.json", "events.jsonl", "summary.json", PINS];
+pub(super) const RUN_FILES: [&str; 5] = ["plan.json", "events.jsonl", "summary.json", PINS, SPENT];
 /// How old a temporary file without a lock must be before it counts as left.
 const LEFT_AFTER_MILLIS: u64 = 3_600_000;
 
@@ -44,6 +45,8 @@ pub(super) struct Inventory {
     /// By pipeline.
     pub(super) lasts: BTreeMap<String, Found>,
     pub(super) runs: Vec<RunFolder>,
+    /// What runs that have ended spent.
+    pub(super) ledger: Vec<Found>,
     /// With the time at which each was set aside.
     pub(super) set_aside: Vec<(u64, Found)>,
     /// Temporary files that dead processes left.
@@ -94,6 +97,7 @@ impl Inventory {
                     "manifests-v1" => inventory.take_files(&entry.path, now, Self::manifest)?,
                     "last-v2" => inventory.take_files(&entry.path, now, Self::last)?,
                     "runs-v1" => inventory.take_runs(&entry.path)?,
+                    LEDGER => inventory.take_files(&entry.path, now, Self::spent)?,
                     "set-aside" => inventory.take_files(&entry.path, now, Self::aside)?,
                     "tmp" => inventory.take_files(&entry.path, now, |_, entry| temporary(entry))?,
                     "locks" => inventory.take_files(&entry.path, now, |_, entry| lock(entry))?,
@@ -169,6 +173,14 @@ impl Inventory {
     fn last(&mut self, entry: Entry) -> Option<Entry> {
         let Some(pipeline) = entry.name.strip_suffix(".jsonl").map(str::to_owned) else { return Some(entry) };
         self.lasts.insert(pipeline, entry.found());
+        None
+    }
+
+    fn spent(&mut self, entry: Entry) -> Option<Entry> {
+        if entry.name.strip_suffix(".parquet").and_then(started).is_none() {
+            return Some(entry);
+        }
+        self.ledger.push(entry.found());
         None
     }
 

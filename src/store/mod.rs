@@ -21,6 +21,7 @@ mod gc;
 mod guard;
 mod inventory;
 mod last;
+mod ledger;
 mod lock;
 mod log;
 mod record;
@@ -48,6 +49,7 @@ pub use error::StoreError;
 pub use gc::{Collected, Collection, Going, Group, Kept, Retention};
 pub use guard::{Guard, Pins};
 pub use last::LastRun;
+pub use ledger::{LedgerEntry, LedgerLog};
 pub use lock::KeyLock;
 pub use record::{Artifact, Blessing, FORMAT, Manifest};
 pub use verify::{Finding, Trouble, Verification};
@@ -58,7 +60,8 @@ use log::Log;
 use seen::{Seen, Stamp};
 use temporary::TemporaryFile;
 
-const FOLDERS: [&str; 7] = ["objects-v1", "manifests-v1", "last-v2", "runs-v1", "tmp", "locks", "set-aside"];
+const FOLDERS: [&str; 8] =
+    ["objects-v1", "manifests-v1", "last-v2", "runs-v1", ledger::LEDGER, "tmp", "locks", "set-aside"];
 
 /// The folder of the memo, and those in it in which its files are finished.
 const MEMO: &str = "memo-v1";

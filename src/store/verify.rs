@@ -14,7 +14,7 @@ use super::error::StoreError;
 use super::guard::{PINS, is_living};
 use super::inventory::{Found, Inventory, RunFolder};
 use super::record::{self, FORMAT, Manifest};
-use super::{LastRun, Store, log};
+use super::{LastRun, Store, ledger, log};
 use crate::ground::files::{self, FileError};
 use crate::ground::{ContentHash, hash_file};
 
@@ -259,6 +259,16 @@ fn small_matters(inventory: &Inventory) -> Vec<Finding> {
                 cost: "nothing but the reasons of those stages, until they run again".to_owned(),
                 remedy: "nothing: what can be read is used, and later lines replace them".to_owned(),
                 ..aside(&found.path, Trouble::Torn, Subject::Other)
+            });
+        }
+    }
+    for found in &inventory.ledger {
+        if let Err(error) = ledger::read_entries(&found.path) {
+            let why = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
+            findings.push(Finding {
+                what: format!("the record of what a run spent is damaged: {why}"),
+                cost: "what that run spent counts for no budget and no sum".to_owned(),
+                ..aside(&found.path, Trouble::Damaged, Subject::Record)
             });
         }
     }

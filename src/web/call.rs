@@ -69,17 +69,19 @@ pub struct Usage {
     pub completion: u64,
 }
 
-/// US dollars per million tokens.
-#[derive(Debug, Clone, Copy, PartialEq)]
+/// What asking costs, in US dollars.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Price {
     /// Per million tokens of the prompt.
     pub prompt: f64,
     /// Per million tokens of the answer.
     pub completion: f64,
+    /// Per request, whatever it takes.
+    pub request: f64,
 }
 
 impl Price {
-    /// What these tokens cost, in US dollars.
+    /// What these tokens cost, in US dollars, the request itself not counted.
     #[must_use]
     pub fn of(self, usage: Usage) -> f64 {
         (usage.prompt as f64 * self.prompt + usage.completion as f64 * self.completion) / 1e6
@@ -91,10 +93,23 @@ impl Price {
 pub struct Metering {
     /// Tokens it will take, guessed beforehand.
     pub estimate: u64,
+    /// The most it may take as far as that is known: the prompt's tokens,
+    /// guessed, and the longest answer. Budgets set this aside until the
+    /// answer is there.
+    pub most: Usage,
     /// Tokens it took, read from the answer.
     pub used: fn(&Answer) -> Option<Usage>,
-    /// What a token costs, if the stage says so.
+    /// What it costs, if the stage says so.
     pub price: Option<Price>,
+}
+
+impl Metering {
+    /// The estimate, prompt and answer apart.
+    #[must_use]
+    pub fn expected(&self) -> Usage {
+        let prompt = self.most.prompt.min(self.estimate);
+        Usage { prompt, completion: self.estimate - prompt }
+    }
 }
 
 /// One request: a GET, or a POST if it has a body.
@@ -176,6 +191,12 @@ impl Call {
     #[must_use]
     pub fn method(&self) -> &'static str {
         if self.body.is_some() { "POST" } else { "GET" }
+    }
+
+    /// The model that is asked, if the body names one.
+    #[must_use]
+    pub fn model(&self) -> Option<&str> {
+        self.body.as_ref()?.get("model")?.as_str()
     }
 
     /// What the memo files the answer under: the endpoint's identity, the

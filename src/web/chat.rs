@@ -7,6 +7,9 @@ use super::compatible::{self, Complaint, complaint, read_usage, usage};
 use super::endpoints::CHAT;
 use super::tolerant::text;
 
+/// Tokens of an answer, where nothing makes it shorter.
+const USUAL_ANSWER: u64 = 256;
+
 /// What is asked of a model.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ChatRequest {
@@ -62,7 +65,8 @@ impl Chat {
         call.base_url = Some(self.base_url.clone());
         call.bearer.clone_from(&self.key);
         call.body = Some(request.body());
-        call.metering = Some(Metering { estimate: request.estimate(), used: usage, price: self.price });
+        let most = request.most();
+        call.metering = Some(Metering { estimate: request.estimate(), most, used: usage, price: self.price });
         call
     }
 }
@@ -93,9 +97,15 @@ impl ChatRequest {
     /// Tokens it will take: about four bytes each for the prompt, and a summary's
     /// worth for the answer. Corrected by what the server counts.
     fn estimate(&self) -> u64 {
+        let most = self.most();
+        most.prompt + most.completion.min(USUAL_ANSWER)
+    }
+
+    /// The same with the longest answer that is allowed, if one is given.
+    fn most(&self) -> Usage {
         let bytes = self.prompt.len() + self.system.as_ref().map_or(0, String::len);
-        let answer = self.max_tokens.or(self.max_completion_tokens).map_or(256, |most| u64::from(most).min(256));
-        bytes as u64 / 4 + 16 + answer
+        let answer = self.max_tokens.or(self.max_completion_tokens).map_or(USUAL_ANSWER, u64::from);
+        Usage { prompt: bytes as u64 / 4 + 16, completion: answer }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The client of a run, and the sessions of its stages.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -15,8 +16,10 @@ use super::endpoints::Endpoint;
 use super::error::{CallError, RowFailure, WebError};
 use super::fetch::Fetch;
 use super::flight::{Flights, Pending};
+use super::forecast::{Allowance, Forecast};
+use super::keeper::BudgetDecision;
 use super::limiter::{Limiter, default_limiter};
-use super::limits::LimiterSettings;
+use super::limits::{BudgetSettings, LimiterSettings};
 use super::settings::ClientSettings;
 use super::spent::{Spending, Spent};
 use super::trace::{Lacking, Trace, Traced, Tracing};
@@ -48,7 +51,7 @@ pub(super) struct Core {
     circuits: Mutex<BTreeMap<String, Arc<Circuit>>>,
     /// By name, and whether its rates hold: those of a sandbox may hold for one provider alone.
     limiters: Mutex<BTreeMap<(String, bool), Arc<Limiter>>>,
-    budgets: BTreeMap<String, Budget>,
+    budgets: BTreeMap<String, Arc<Budget>>,
     flights: Arc<Flights>,
 }
 
@@ -60,7 +63,8 @@ impl Client {
     pub fn new(settings: ClientSettings) -> Result<Self, WebError> {
         let open = if settings.memo_only { Answers::read_only } else { Answers::new };
         let memo = settings.memo.clone().map(|folder| open(folder, Arc::clone(&settings.clock)));
-        let budgets = settings.budgets.iter().map(|(name, budget)| (name.clone(), Budget::new(name, budget.clone())));
+        let budget = |name: &String| Arc::new(Budget::new(name, &settings));
+        let budgets = settings.budgets.keys().map(|name| (name.clone(), budget(name)));
         let core = Core {
             budgets: budgets.collect(),
             transport: Transport::default(),
@@ -166,9 +170,30 @@ impl Core {
         circuit
     }
 
-    pub(super) fn budget(&self, limiter: &str) -> Option<&Budget> {
+    pub(super) fn budget(&self, limiter: &str) -> Option<&Arc<Budget>> {
         self.budgets.get(limiter)
     }
+}
+
+/// What the calls of the missing keys will take, each asked once.
+fn forecast(
+    keys: &[Option<ContentHash>],
+    missing: &[ContentHash],
+    call: impl Fn(usize) -> Option<Call> + Sync,
+) -> Forecast {
+    if missing.is_empty() {
+        return Forecast::default();
+    }
+    let asked: Vec<AtomicBool> = missing.iter().map(|_| AtomicBool::new(false)).collect();
+    let of_row = |row: usize| {
+        let place = missing.binary_search(&keys[row]?).ok()?;
+        let is_first = !asked[place].swap(true, Ordering::Relaxed);
+        is_first.then(|| call(row).map(|call| (place, Forecast::of_call(&call)))).flatten()
+    };
+    let mut found: Vec<_> = (0..keys.len()).into_par_iter().with_min_len(256).filter_map(of_row).collect();
+    // The last bits of a sum of floats depend on its order.
+    found.sort_unstable_by_key(|(place, _)| *place);
+    found.into_iter().fold(Forecast::default(), |sum, (_, forecast)| sum.plus(forecast))
 }
 
 /// One stage's access to the network. Clones count together.
@@ -242,15 +267,30 @@ impl Session {
         !self.memo_only && !self.is_sandbox()
     }
 
-    /// How many rows the memo has young enough answers for; a row without a
-    /// call needs none. All calls must be to the provider and address of the first.
+    /// The budget of a limiter and what is left of it.
+    #[must_use]
+    pub fn budget(&self, limiter: &str) -> Option<(BudgetSettings, Allowance)> {
+        Some(self.client.as_ref()?.core.budget(limiter)?.left())
+    }
+
+    /// Decides on a budget that a stage will not do with.
+    pub fn decide_budget(&self, limiter: &str, decision: BudgetDecision) {
+        if let Some(budget) = self.client.as_ref().and_then(|client| client.core.budget(limiter)) {
+            budget.decided(decision);
+        }
+    }
+
+    /// How many rows the memo has young enough answers for, and what the other
+    /// rows will take; a row without a call needs none. All calls must be to
+    /// the provider and address of the first.
     ///
     /// Reads no answer and sends nothing. Nothing can be said without a memo.
     #[must_use]
-    pub fn tally(&self, rows: usize, call: impl Fn(usize) -> Option<Call> + Sync) -> Option<Tally> {
+    pub fn tally(&self, rows: usize, call: impl Fn(usize) -> Option<Call> + Sync) -> Option<(Tally, Forecast)> {
         let core = &self.client.as_ref()?.core;
         let memo = core.memo.as_ref()?;
-        let identity = match (0..rows).find_map(&call) {
+        let first = (0..rows).find_map(&call);
+        let identity = match &first {
             Some(first) => core.settings.endpoints.resolve(first.provider, first.base_url.as_deref()).ok()?.identity,
             None => String::new(),
         };
@@ -260,7 +300,12 @@ impl Session {
             scope.spawn(|| memo.known(&[], None));
             (0..rows).into_par_iter().with_min_len(256).map(key).collect()
         });
-        Some(tally(&keys, |keys| memo.known(keys, self.max_age)))
+        let (tally, missing) = tally(&keys, |keys| memo.known(keys, self.max_age));
+        // What takes no tokens is counted already.
+        if first.is_none_or(|first| first.metering.is_none()) {
+            return Some((tally, Forecast::of_requests(tally.left)));
+        }
+        Some((tally, forecast(&keys, &missing, call)))
     }
 
     /// What stands for the server that a call goes to: its address, or the

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::answers::{Answers, remember, remember_unreadable};
-use super::call::{Answer, Call, Verdict};
+use super::call::{Answer, Call, Usage, Verdict};
 use super::circuit::{Circuit, Turn};
 use super::client::Core;
 use super::endpoints::Endpoint;
@@ -14,7 +14,7 @@ use super::error::{CallError, RowFailure, WebError};
 use super::flight::OnTheWire;
 use super::limiter::Limiter;
 use super::pace::Pace;
-use super::spent::{Spending, Spent};
+use super::spent::{Posting, Spending, Spent};
 use super::transport::SendError;
 use crate::ground::ContentHash;
 use crate::ground::files::FileError;
@@ -121,6 +121,7 @@ impl Fetch {
                     return Err(RowFailure::new(reason).into());
                 }
                 Attempt::Again(again) => {
+                    self.book(Spent::default(), 1);
                     let pause = self.failed(&circuit, &turn, &mut tries, again)?;
                     drop(turn);
                     self.wire.set(false);
@@ -238,18 +239,24 @@ impl Fetch {
     async fn attempt(&self, limiter: &Limiter, circuit: &Circuit, turn: &Turn<'_>) -> Result<Attempt, WebError> {
         let metering = self.call.metering;
         let estimate = metering.map_or(0, |metering| metering.estimate);
+        let price = metering.and_then(|metering| metering.price);
+        // Given back when this attempt ends, but for what it took. Before the
+        // limiter: nobody is held up by it while a person thinks about the budget.
+        let mut reserved = match self.core.budget(&self.call.limiter) {
+            Some(budget) => Some(budget.reserve(&self.stage, metering.map(|metering| metering.most), price).await?),
+            None => None,
+        };
         let mut permit = limiter.acquire(estimate).await?;
         // Others may have learnt while this one waited that there is no use.
         if !circuit.allows(turn)? {
             return Ok(Attempt::Held);
         }
-        let budget = self.core.budget(&self.call.limiter);
-        let price = metering.and_then(|metering| metering.price);
-        if let Some(budget) = budget {
-            budget.request(price)?;
-        }
         permit.sent();
-        self.spend(Spent::REQUEST);
+        let request = Spent::of_request(price);
+        if let Some(reserved) = &mut reserved {
+            reserved.took(request);
+        }
+        self.spend(request);
         self.wire.set(true);
         let sent = match self.core.transport.send(&self.call, &self.endpoint, &self.core.settings).await {
             Ok(sent) => sent,
@@ -271,23 +278,32 @@ impl Fetch {
         limiter.observe(&pace);
         if let Some(metering) = metering {
             let counted = (metering.used)(&answer);
-            let usage = counted.unwrap_or_default();
             // An answer that does not say what it took is taken to have cost what was guessed.
+            let silent = if (200..300).contains(&answer.status) { metering.expected() } else { Usage::default() };
+            let usage = counted.unwrap_or(silent);
             if counted.is_some() || !(200..300).contains(&answer.status) {
                 permit.settle(usage.prompt + usage.completion);
             }
             self.spend(Spent::of_usage(usage, price));
-            if let Some(budget) = budget {
-                budget.used(usage, price);
+            if let Some(reserved) = &mut reserved {
+                reserved.took(Spent::of_usage(usage, price));
             }
         }
         self.judge(limiter, circuit, answer, &pace)
     }
 
-    /// Counts what went over the network, for the run and for the stage.
+    /// Counts what went over the network, for the run and for the stage, and
+    /// writes it down.
     fn spend(&self, spent: Spent) {
         self.core.spending.add(spent);
         self.spending.add(spent);
+        self.book(spent, 0);
+    }
+
+    fn book(&self, spent: Spent, repeated: u64) {
+        let Some(bookkeeper) = &self.core.settings.bookkeeper else { return };
+        let (provider, limiter, stage) = (self.call.provider, &*self.call.limiter, &*self.stage);
+        bookkeeper.book(&Posting { provider, limiter, stage, model: self.call.model(), spent, repeated });
     }
 
     /// What it means that there is no answer.

@@ -6,6 +6,8 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::period::Period;
+
 /// A second, a minute, an hour and a day.
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 pub(super) const MINUTE: Duration = Duration::from_mins(1);
@@ -101,7 +103,7 @@ impl LimiterSettings {
     }
 }
 
-/// A ceiling on what a run may spend at one limiter.
+/// A ceiling on what may be spent at one limiter.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BudgetSettings {
@@ -114,6 +116,10 @@ pub struct BudgetSettings {
     /// US dollars, at the prices given in the stage.
     #[serde(default)]
     pub usd: Option<f64>,
+    /// Over which time it counts: `run` (default), `day` or `month` of the calendar in UTC, or `total`: ever, from
+    /// this store. What earlier runs spent is in the store's ledger.
+    #[serde(default)]
+    pub per: Period,
 }
 
 #[cfg(test)]

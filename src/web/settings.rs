@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::endpoints::Endpoints;
+use super::keeper::{BudgetKeeper, default_keeper};
 use super::limits::{BudgetSettings, LimiterSettings};
+use super::spent::{Bookkeeper, Spent};
 use super::timer::{SystemTimer, Timer};
 use super::user_agent::UserAgent;
 use crate::ground::{Clock, SystemClock};
@@ -121,6 +123,12 @@ pub struct ClientSettings {
     pub limiters_folder: Option<PathBuf>,
     /// The `budgets:` of the pipeline, by the limiter's name.
     pub budgets: BTreeMap<String, BudgetSettings>,
+    /// What was spent of the budgets in their periods before this run, by the limiter's name.
+    pub spent_before: BTreeMap<String, Spent>,
+    /// Decides when a budget is not enough.
+    pub keeper: Arc<dyn BudgetKeeper>,
+    /// Writes down what is spent.
+    pub bookkeeper: Option<Arc<dyn Bookkeeper>>,
     /// The folder `memo-v1/http` of the store; without one nothing is remembered.
     pub memo: Option<PathBuf>,
     /// Whether only the memo may answer.
@@ -150,6 +158,9 @@ impl Default for ClientSettings {
             limiters: BTreeMap::new(),
             limiters_folder: None,
             budgets: BTreeMap::new(),
+            spent_before: BTreeMap::new(),
+            keeper: default_keeper(),
+            bookkeeper: None,
             memo: None,
             offline: false,
             memo_only: false,

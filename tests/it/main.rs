@@ -2,6 +2,7 @@
 //! in a folder of their own and look at what comes back.
 
 mod bless;
+mod budgets;
 mod cache;
 mod chat_server;
 mod commands;

@@ -1,5 +1,6 @@
 //! The engine as a whole, over toy kinds and stores in temporary folders.
 
+mod budgets;
 mod cache;
 mod edits;
 mod gc;
