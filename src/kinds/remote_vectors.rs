@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use futures::StreamExt;
 use rayon::prelude::*;
 
-use super::rows;
+use super::rows::{self, HasStatus};
 use super::vectors::unkept_vectors;
 use crate::ground::ContentHash;
 use crate::memo::vector_key;
-use crate::stage::{StageContext, StageError};
+use crate::stage::{RowEnd, StageContext, StageError};
 use crate::web::embeddings::{Embeddings, NoVectors, parse_embeddings};
 
 /// After so many texts without a vector, and none with one, the server is given up.
@@ -102,7 +102,8 @@ impl Asking<'_> {
         while let Some(answered) = answers.next().await {
             self.context.check_cancelled()?;
             for (text, outcome) in answered? {
-                self.context.progress.advance(rows[text]);
+                let end = RowEnd { status: outcome.status(), rows: rows[text], asked: true };
+                self.context.progress.ended(end);
                 match outcome {
                     Ok(vector) => {
                         found.check_width(vector.len())?;
