@@ -133,10 +133,10 @@ fn received(kept: Option<&Kept>, style: Style) -> Vec<String> {
     };
     let mut facts = vec![kept.status.to_string(), moment(kept.at)];
     facts.extend(kept.headers.iter().map(|(name, value)| format!("{name}: {value}")));
-    if kept.unreadable {
-        facts.push("nobody could read it, so it is no answer".to_owned());
+    if kept.rejected {
+        facts.push("rejected: it does not count as an answer".to_owned());
     }
-    let word = if kept.unreadable { style.red("received") } else { style.cyan("received") };
+    let word = if kept.rejected { style.red("received") } else { style.cyan("received") };
     let mut lines = vec![format!("  {word} {}", facts.join(", "))];
     let text = String::from_utf8_lossy(&kept.body);
     let pretty =
@@ -172,7 +172,7 @@ fn json_of(row: &TracedRow, answers: &KeptAnswers) -> Value {
                 "at": kept.at,
                 "headers": kept.headers,
                 "from": kept.world,
-                "unreadable": kept.unreadable,
+                "rejected": kept.rejected,
                 "body": String::from_utf8_lossy(&kept.body),
             })),
         })

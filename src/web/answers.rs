@@ -1,8 +1,8 @@
 //! How answers are kept in the memo: under the call's key, with their status
 //! and headers, and with the request without its secrets for people who look.
 //!
-//! An answer that nobody could read is kept as well, so that it can be seen, but
-//! under a key of its own that no call has: it never counts as an answer.
+//! The last answer to a call that failed for good is kept as well, so that it can
+//! be seen, but under a key of its own that no call has: it never counts.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -38,9 +38,9 @@ pub(super) struct AnswerHead {
     /// told from `request`, and whoever reads a published crawl wants to see it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) sent: Option<String>,
-    /// Whether nobody could read it.
+    /// Whether it does not count: nobody could read it, or it refuses the request.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub(super) unreadable: bool,
+    pub(super) rejected: bool,
 }
 
 impl Head for AnswerHead {
@@ -72,26 +72,27 @@ pub(super) fn remember(
     memo.append([(&head(key, call, world, answer), &*answer.body)])
 }
 
-/// Keeps the last answer to a call that was given up because nobody could read
-/// it: for people to look at. [`recall`] never gives it.
+/// Keeps the last answer to a call that failed for good, because nobody could
+/// read it or because it refuses the request: for people to look at. [`recall`]
+/// never gives it.
 ///
 /// # Errors
 /// [`FileError`] if it could not be written.
-pub(super) fn remember_unreadable(
+pub(super) fn remember_rejected(
     memo: &Answers,
     key: ContentHash,
     call: &Call,
     world: &str,
     answer: &Answer,
 ) -> Result<(), FileError> {
-    let head = AnswerHead { unreadable: true, ..head(unreadable(key), call, world, answer) };
+    let head = AnswerHead { rejected: true, ..head(rejected(key), call, world, answer) };
     memo.append([(&head, &*answer.body)])
 }
 
-/// Where the last answer to a request is kept that nobody could read: not where
-/// it would be taken for an answer.
-pub(super) fn unreadable(key: ContentHash) -> ContentHash {
-    Hasher::new("refrain http unreadable v1").field(key.as_bytes()).finish()
+/// Where the last answer to a request is kept that does not count: not where it
+/// would be taken for an answer.
+pub(super) fn rejected(key: ContentHash) -> ContentHash {
+    Hasher::new("refrain http rejected v1").field(key.as_bytes()).finish()
 }
 
 fn head(key: ContentHash, call: &Call, world: &str, answer: &Answer) -> AnswerHead {
@@ -103,7 +104,7 @@ fn head(key: ContentHash, call: &Call, world: &str, answer: &Answer) -> AnswerHe
         request: call.describe(),
         world: world.to_owned(),
         sent: call.sent(),
-        unreadable: false,
+        rejected: false,
     }
 }
 
@@ -130,7 +131,7 @@ mod tests {
             request: "lastfm GET /".to_owned(),
             world: String::new(),
             sent: None,
-            unreadable: false,
+            rejected: false,
         };
         one.append([(&head(&answer), &*answer.body)]).expect("written");
         drop(one);
@@ -149,7 +150,7 @@ mod tests {
     fn what_was_added_to_a_head_is_read_back_and_may_be_missing() {
         let old = br#"{"key":"af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262","at":7,"status":200,"headers":{},"request":"r"}"#;
         let head: AnswerHead = serde_json::from_slice(old).expect("a record of before");
-        assert_eq!((head.world.as_str(), head.sent.as_deref(), head.unreadable), ("", None, false));
+        assert_eq!((head.world.as_str(), head.sent.as_deref(), head.rejected), ("", None, false));
         assert_eq!(serde_json::to_vec(&head).expect("JSON"), old, "and is written as it was");
     }
 
@@ -163,11 +164,11 @@ mod tests {
         let key = call.key("i");
         let good = Answer { body: Arc::from(&b"{}"[..]), at: 3, ..page.clone() };
         remember(&memo, key, &call, LIVE, &good).expect("written");
-        remember_unreadable(&memo, key, &call, "sandbox:x", &page).expect("written");
+        remember_rejected(&memo, key, &call, "sandbox:x", &page).expect("written");
         assert_eq!(recall(&memo, key, None).map(|answer| answer.at), Some(3), "an older answer is still one");
         assert_eq!(memo.known(&[key], Some(Duration::from_millis(5))), [false]);
-        let (head, body) = memo.find(unreadable(key), None).expect("kept");
-        assert_eq!((head.unreadable, head.world.as_str(), body.as_slice()), (true, "sandbox:x", &*page.body));
+        let (head, body) = memo.find(rejected(key), None).expect("kept");
+        assert_eq!((head.rejected, head.world.as_str(), body.as_slice()), (true, "sandbox:x", &*page.body));
         assert!(!serde_json::to_string(&head).expect("JSON").contains("s3cr3t"));
     }
 

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::answers::{Answers, remember, remember_unreadable};
+use super::answers::{Answers, remember, remember_rejected};
 use super::call::{Answer, Call, Usage, Verdict};
 use super::circuit::{Circuit, Turn};
 use super::client::Core;
@@ -213,7 +213,7 @@ impl Fetch {
             return Ok(Duration::ZERO);
         }
         let Trouble::Unreadable(answer) = &what else { return Err(lose(circuit, &reason, patience.attempts)) };
-        self.keep(remember_unreadable, answer)?;
+        self.keep(remember_rejected, answer)?;
         Err(lose(circuit, &format!("{}: {reason}", self.call.brief()), patience.attempts))
     }
 
@@ -333,7 +333,10 @@ impl Fetch {
                 again("the answer is not UTF-8", None, Trouble::Unreadable(answer))
             }
             Verdict::Keep => Ok(Attempt::Done(answer)),
-            Verdict::Row { reason } => Ok(Attempt::Never { reason: self.call.scrub(&reason) }),
+            Verdict::Row { reason } => {
+                self.keep(remember_rejected, &answer)?;
+                Ok(Attempt::Never { reason: self.call.scrub(&reason) })
+            }
             Verdict::Retry { after, everyone: true, reason } => {
                 limiter.refused(pace.retry_after.or(after));
                 // The limiter pauses, and says when to go on.

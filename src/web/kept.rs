@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::answers::{AnswerHead, Answers, LIVE, unreadable};
+use super::answers::{AnswerHead, Answers, LIVE, rejected};
 use super::call::key_of_parts;
 use super::endpoints::Endpoints;
 use crate::ground::files::FileError;
@@ -30,9 +30,10 @@ pub struct Kept {
     pub world: Option<String>,
     /// The request's body, if it had one and it was written down: canonical JSON.
     pub sent: Option<String>,
-    /// Whether nobody could read it: then it is no answer, and is filed under a
+    /// Whether it does not count, because nobody could read it or because it
+    /// refuses the request: then it is filed under a
     /// key that no request has.
-    pub unreadable: bool,
+    pub rejected: bool,
     /// The body as it came, decompressed.
     pub body: Vec<u8>,
 }
@@ -63,15 +64,15 @@ impl Kept {
             };
             let (path, query) = target.split_once('?').unwrap_or((target, ""));
             let key = key_of_parts(&identity, method, path, pairs(query), self.sent.as_deref());
-            Some(self.key == if self.unreadable { unreadable(key) } else { key })
+            Some(self.key == if self.rejected { rejected(key) } else { key })
         };
         proven().unwrap_or(false)
     }
 
     fn of(head: AnswerHead, body: Vec<u8>) -> Self {
-        let AnswerHead { key, at, status, headers, request, world, sent, unreadable } = head;
+        let AnswerHead { key, at, status, headers, request, world, sent, rejected } = head;
         let world = Some(world).filter(|world| !world.is_empty());
-        Self { key, at, status, headers, request, world, sent, unreadable, body }
+        Self { key, at, status, headers, request, world, sent, rejected, body }
     }
 
     fn head(&self) -> AnswerHead {
@@ -83,7 +84,7 @@ impl Kept {
             request: self.request.clone(),
             world: self.world.clone().unwrap_or_default(),
             sent: self.sent.clone(),
-            unreadable: self.unreadable,
+            rejected: self.rejected,
         }
     }
 }
@@ -134,7 +135,7 @@ impl KeptAnswers {
         Self(Answers::read_only(folder, clock))
     }
 
-    /// The newest of each key, ascending by key, with those that nobody could read.
+    /// The newest of each key, ascending by key, with those that do not count.
     #[must_use]
     pub fn stamps(&self) -> Vec<Stamp> {
         self.0.stamps()
@@ -152,11 +153,11 @@ impl KeptAnswers {
         self.0.find(key, None).map(|(head, body)| Kept::of(head, body))
     }
 
-    /// What there is of a request: the newest answer, or the last that nobody
-    /// could read where that is newer.
+    /// What there is of a request: the newest answer, or the last that does not
+    /// count where that is newer.
     #[must_use]
     pub fn exchanged(&self, key: ContentHash) -> Option<Kept> {
-        let (answer, page) = (self.find(key), self.find(unreadable(key)));
+        let (answer, page) = (self.find(key), self.find(rejected(key)));
         answer.into_iter().chain(page).max_by_key(|kept| kept.at)
     }
 
@@ -195,8 +196,8 @@ pub struct AnswerGroup {
     pub status: u16,
     /// Who answered, as [`Kept::world`] tells it.
     pub world: Option<String>,
-    /// Whether nobody could read them.
-    pub unreadable: bool,
+    /// Whether they do not count.
+    pub rejected: bool,
 }
 
 /// Counts the answers in a folder (`memo-v1/http`).
@@ -211,7 +212,7 @@ pub fn count_answers(folder: &Path) -> Result<Census<AnswerGroup>, FileError> {
             route,
             status: head.status,
             world: Some(head.world.clone()).filter(|world| !world.is_empty()),
-            unreadable: head.unreadable,
+            rejected: head.rejected,
         }
     })
 }
@@ -221,6 +222,7 @@ mod tests {
     use super::super::lastfm::Lastfm;
     use super::super::{Call, Secret, Verdict};
     use super::*;
+    use crate::ground::ManualClock;
     use proptest::prelude::*;
     use serde_json::json;
 
@@ -233,7 +235,7 @@ mod tests {
             request: call.describe(),
             world: Some(world.to_owned()),
             sent: call.sent(),
-            unreadable: false,
+            rejected: false,
             body: Vec::new(),
         }
     }
@@ -260,6 +262,26 @@ mod tests {
         assert!(!Kept { sent: Some("{}".into()), ..answer.clone() }.is_proven());
         assert!(!Kept { world: None, ..answer }.is_proven(), "nothing is known of who answered");
         assert_eq!(call.told(), "chat POST /chat/completions “Sum up”");
+    }
+
+    #[test]
+    fn what_does_not_count_is_shown_where_it_is_newer() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let memo = KeptAnswers::new(folder.path().join("http"), Arc::new(ManualClock::at(9)));
+        let mut call = Lastfm::new(Secret::new("none"), "lastfm").user("RJ");
+        call.bearer = Some(Secret::new("gsk_secret"));
+        call.body = Some(json!({"note": "my key is gsk_secret"}));
+        let answer = kept(&call, "sandbox:w", "sandbox:w/lastfm");
+        let page =
+            Kept { key: rejected(answer.key), at: 8, rejected: true, body: b"<html>".to_vec(), ..answer.clone() };
+        memo.append(&[page.clone()]).expect("written");
+        assert_eq!(memo.find(answer.key), None);
+        assert_eq!(memo.exchanged(answer.key), Some(page.clone()));
+        memo.append(&[answer.clone()]).expect("written");
+        assert_eq!((memo.exchanged(answer.key), memo.find(answer.key)), (Some(page), Some(answer.clone())));
+        assert_eq!(answer.sent.as_deref(), Some(r#"{"note":"my key is ***"}"#));
+        let groups = count_answers(&folder.path().join("http")).expect("counted").groups;
+        assert_eq!(groups.into_keys().map(|group| group.rejected).collect::<Vec<_>>(), [false, true]);
     }
 
     #[test]

@@ -142,7 +142,12 @@ async fn what_was_answered_is_never_asked_again() {
     let next_run = lab.client(|settings| settings.offline = true);
     let session = next_run.session(None, CancellationToken::new());
     assert!(session.ask(&call("RJ")).await.expect("an answer").from_memo);
+    // Offline a lack fails its row, so that a stage finds all of them, and is told.
     assert_eq!(row(session.ask(&call("other")).await), "the memo has no answer");
+    let lacking = session.lacking();
+    assert_eq!((lacking.count, lacking.first.len()), (1, 1));
+    assert!(lacking.first[0].contains("user=other"), "{lacking:?}");
+    assert!(matches!(whole(session.memo_only().ask(&call("other")).await), WebError::Offline { .. }));
     assert_eq!((next_run.requests(), lab.asked()), (0, 1));
 }
 

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use arrow::array::{ArrayRef, StringArray};
 use refrain::ground::{ContentHash, SystemClock};
+use refrain::memo::VectorMemo;
+use refrain::table::{Table, read_parquet, write_parquet};
 use refrain::web::{Kept, KeptAnswers};
 use serde_json::Value;
 
@@ -60,9 +63,12 @@ fn an_offline_run_tells_all_that_it_lacks_and_publishes_no_half_of_it() {
     let run = lab.line("run crawl.yaml --offline --keep-going");
     assert_eq!(run.code, 1, "{run:#?}");
     for told in [
-        "✗ tags  failed\n  error: 3 of 13 rows have no answer in the memo, and this run is offline:\n    lastfm GET /?method=track.getTopTags",
-        "✗ lyrics  failed\n  error: 3 of 13 rows have no answer in the memo",
-        "✗ summaries  failed\n  error: 3 of 13 rows have no answer in the memo, and this run is offline:\n    chat POST /chat/completions “Sum up ",
+        "✗ tags  failed\n",
+        "  error: 3 of 13 rows have no answer in the memo, and this run is offline:\n    lastfm GET /?method=track.getTopTags",
+        "✗ lyrics  failed\n",
+        "  error: 3 of 13 rows have no answer in the memo, and this run is offline:\n    lyricsovh GET /v1/",
+        "✗ summaries  failed\n",
+        "  error: 3 of 13 rows have no answer in the memo, and this run is offline:\n    chat POST /chat/completions “Sum up ",
         "hint: `refrain memo lacks summaries` lists them all; run once without --offline",
         "1 ran, 2 cached, 3 failed",
     ] {
@@ -143,7 +149,7 @@ fn many(lab: &Lab, count: u32) {
         request: format!("lastfm GET /?method=user.getinfo&user={number}"),
         world: Some("live".to_owned()),
         sent: None,
-        unreadable: false,
+        rejected: false,
         body: number.to_string().into_bytes().repeat(100),
     };
     memo.append(&(0..count).map(answer).collect::<Vec<_>>()).expect("written");
@@ -171,6 +177,42 @@ fn an_import_that_is_killed_is_finished_by_running_it_again() {
     ok(lab.line("--artifacts there memo export back.parquet"));
     let bytes = |name: &str| std::fs::read(lab.path(name)).expect("a file");
     assert!(bytes("crawl.parquet") == bytes("back.parquet"), "every answer is there, once and whole");
+}
+
+#[test]
+fn vectors_travel_as_well_and_rows_that_are_none_are_named() {
+    let lab = Lab::new();
+    std::fs::create_dir_all(lab.path("artifacts/objects-v1")).expect("a store");
+    many(&lab, 3);
+    let memo = VectorMemo::new(lab.path("artifacts/memo-v1/vectors"), Arc::new(SystemClock));
+    let keys = ["rain", "sun"].map(|text| ContentHash::of(text.as_bytes()));
+    memo.append(&[(keys[0], &[0.1, -0.0]), (keys[1], &[])]).expect("written");
+    drop(memo);
+    ok(lab.line("memo export vectors.parquet --vectors"));
+    ok(lab.line("--artifacts there memo import vectors.parquet"));
+    let there = VectorMemo::read_only(lab.path("there/memo-v1/vectors"), Arc::new(SystemClock));
+    assert_eq!(keys.map(|key| there.find(key)), [Some(vec![0.1, -0.0]), Some(Vec::new())]);
+
+    ok(lab.line("memo export crawl.parquet"));
+    let table = read_parquet(&lab.path("crawl.parquet"), None).expect("a table");
+    let names = table.column_names();
+    let column = |name: &String| {
+        let keys = [Some("no hash"), None, Some(&keys[0].to_string())].into_iter().collect::<StringArray>();
+        let column: ArrayRef = if name == "key" { Arc::new(keys) } else { table.column(name).expect("a column") };
+        (name.clone(), column)
+    };
+    let harmed = Table::of_columns(names.iter().map(column)).expect("a table");
+    let file = std::fs::File::create(lab.path("harmed.parquet")).expect("a file");
+    write_parquet(&harmed, file).expect("written");
+    let import = lab.line("--artifacts there memo import harmed.parquet");
+    assert_eq!(import.code, 1, "{import:#?}");
+    for told in [
+        "imported 1 new answer; 0 were there",
+        "row 1 was refused: its key `no hash` is no hash",
+        "row 2 was refused: it has no key",
+    ] {
+        assert!(import.stderr.contains(told), "no `{told}` in {}", import.stderr);
+    }
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::pipeline::parse_duration;
 const EXPORT_HELP: &str = "\
 The rows are in the order of their keys: the same memo gives the same file. Its columns are key, at (milliseconds since
 1970 UTC), provider, request, world (live, or the sandbox that made the answer up), sent (the request's body), status,
-headers (JSON) and body; with --vectors key, at and vector. No key or password is in it. Answers that nobody could read
+headers (JSON) and body; with --vectors key, at and vector. No key or password is in it. Answers that do not count
 are left out. See docs/memo.md before you publish it.";
 
 const IMPORT_HELP: &str = "\

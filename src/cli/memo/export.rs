@@ -52,7 +52,7 @@ pub(super) fn export(global: &Global, arguments: &MemoExportArguments) -> anyhow
     let mut stamps = memo.stamps();
     stamps.retain(|stamp| stamp.at >= since && of_stages.as_ref().is_none_or(|keys| keys.contains(&stamp.key)));
     let wanted = |kept: &Kept| {
-        !kept.unreadable
+        !kept.rejected
             && (arguments.provider.is_empty() || arguments.provider.iter().any(|name| name == kept.provider()))
             && !(arguments.live && kept.is_synthetic())
     };

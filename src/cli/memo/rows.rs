@@ -118,7 +118,7 @@ pub(super) fn answers_of(table: &Table, latest: u64) -> Result<Vec<Row<Kept>>, M
             request: request.to_owned(),
             world: world.map(str::to_owned),
             sent: given(&sent, row).map(str::to_owned),
-            unreadable: false,
+            rejected: false,
             body: bodies.is_valid(row).then(|| bodies.value(row).to_vec()).ok_or("it has no body")?,
         })
     };
@@ -211,7 +211,7 @@ mod tests {
             request: format!("lastfm GET ?{asked}"),
             world,
             sent,
-            unreadable: false,
+            rejected: false,
             body,
         });
         proptest::collection::vec(one, 0..6)

@@ -71,7 +71,7 @@ fn answer_grid(census: &Census<AnswerGroup>) -> Grid {
         ("newest", Align::Left),
     ]);
     for (group, share) in &census.groups {
-        let status = if group.unreadable { format!("{}, unreadable", group.status) } else { group.status.to_string() };
+        let status = if group.rejected { format!("{}, rejected", group.status) } else { group.status.to_string() };
         let from = group.world.as_deref().unwrap_or("–");
         let about = [group.provider.clone(), group.route.clone(), status, from.to_owned()];
         grid.row(about.into_iter().chain(numbers(share)));
@@ -109,7 +109,7 @@ fn group_json(group: &AnswerGroup) -> Value {
         "route": group.route,
         "status": group.status,
         "world": group.world,
-        "unreadable": group.unreadable,
+        "rejected": group.rejected,
     })
 }
 
