@@ -20,6 +20,9 @@ use crate::sandbox::Sandbox;
 use crate::store::Store;
 use crate::web::{Bookkeeper, CONTACT, Client, ClientSettings, Endpoints, OnWarning, Session, UserAgent};
 
+/// How long a run that ends waits for answers that nobody waits for any more.
+const LAST_ANSWERS: Duration = Duration::from_mins(1);
+
 /// What is made on the first use.
 struct Open {
     client: Client,
@@ -116,6 +119,18 @@ impl Network {
     pub(super) fn flush(&self) -> Result<(), Failure> {
         let flushed = self.open.get().map_or(Ok(()), |open| open.client.flush());
         flushed.map_err(|error| Failure::of(&error, error.hint()))
+    }
+
+    /// Waits for the answers to what had been sent when the run was stopped: they
+    /// are paid for. `tell` is given a line for the user if there are any.
+    pub(super) async fn land(&self, tell: impl FnOnce(String)) {
+        let Some(open) = self.open.get() else { return };
+        let left = open.client.landing();
+        if left > 0 {
+            let answers = if left == 1 { "an answer".to_owned() } else { format!("{left} answers") };
+            tell(format!("waiting for {answers} to what was sent already, for a minute at most"));
+            open.client.land(LAST_ANSWERS).await;
+        }
     }
 
     /// Puts what was answered on the disk, and gives what the user should know

@@ -136,6 +136,8 @@ impl<'a> Shell<'a> {
                 Some((task, report)) = receiver.recv() => self.take(task, report),
             }
         }
+        let tell = |text| self.reporter.tell(&Event::Warning { text });
+        self.network.land(tell).await;
         for text in self.network.close().into_iter().chain(self.vectors.take_warnings()) {
             self.reporter.tell(&Event::Warning { text });
         }

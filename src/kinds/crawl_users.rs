@@ -22,7 +22,7 @@ use super::rows;
 use crate::memo::Tally;
 use crate::people::is_pseudonym;
 use crate::stage::{
-    InputPort, Known, OutputPort, RequiredVariable, Resource, SettingProblem, Stage, StageContext, StageError,
+    InputPort, Known, OutputPort, RequiredVariable, Resource, RowEnd, SettingProblem, Stage, StageContext, StageError,
     StageKind, decode_settings, schema_of, settings_value,
 };
 use crate::table::Table;
@@ -252,7 +252,7 @@ impl Crawl {
         let mut running = FuturesUnordered::new();
         let ask = |search: &Search<'_>, ask: Ask| {
             let name = search.name(ask).to_owned();
-            async move { (ask, self.answer(context, lastfm, ask, &name).await) }
+            async move { (ask, rows::noticing_a_wait(self.answer(context, lastfm, ask, &name)).await) }
         };
         loop {
             context.check_cancelled()?;
@@ -272,9 +272,12 @@ impl Crawl {
                     running.next().await
                 }
             };
-            let Some((asked, answer)) = answer else { return Ok(search) };
+            let Some((ask, (answer, asked))) = answer else { return Ok(search) };
+            let answer = answer?;
+            // A request is no row: a row is a user that is kept.
+            context.progress.ended(RowEnd { status: answer.status(), rows: 0, asked });
             let before = search.kept().len();
-            self.take(&mut search, asked, answer)?;
+            self.take(&mut search, ask, answer)?;
             context.progress.advance((search.kept().len() - before) as u64);
             context.progress.note(&format!("{} of {} profiles kept", search.kept().len(), search.profiles()));
         }
@@ -301,8 +304,8 @@ impl Crawl {
         }
     }
 
-    fn take(&self, search: &mut Search<'_>, ask: Ask, answer: Result<Answered, StageError>) -> Result<(), StageError> {
-        match (ask, answer?) {
+    fn take(&self, search: &mut Search<'_>, ask: Ask, answer: Answered) -> Result<(), StageError> {
+        match (ask, answer) {
             (Ask::Profile(0), Answered::Profile(Err(status))) => {
                 let what = format!("the seed user `{}` could not be fetched: {status}", self.settings.seed_user);
                 Err(StageError::with_hint(what, "name another user in `seed_user`"))
@@ -402,6 +405,17 @@ enum Answered {
     Profile(Result<Profile, String>),
     /// A list of friends; or the end of the stage, if the list turns out to be needed.
     Friends(Result<Friends, StageError>),
+}
+
+impl Answered {
+    /// How it ended. What is not needed has not failed.
+    fn status(&self) -> &str {
+        match self {
+            Self::Profile(Err(status)) => status,
+            Self::Friends(Ok(friends)) => &friends.status,
+            Self::Profile(Ok(_)) | Self::Friends(Err(_)) => rows::OK,
+        }
+    }
 }
 
 /// The user with the country as a code, and whether the profile has what is required.

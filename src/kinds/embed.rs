@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow::array::{Array, ArrayRef, Float32Array, ListArray, StringArray};
-use arrow::buffer::OffsetBuffer;
-use arrow::datatypes::{DataType, Field};
+use arrow::array::Array;
 use async_trait::async_trait;
 use rayon::prelude::*;
 use schemars::JsonSchema;
@@ -14,19 +12,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::rows;
+use super::vectors::{OnMissing, ROWS_PER_PART, Rows, assemble, port, unkept_vectors};
 use crate::ground::ContentHash;
-use crate::ground::files::FileError;
 use crate::memo::{tally, vector_key};
 use crate::model::{MINILM, MINILM_WIDTH, MiniLm, ModelError, OnBatch, TextVectors};
 use crate::stage::{
     InputPort, Known, OutputPort, Resource, SettingProblem, Stage, StageContext, StageError, StageKind,
     decode_settings, schema_of, settings_value,
 };
-use crate::table::{Table, complete};
+use crate::table::complete;
 use crate::weights;
-
-/// Rows written at a time: 25 MB of vectors.
-const ROWS_PER_PART: usize = 16_384;
 
 /// The kind.
 #[derive(Debug)]
@@ -39,19 +34,6 @@ enum Encoder {
     #[default]
     #[serde(rename = "sentence-transformers/all-MiniLM-L6-v2")]
     MiniLm,
-}
-
-/// What becomes of a row whose text is null.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-enum OnMissing {
-    /// A vector of zeros: it says nothing, and is like no other text.
-    #[default]
-    Zero,
-    /// No row.
-    Skip,
-    /// The vector of the empty text, as sentence-transformers gives it.
-    EmbedEmpty,
 }
 
 /// The settings of `embed`.
@@ -125,7 +107,7 @@ impl Stage for EmbedStage {
     }
 
     fn outputs(&self) -> Vec<OutputPort> {
-        vec![OutputPort::new("vectors", &[("item_id", "str"), ("vector", "list<f32>")]).keyed_by(&["item_id"])]
+        vec![port()]
     }
 
     fn resource(&self) -> Resource {
@@ -160,52 +142,18 @@ impl Stage for EmbedStage {
             context.progress.warn(&warning);
         }
         let vectors = if rows.texts.is_empty() { None } else { Some(vectors(context, &rows.texts).await?) };
+        let fill = |text: usize, place: &mut [f32]| {
+            if let Some(vectors) = &vectors {
+                place.copy_from_slice(vectors.vector(text));
+            }
+        };
         for part in rows.output.chunks(ROWS_PER_PART) {
-            context.write("vectors", &assemble(&ids, part, vectors.as_ref())?)?;
+            context.write("vectors", &assemble(&ids, part, MINILM_WIDTH, fill)?)?;
         }
         if rows.output.is_empty() {
-            context.write("vectors", &assemble(&ids, &[], None)?)?;
+            context.write("vectors", &assemble(&ids, &[], MINILM_WIDTH, fill)?)?;
         }
         Ok(())
-    }
-}
-
-/// Which texts are embedded, and where their vectors go.
-struct Rows<'a> {
-    texts: Vec<&'a str>,
-    /// For each row of the output: the row of the input, and the text whose
-    /// vector it has, or none for zeros.
-    output: Vec<(usize, Option<usize>)>,
-    /// Rows whose text is null and is not embedded.
-    missing: usize,
-}
-
-impl<'a> Rows<'a> {
-    fn plan(texts: &'a StringArray, on_missing: OnMissing) -> Self {
-        let mut rows = Self { texts: Vec::new(), output: Vec::new(), missing: 0 };
-        for (row, text) in texts.iter().enumerate() {
-            match (text, on_missing) {
-                (Some(text), _) => rows.add(row, text),
-                (None, OnMissing::EmbedEmpty) => rows.add(row, ""),
-                (None, OnMissing::Zero) => {
-                    rows.missing += 1;
-                    rows.output.push((row, None));
-                }
-                (None, OnMissing::Skip) => rows.missing += 1,
-            }
-        }
-        rows
-    }
-
-    fn add(&mut self, row: usize, text: &'a str) {
-        self.output.push((row, Some(self.texts.len())));
-        self.texts.push(text);
-    }
-
-    /// What the user should know about missing texts: nothing, if they are few.
-    fn warning(&self, on_missing: OnMissing, all: usize) -> Option<String> {
-        let fate = if on_missing == OnMissing::Zero { "their vectors are zeros" } else { "their rows are left out" };
-        (self.missing * 10 > all).then(|| format!("{} of {all} texts are missing; {fate}", self.missing))
     }
 }
 
@@ -286,14 +234,6 @@ async fn vectors_by<E: Encode>(
     Ok(TextVectors::new(values, distinct.of_row))
 }
 
-fn unkept_vectors(error: &FileError) -> StageError {
-    let what = format!("vectors could not be kept in the memo: {error}: {}", error.source);
-    StageError::with_hint(
-        what,
-        "check the space and the permissions of the artifacts folder; what was kept is not computed again",
-    )
-}
-
 fn failed(error: ModelError) -> StageError {
     match error {
         ModelError::Stopped => StageError::Cancelled,
@@ -302,34 +242,17 @@ fn failed(error: ModelError) -> StageError {
     }
 }
 
-/// Some rows of the output.
-fn assemble(
-    ids: &StringArray,
-    rows: &[(usize, Option<usize>)],
-    vectors: Option<&TextVectors>,
-) -> Result<Table, StageError> {
-    const ZEROS: [f32; MINILM_WIDTH] = [0.0; MINILM_WIDTH];
-    let mut values = Vec::with_capacity(rows.len() * MINILM_WIDTH);
-    for (_, text) in rows {
-        values.extend_from_slice(text.zip(vectors).map_or(&ZEROS, |(text, vectors)| vectors.vector(text)));
-    }
-    let item = Arc::new(Field::new("item", DataType::Float32, true));
-    let offsets = OffsetBuffer::from_lengths(std::iter::repeat_n(MINILM_WIDTH, rows.len()));
-    let lists = ListArray::new(item, offsets, Arc::new(Float32Array::from(values)), None);
-    let ids: StringArray = rows.iter().map(|&(row, _)| Some(ids.value(row))).collect();
-    Ok(Table::of_columns([("item_id", Arc::new(ids) as ArrayRef), ("vector", Arc::new(lists))])?)
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
 
+    use arrow::array::{ArrayRef, StringArray};
     use serde_json::json;
 
     use super::*;
     use crate::model::Models;
     use crate::stage::{Input, OutputSink};
-    use crate::table::TableError;
+    use crate::table::{Table, TableError};
 
     /// Collects what a stage writes, for a test to look at afterwards.
     #[derive(Clone, Default)]
@@ -369,20 +292,6 @@ mod tests {
         assert!(values.iter().all(|value| value == Some(0.0)));
         let skip = run(&json!({"on_missing": "skip"}), &[None, None], no_models()).unwrap();
         assert_eq!((skip[0].rows(), skip[0].column_names()), (0, vec!["item_id".to_owned(), "vector".to_owned()]));
-    }
-
-    #[test]
-    fn rows_keep_their_order_and_missing_ones_are_counted() {
-        let texts = StringArray::from(vec![Some("a"), None, Some("")]);
-        let rows = Rows::plan(&texts, OnMissing::Zero);
-        assert_eq!(
-            (rows.texts.as_slice(), rows.output.as_slice()),
-            (["a", ""].as_slice(), [(0, Some(0)), (1, None), (2, Some(1))].as_slice())
-        );
-        assert_eq!(rows.warning(OnMissing::Zero, 3).unwrap(), "1 of 3 texts are missing; their vectors are zeros");
-        assert_eq!(Rows::plan(&texts, OnMissing::Skip).output, [(0, Some(0)), (2, Some(1))]);
-        assert_eq!(Rows::plan(&texts, OnMissing::EmbedEmpty).texts, ["a", "", ""]);
-        assert_eq!(Rows::plan(&texts, OnMissing::Skip).warning(OnMissing::Skip, 100), None);
     }
 
     /// Gives every text the same vector but for its length, and counts texts.

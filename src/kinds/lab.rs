@@ -15,6 +15,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::ground::{Environment, ManualClock};
+use crate::memo::VectorMemo;
 use crate::model::Models;
 use crate::people::People;
 use crate::stage::{Input, MemorySink, OutputSink, Progress, RowEnd, StageContext, StageError, StageKind};
@@ -118,6 +119,11 @@ impl Lab {
         })?)
     }
 
+    fn vectors(&self) -> Option<Arc<VectorMemo>> {
+        let folder = self.memo.as_ref()?.path().join("vectors");
+        Some(Arc::new(VectorMemo::new(folder, Arc::<ManualClock>::clone(&self.clock))))
+    }
+
     /// How many rows a stage says are known, as it is told; nothing is asked.
     pub(super) fn known(
         &self,
@@ -131,7 +137,8 @@ impl Lab {
         let inputs = inputs.into_iter().map(|(port, table)| (port.to_owned(), vec![Input::of_table(port, table)]));
         let session = client.session(max_age, CancellationToken::new());
         let models = Arc::new(Models::default());
-        let context = StageContext::of_memo(inputs.collect(), &session, None, models, Environment::default());
+        let vectors = self.vectors();
+        let context = StageContext::of_memo(inputs.collect(), &session, vectors, models, Environment::default());
         let before = self.asked();
         let told = std::thread::scope(|scope| scope.spawn(|| stage.known(&context)).join()).expect("no panic");
         assert_eq!(self.asked(), before, "counting asks nothing");
@@ -164,6 +171,7 @@ impl Lab {
         context.web = client.session(max_age, CancellationToken::new());
         context.progress = Arc::<Warnings>::clone(&self.warnings);
         context.people = self.names.as_ref().map(|(_, people)| Arc::clone(people));
+        context.vectors = self.vectors();
         stage.run(&context).await?;
         let outputs = std::mem::take(&mut sink.lock().expect("a sink").0);
         let promised: Vec<&str> = stage.outputs().iter().map(|port| port.name).collect();

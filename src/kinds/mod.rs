@@ -7,6 +7,9 @@ mod crawl_lyrics;
 mod crawl_top_tags;
 mod crawl_users;
 mod embed;
+mod embed_remote;
+#[cfg(test)]
+mod embed_remote_tests;
 mod evaluate;
 mod filter_k_core;
 mod friends;
@@ -26,7 +29,10 @@ mod read_table;
 mod recommend_tests;
 #[cfg(test)]
 mod registry_tests;
+mod remote_vectors;
+mod resolve_tracks;
 mod rows;
+mod server;
 mod split_leave_last_out;
 mod sql;
 mod sql_columns;
@@ -36,6 +42,7 @@ mod summarize;
 mod testing;
 mod train_two_tower;
 mod truncate_words;
+mod vectors;
 
 use crate::stage::StageKind;
 
@@ -47,11 +54,13 @@ pub const KINDS: &[&dyn StageKind] = &[
     &crawl_top_tags::CrawlTopTags,
     &crawl_users::CrawlUsers,
     &embed::Embed,
+    &embed_remote::EmbedRemote,
     &evaluate::Evaluate,
     &filter_k_core::FilterKCore,
     &match_tracks::MatchTracks,
     &popularity::Popularity,
     &read_table::ReadTable,
+    &resolve_tracks::ResolveTracks,
     &split_leave_last_out::SplitLeaveLastOut,
     &sql::Sql,
     &summarize::Summarize,

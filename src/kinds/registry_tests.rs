@@ -6,8 +6,20 @@ use serde_json::{Value, json};
 use super::KINDS;
 use crate::stage::{Columns, InputPort, StageKind};
 
-const VERBS: &[&str] =
-    &["compare", "crawl", "embed", "evaluate", "filter", "match", "read", "split", "summarize", "train", "truncate"];
+const VERBS: &[&str] = &[
+    "compare",
+    "crawl",
+    "embed",
+    "evaluate",
+    "filter",
+    "match",
+    "read",
+    "resolve",
+    "split",
+    "summarize",
+    "train",
+    "truncate",
+];
 
 /// Kinds that are named by what they hold, because the word says it better.
 const NOT_VERBS: &[&str] = &["popularity", "sql"];
@@ -89,6 +101,12 @@ fn an_unknown_setting_is_refused_with_its_path() {
         let problems = kind.parse(&with).err().unwrap();
         assert!(problems.iter().any(|p| p.path == "no_such_setting" && p.hint.is_some()), "{problems:?}");
     });
+}
+
+/// `provider` is the pipeline's own: it stands for a group of settings.
+#[test]
+fn no_kind_has_a_setting_called_provider() {
+    for_each_kind(|kind| assert!(kind.settings_schema()["properties"].get("provider").is_none()));
 }
 
 #[test]

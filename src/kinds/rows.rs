@@ -113,6 +113,16 @@ pub(super) fn check_positive(path: &str, count: u64, problems: &mut Vec<SettingP
     }
 }
 
+/// Refuses prices that are none.
+pub(super) fn check_prices(prices: &[(&str, Option<f64>)], problems: &mut Vec<SettingProblem>) {
+    for (path, price) in prices {
+        if let Some(price) = price.filter(|price| !(price.is_finite() && *price >= 0.0)) {
+            let problem = SettingProblem::new(*path, format!("`{path}` is {price}"));
+            problems.push(problem.hint("a price is a number of dollars, at least 0"));
+        }
+    }
+}
+
 /// The checked settings, or all that is wrong with them.
 pub(super) fn checked<T>(settings: T, problems: Vec<SettingProblem>) -> Result<T, Vec<SettingProblem>> {
     if problems.is_empty() { Ok(settings) } else { Err(problems) }
@@ -199,7 +209,7 @@ where
 
 /// What a future gives, and whether it had to wait for it: what the memo holds
 /// is there at once.
-async fn noticing_a_wait<T>(future: impl Future<Output = T>) -> (T, bool) {
+pub(super) async fn noticing_a_wait<T>(future: impl Future<Output = T>) -> (T, bool) {
     let mut future = std::pin::pin!(future);
     match futures::poll!(future.as_mut()) {
         Poll::Ready(value) => (value, false),

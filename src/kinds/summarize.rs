@@ -7,18 +7,18 @@ use arrow::array::Array;
 use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::prompt::{Prompt, Rendered};
-use super::rows;
 use super::summaries::{self, Summary};
+use super::{rows, server};
 use crate::stage::{
     InputPort, Known, OutputPort, RequiredVariable, Resource, SettingProblem, Stage, StageContext, StageError,
     StageKind, decode_settings, schema_of, settings_value,
 };
 use crate::table::complete;
+use crate::web::Price;
 use crate::web::chat::{Chat, ChatRequest, parse_completion};
-use crate::web::{Price, Secret};
 
 /// The kind.
 pub(super) struct Summarize;
@@ -40,12 +40,18 @@ struct Settings {
     /// Columns of the templates that may be empty; a row in which another is empty is skipped.
     #[serde(default)]
     optional: BTreeSet<String>,
-    /// 0 (the default) for the likeliest answer, up to 2.
-    #[serde(default)]
-    temperature: f64,
-    /// The longest answer, in tokens; 1024 if not given.
+    /// 0 (the default) for the likeliest answer, up to 2; null for a model that has its own.
+    #[serde(default = "default_temperature")]
+    temperature: Option<f64>,
+    /// The longest answer, in tokens; 1024 if neither this nor `max_completion_tokens` is given, null for no limit.
     #[serde(default = "default_max_tokens")]
     max_tokens: Option<u32>,
+    /// The same for models that count what they think as well, and refuse `max_tokens`; none if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    max_completion_tokens: Option<u32>,
+    /// Further fields of the request, as the server names them: `{ reasoning_effort: low }`; none if not given.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    extra: Map<String, Value>,
     /// The seed that the server is given; none if not given.
     #[serde(default)]
     seed: Option<u64>,
@@ -70,6 +76,11 @@ struct Settings {
     /// The share of rows, 0 to 1, that may fail; 0.1 if not given.
     #[serde(default = "rows::default_max_failed_rows", skip_serializing)]
     max_failed_rows: f64,
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "serde wants the field's type")]
+fn default_temperature() -> Option<f64> {
+    Some(0.0)
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "serde wants the field's type")]
@@ -130,27 +141,35 @@ impl StageKind for Summarize {
     }
 
     fn parse(&self, with: &Value) -> Result<Arc<dyn Stage>, Vec<SettingProblem>> {
-        let settings: Settings = decode_settings(with)?;
+        let mut settings: Settings = decode_settings(with)?;
+        if settings.max_completion_tokens.is_some() && with.get("max_tokens").is_none() {
+            settings.max_tokens = None;
+        }
         let mut problems = Vec::new();
         rows::check_share("max_failed_rows", settings.max_failed_rows, &mut problems);
-        if !(0.0..=2.0).contains(&settings.temperature) {
-            let problem = SettingProblem::new("temperature", format!("`temperature` is {}", settings.temperature));
+        if let Some(temperature) = settings.temperature.filter(|temperature| !(0.0..=2.0).contains(temperature)) {
+            let problem = SettingProblem::new("temperature", format!("`temperature` is {temperature}"));
             problems.push(problem.hint("it lies between 0 and 2"));
         }
+        let named = ["model", "temperature", "max_tokens", "max_completion_tokens", "seed"];
+        server::check_extra(&settings.extra, &named, &mut problems);
         if settings.model.trim().is_empty() {
             problems.push(SettingProblem::new("model", "`model` is empty").hint("name a model that the server has"));
         }
-        for (path, price) in [
-            ("usd_per_million_prompt_tokens", settings.usd_per_million_prompt_tokens),
-            ("usd_per_million_completion_tokens", settings.usd_per_million_completion_tokens),
-            ("usd_per_thousand_requests", settings.usd_per_thousand_requests),
-        ] {
-            if let Some(price) = price.filter(|price| !(price.is_finite() && *price >= 0.0)) {
-                let problem = SettingProblem::new(path, format!("`{path}` is {price}"));
-                problems.push(problem.hint("a price is a number of dollars, at least 0"));
-            }
-        }
-        for (path, limit) in [("word_limit", settings.word_limit), ("max_tokens", settings.max_tokens)] {
+        rows::check_prices(
+            &[
+                ("usd_per_million_prompt_tokens", settings.usd_per_million_prompt_tokens),
+                ("usd_per_million_completion_tokens", settings.usd_per_million_completion_tokens),
+                ("usd_per_thousand_requests", settings.usd_per_thousand_requests),
+            ],
+            &mut problems,
+        );
+        let limits = [
+            ("word_limit", settings.word_limit),
+            ("max_tokens", settings.max_tokens),
+            ("max_completion_tokens", settings.max_completion_tokens),
+        ];
+        for (path, limit) in limits {
             rows::check_positive(path, limit.unwrap_or(1).into(), &mut problems);
         }
         match Prompt::parse(&settings.prompt, settings.system.as_deref(), settings.word_limit, &settings.optional) {
@@ -191,9 +210,7 @@ impl Stage for Ask {
     fn variables(&self) -> Vec<RequiredVariable> {
         let groq = "a free key from https://console.groq.com/keys";
         let key = if self.settings.base_url == default_base_url() { groq } else { "a key of the server in `base_url`" };
-        let mut variables = rows::required_variables(&self.settings.api_key, key);
-        variables.extend(rows::required_variables(&self.settings.base_url, "the address of a chat server"));
-        variables
+        server::variables(&self.settings.base_url, &self.settings.api_key, key)
     }
 
     fn is_priced(&self) -> bool {
@@ -235,22 +252,18 @@ impl Stage for Ask {
 
 impl Ask {
     fn chat(&self, context: &StageContext) -> Result<Chat, StageError> {
-        let in_sandbox = context.web.is_sandbox();
-        let base_url = &self.settings.base_url;
-        let base_url = if in_sandbox { base_url.clone() } else { context.environment.expand(base_url)? };
-        let wants_key = !self.settings.api_key.trim().is_empty();
-        let key: Option<Secret> = if wants_key { Some(rows::api_key(context, &self.settings.api_key)?) } else { None };
+        let (base_url, key) = server::address(context, &self.settings.base_url, &self.settings.api_key)?;
         Ok(Chat { base_url, key, limiter: self.settings.limiter.clone(), price: self.price() })
     }
 
     /// What asking costs, if the settings say anything of it.
     fn price(&self) -> Option<Price> {
-        let Settings { usd_per_million_prompt_tokens: prompt, usd_per_million_completion_tokens: completion, .. } =
-            self.settings;
-        let request = self.settings.usd_per_thousand_requests;
-        let is_given = prompt.or(completion).or(request).is_some();
-        let [prompt, completion, request] = [prompt, completion, request].map(Option::unwrap_or_default);
-        is_given.then_some(Price { prompt, completion, request: request / 1000.0 })
+        let settings = &self.settings;
+        server::price(
+            settings.usd_per_million_prompt_tokens,
+            settings.usd_per_million_completion_tokens,
+            settings.usd_per_thousand_requests,
+        )
     }
 
     fn request(&self, prompt: &str, system: Option<String>) -> ChatRequest {
@@ -260,7 +273,9 @@ impl Ask {
             prompt: prompt.to_owned(),
             temperature: self.settings.temperature,
             max_tokens: self.settings.max_tokens,
+            max_completion_tokens: self.settings.max_completion_tokens,
             seed: self.settings.seed,
+            extra: self.settings.extra.clone(),
         }
     }
 
@@ -365,6 +380,19 @@ mod tests {
         assert_eq!(stage.inputs()[0], InputPort::new("items", ["artist", "item_id", "title"]));
         assert_eq!(stage.resource(), Resource::Api("groq".to_owned()));
         assert_eq!(stage.variables()[0].name, "GROQ_API_KEY");
+    }
+
+    #[test]
+    fn models_that_refuse_what_others_want_are_asked_their_own_way() {
+        let mut given = with();
+        given["temperature"] = Value::Null;
+        given["max_completion_tokens"] = json!(2000);
+        given["extra"] = json!({"reasoning_effort": "low"});
+        let settings = Summarize.parse(&given).unwrap_or_else(|problems| panic!("{problems:?}")).settings();
+        assert_eq!((&settings["temperature"], &settings["max_tokens"]), (&Value::Null, &Value::Null));
+        assert_eq!(settings["extra"], json!({"reasoning_effort": "low"}), "it decides the answer");
+        given["extra"] = json!({"seed": 1});
+        assert_eq!(Summarize.parse(&given).err().expect("a problem")[0].path, "extra.seed");
     }
 
     #[test]

@@ -30,14 +30,14 @@ impl Ran {
     /// The first twelve digits of every output column's hash: what a golden
     /// test holds. If it changes, the kind's version must rise.
     pub(super) fn golden(&self) -> String {
-        let line =
-            |port: &str, (name, hash): (String, crate::ground::ContentHash)| format!("{port}.{name} {}", hash.short());
-        let lines = self
-            .outputs
-            .iter()
-            .flat_map(|(port, table)| column_hashes(table).unwrap().into_iter().map(move |column| line(port, column)));
-        lines.collect::<Vec<_>>().join("\n")
+        self.outputs.iter().map(|(port, table)| column_golden(port, table)).collect::<Vec<_>>().join("\n")
     }
+}
+
+/// The same of one table.
+pub(super) fn column_golden(port: &str, table: &Table) -> String {
+    let hashes = column_hashes(table).unwrap().into_iter();
+    hashes.map(|(name, hash)| format!("{port}.{name} {}", hash.short())).collect::<Vec<_>>().join("\n")
 }
 
 #[derive(Default)]

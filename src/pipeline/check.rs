@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::document::{Document, StageShell};
+use super::providers;
 use super::reference::{Reference, Selector};
 use super::report::{Place, Report, suggest};
 use super::schema::example_of;
@@ -14,7 +15,8 @@ use super::settings::{every_mistake, report_all};
 use super::substitute::{Scope, Variant, Variants};
 use super::yaml::{Content, Entry, Node};
 use crate::ground::closest;
-use crate::stage::{InputPort, Resource, Stage, StageKind};
+use crate::stage::{InputPort, Resource, SettingProblem, Stage, StageKind};
+use crate::web::KNOWN_PROVIDERS;
 
 /// A stage under one variant, or under none.
 pub(super) struct Draft {
@@ -50,9 +52,10 @@ impl Drafts {
 }
 
 /// Checks all stages; the drafts are in the order of the document's stages.
-pub(super) fn check(document: &Document, report: &mut Report) -> Vec<Drafts> {
+pub(super) fn check(document: &Document, kinds: &[&'static dyn StageKind], report: &mut Report) -> Vec<Drafts> {
     let all: Vec<Drafts> = document.stages.iter().map(|shell| check_shell(document, shell, report)).collect();
     check_variant_values(document, report);
+    providers::check_settings(document, kinds, report);
     check_limiters(document, &all, report);
     all
 }
@@ -76,7 +79,7 @@ fn check_shell(document: &Document, shell: &StageShell, report: &mut Report) -> 
 }
 
 fn draft(document: &Document, shell: &StageShell, scope: Scope<'_>, report: &mut Report) -> Draft {
-    let stage = parse_settings(shell, scope, report);
+    let stage = parse_settings(document, shell, scope, report);
     let known = stage.as_ref().map(|stage| stage.inputs());
     // Where the settings are wrong, the ports are most likely those of the example.
     let example = || shell.kind.and_then(example_of).map(|stage| stage.inputs());
@@ -124,42 +127,60 @@ fn draft(document: &Document, shell: &StageShell, scope: Scope<'_>, report: &mut
 
 /// Has the kind check the settings; what cannot be resolved is left out, so
 /// that the other mistakes are found too.
-fn parse_settings(shell: &StageShell, scope: Scope<'_>, report: &mut Report) -> Option<Arc<dyn Stage>> {
+fn parse_settings(
+    document: &Document,
+    shell: &StageShell,
+    scope: Scope<'_>,
+    report: &mut Report,
+) -> Option<Arc<dyn Stage>> {
     let kind = shell.kind?;
-    let mut left_out = BTreeSet::new();
-    let resolved = shell.with.as_ref().map(|with| {
-        let node = match &with.node.content {
-            Content::Map(entries) => {
-                let mut kept = Vec::new();
-                for entry in entries {
-                    let single = Node { place: with.node.place, content: Content::Map(vec![entry.clone()]) };
-                    match scope.apply(&single, report).map(|node| node.content) {
-                        Some(Content::Map(entries)) => kept.extend(entries),
-                        _ => drop(left_out.insert(entry.key.clone())),
-                    }
-                }
-                Node { place: with.node.place, content: Content::Map(kept) }
-            }
-            _ => scope.apply(&with.node, report).unwrap_or_else(|| {
-                left_out.insert(String::new());
-                Node { place: with.node.place, content: Content::Scalar(Value::Null) }
-            }),
-        };
-        Entry { node, ..with.clone() }
-    });
+    let merged = shell.with.as_ref().map(|with| providers::merge(&document.providers, kind, with, &scope, report));
+    let (resolved, left_out) = merged.as_ref().map(|merged| resolve_settings(&merged.with, scope, report)).unzip();
+    let left_out = left_out.unwrap_or_default();
+    let lacking = merged.as_ref().is_some_and(|merged| merged.lacking);
     let value = resolved.as_ref().map_or(Value::Null, |with| with.node.to_value());
-    match every_mistake(&value, |with| kind.parse(with)) {
-        Ok(stage) => Some(stage).filter(|_| left_out.is_empty()),
-        Err(mut problems) => {
-            problems.retain(|problem| {
-                let about_left_out = problem.what.split('`').skip(1).step_by(2).any(|word| left_out.contains(word));
-                !about_left_out && !left_out.contains("")
-            });
-            let owner = format!("the stage `{}`", shell.name);
-            report_all(&owner, problems, resolved.as_ref(), shell.place, report);
-            None
+    let mut problems = match every_mistake(&value, |with| kind.parse(with)) {
+        Ok(stage) => return Some(stage).filter(|_| left_out.is_empty() && !lacking),
+        Err(problems) => problems,
+    };
+    problems.retain(|problem| {
+        let about_left_out = problem.what.split('`').skip(1).step_by(2).any(|word| left_out.contains(word));
+        let missing = lacking && problem.what.contains("is missing");
+        !about_left_out && !missing && !left_out.contains("")
+    });
+    let taken = merged.and_then(|merged| merged.taken);
+    let of_group = |problem: &SettingProblem| {
+        let key = problem.path.split(['.', '[']).next().unwrap_or_default();
+        taken.as_ref().is_some_and(|(_, keys)| keys.contains(key))
+    };
+    let (of_group, own): (Vec<_>, Vec<_>) = problems.into_iter().partition(of_group);
+    report_all(&format!("the stage `{}`", shell.name), own, resolved.as_ref(), shell.place, report);
+    let group = taken.as_ref().map_or("", |(name, _)| name);
+    report_all(&format!("the provider `{group}`"), of_group, resolved.as_ref(), shell.place, report);
+    None
+}
+
+/// The settings with their references replaced, and the keys that could not be.
+fn resolve_settings(with: &Entry, scope: Scope<'_>, report: &mut Report) -> (Entry, BTreeSet<String>) {
+    let mut left_out = BTreeSet::new();
+    let node = match &with.node.content {
+        Content::Map(entries) => {
+            let mut kept = Vec::new();
+            for entry in entries {
+                let single = Node { place: with.node.place, content: Content::Map(vec![entry.clone()]) };
+                match scope.apply(&single, report).map(|node| node.content) {
+                    Some(Content::Map(entries)) => kept.extend(entries),
+                    _ => drop(left_out.insert(entry.key.clone())),
+                }
+            }
+            Node { place: with.node.place, content: Content::Map(kept) }
         }
-    }
+        _ => scope.apply(&with.node, report).unwrap_or_else(|| {
+            left_out.insert(String::new());
+            Node { place: with.node.place, content: Content::Scalar(Value::Null) }
+        }),
+    };
+    (Entry { key: with.key.clone(), place: with.place, node }, left_out)
 }
 
 fn find_port(shell: &StageShell, entry: &Entry, ports: &[InputPort], report: &mut Report) -> Option<InputPort> {
@@ -266,13 +287,15 @@ fn check_limiters(document: &Document, all: &[Drafts], report: &mut Report) {
     let mut known: BTreeSet<&str> = document.limiters.keys().map(String::as_str).collect();
     let declared = !known.is_empty();
     known.extend(super::DEFAULT_LIMITERS);
+    known.extend(KNOWN_PROVIDERS.iter().map(|provider| provider.name));
     let mut named = BTreeSet::new();
     for (shell, drafts) in document.stages.iter().zip(all) {
         for stage in drafts.drafts.iter().filter_map(|draft| draft.stage.as_ref()) {
             let Resource::Api(limiter) = stage.resource() else { continue };
             if declared && !known.contains(limiter.as_str()) {
-                let place =
-                    shell.with.as_ref().and_then(|with| place_of_text(&with.node, &limiter)).unwrap_or(shell.place);
+                let groups = document.providers.iter().filter(|group| shell.providers.contains(&group.key));
+                let place = shell.with.iter().chain(groups).find_map(|entry| place_of_text(&entry.node, &limiter));
+                let place = place.unwrap_or(shell.place);
                 let what = format!("the stage `{}` uses the limiter `{limiter}`, which is not declared", shell.name);
                 let near = closest(&limiter, known.iter().copied()).map(|near| format!("did you mean `{near}`? Else "));
                 report.hinted(place, what, format!("{}declare it under `limiters:`", near.unwrap_or_default()));

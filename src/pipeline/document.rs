@@ -1,12 +1,13 @@
 //! The shell of a pipeline file: its top-level keys and its stages' keys.
 //! Settings, ports and references are left to the checks that follow.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
 use super::Refresh;
 use super::duration::parse_duration;
+use super::providers;
 use super::report::{Place, Report, suggest};
 use super::settings::decode;
 use super::substitute::{Scope, Variant, Variants, variable_names, variant_names};
@@ -17,8 +18,19 @@ use crate::stage::StageKind;
 use crate::web::{BudgetSettings, LimiterSettings};
 
 /// The keys of a pipeline file.
-pub(super) const TOP_KEYS: [&str; 10] =
-    ["pipeline", "description", "seed", "seeds", "vars", "limiters", "budgets", "sandbox", "stages", "variants"];
+pub(super) const TOP_KEYS: [&str; 11] = [
+    "pipeline",
+    "description",
+    "seed",
+    "seeds",
+    "vars",
+    "limiters",
+    "budgets",
+    "providers",
+    "sandbox",
+    "stages",
+    "variants",
+];
 /// The keys of a stage.
 pub(super) const STAGE_KEYS: [&str; 4] = ["kind", "inputs", "with", "refresh"];
 
@@ -33,6 +45,8 @@ pub(super) struct Document {
     pub(super) limiters: BTreeMap<String, LimiterSettings>,
     /// With the place of the name.
     pub(super) budgets: BTreeMap<String, (Place, BudgetSettings)>,
+    /// The groups of `providers:`, as they are written.
+    pub(super) providers: Vec<Entry>,
     pub(super) sandbox: Option<SandboxSettings>,
     pub(super) stages: Vec<StageShell>,
     /// The place of each stage in `stages`, by its name.
@@ -55,6 +69,8 @@ pub(super) struct StageShell {
     /// `with:`, if it is there.
     pub(super) with: Option<Entry>,
     pub(super) refresh: Refresh,
+    /// The groups of `providers:` that it may take, under whatever variant.
+    pub(super) providers: BTreeSet<String>,
     /// The `${variant.…}` names that it uses itself, and where.
     pub(super) uses: BTreeMap<String, Place>,
 }
@@ -97,7 +113,9 @@ pub(super) fn read(
     let budgets = resolved("budgets", report).map(|entry| read_budgets(&entry, report)).unwrap_or_default();
     let sandbox = resolved("sandbox", report).and_then(|entry| read_sandbox(&entry, report));
     let variants = read_variants(root, &scope, report);
-    let stages = read_stages(root, &scope, kinds, report);
+    let providers = providers::read(root, report);
+    let around = Around { scope, kinds, variants: &variants, providers: &providers };
+    let stages = read_stages(root, &around, report);
     if stages.is_empty() && root.entry("stages").is_none_or(|entry| entry.node.entries().is_some_and(<[_]>::is_empty)) {
         let place = root.entry("stages").map_or(start, |entry| entry.place);
         report.hinted(
@@ -107,7 +125,19 @@ pub(super) fn read(
         );
     }
     let stage_places = stages.iter().enumerate().map(|(at, stage)| (stage.name.clone(), at)).collect();
-    Some(Document { name, seed, seeds, limiters, budgets, sandbox, stages, stage_places, variants, variables })
+    Some(Document {
+        name,
+        seed,
+        seeds,
+        limiters,
+        budgets,
+        providers,
+        sandbox,
+        stages,
+        stage_places,
+        variants,
+        variables,
+    })
 }
 
 /// The entries of what must be a mapping; reports anything else.
@@ -148,7 +178,8 @@ fn read_variables(root: &Node, set: &BTreeMap<String, String>, report: &mut Repo
     variables
 }
 
-fn check(name: &str, place: Place, dots: bool, report: &mut Report) {
+/// Reports what is no name.
+pub(super) fn check(name: &str, place: Place, dots: bool, report: &mut Report) {
     if let Err(error) = check_name(name, dots) {
         report.add(place, error.to_string());
     }
@@ -259,20 +290,24 @@ fn read_variants(root: &Node, scope: &Scope<'_>, report: &mut Report) -> Vec<Var
     variants
 }
 
-fn read_stages(
-    root: &Node,
-    scope: &Scope<'_>,
-    kinds: &[&'static dyn StageKind],
-    report: &mut Report,
-) -> Vec<StageShell> {
-    let Some(block) = root.entry("stages") else { return Vec::new() };
-    mapping(block, report).iter().map(|entry| read_stage(entry, scope, kinds, report)).collect()
+/// What there is besides the stages.
+struct Around<'a> {
+    scope: Scope<'a>,
+    kinds: &'a [&'static dyn StageKind],
+    variants: &'a [Variant],
+    providers: &'a [Entry],
 }
 
-fn read_stage(entry: &Entry, scope: &Scope<'_>, kinds: &[&'static dyn StageKind], report: &mut Report) -> StageShell {
+fn read_stages(root: &Node, around: &Around<'_>, report: &mut Report) -> Vec<StageShell> {
+    let Some(block) = root.entry("stages") else { return Vec::new() };
+    mapping(block, report).iter().map(|entry| read_stage(entry, around, report)).collect()
+}
+
+fn read_stage(entry: &Entry, around: &Around<'_>, report: &mut Report) -> StageShell {
+    let scope = &around.scope;
     check(&entry.key, entry.place, false, report);
     let kind_entry = entry.node.entry("kind");
-    let kind = kind_entry.and_then(|kind| read_kind(entry, kind, scope, kinds, report));
+    let kind = kind_entry.and_then(|kind| read_kind(entry, kind, scope, around.kinds, report));
     if kind_entry.is_none() && entry.node.entries().is_some() {
         report.hinted(
             entry.place,
@@ -305,6 +340,8 @@ fn read_stage(entry: &Entry, scope: &Scope<'_>, kinds: &[&'static dyn StageKind]
     let with = entry.node.entry("with");
     let mut uses = inputs_entry.map(|inputs| variant_names(&inputs.node)).unwrap_or_default();
     uses.extend(with.map(|with| variant_names(&with.node)).unwrap_or_default());
+    let taken = providers::named_by(with, scope, around.variants);
+    uses.extend(providers::variants_used(around.providers, &taken, with));
     StageShell {
         name: entry.key.clone(),
         place: entry.place,
@@ -313,6 +350,7 @@ fn read_stage(entry: &Entry, scope: &Scope<'_>, kinds: &[&'static dyn StageKind]
         inputs_place: inputs_entry.map_or(entry.place, |inputs| inputs.place),
         with: with.cloned(),
         refresh: refresh.unwrap_or_default(),
+        providers: taken,
         uses,
     }
 }

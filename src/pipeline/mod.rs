@@ -11,6 +11,9 @@ mod fixtures;
 mod graph;
 mod order;
 mod origin;
+#[cfg(test)]
+mod provider_tests;
+mod providers;
 mod reference;
 mod report;
 mod schema;
@@ -217,7 +220,7 @@ pub fn load_text(
     let mut report = Report::new(file, text);
     let document = yaml::parse(text, &mut report).and_then(|root| document::read(&root, variables, kinds, &mut report));
     let Some(document) = document else { return report.finish(None) };
-    let drafts = check::check(&document, &mut report);
+    let drafts = check::check(&document, kinds, &mut report);
     let instances = expand::expand(&document, &drafts, &mut report);
     report.finish(Some(Pipeline {
         name: document.name,

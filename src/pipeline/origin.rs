@@ -13,6 +13,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::providers::PROVIDER;
 use super::report::{Place, Report};
 use super::settings::step;
 use super::substitute::{Piece, pieces};
@@ -116,6 +117,11 @@ impl<'a> Origins<'a> {
         let Some(with) = stage.node.entry("with") else { return Some(self.left_out(stage.place)) };
         let before = before.and_then(Value::as_str);
         let mut found = self.resolve(&with.node, Spot::At(with.place, None), id, before);
+        if found.node.is_some_and(|node| step(node, path).is_none())
+            && let Some(group) = self.group(&with.node, id).filter(|group| step(&group.node, path).is_some())
+        {
+            found = Found { at: Spot::At(group.place, None), node: Some(&group.node) };
+        }
         let mut rest = path;
         while !rest.is_empty() {
             let Some((place, node, tail)) = found.node.and_then(|node| step(node, rest)) else {
@@ -132,6 +138,17 @@ impl<'a> Origins<'a> {
             rest = tail;
         }
         Some(self.origin(found.at))
+    }
+
+    /// The group of `providers:` that an instance takes.
+    fn group(&self, with: &Node, id: &InstanceId) -> Option<&Entry> {
+        let provider = with.entry(PROVIDER)?;
+        let found = self.resolve(&provider.node, Spot::At(provider.place, None), id, None);
+        let name = match found.at {
+            Spot::Set(variable) => self.set.get(&variable)?,
+            Spot::At(..) => found.node?.text()?,
+        };
+        self.root.entry("providers")?.node.entry(name)
     }
 
     /// Where an instance is given that input; where its inputs are if it is not.

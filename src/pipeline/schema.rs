@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::document::{STAGE_KEYS, TOP_KEYS};
+use super::providers::{PROVIDER, takes_provider};
 use super::report::Report;
 use super::yaml::{self, Node};
 use crate::sandbox::SandboxSettings;
@@ -42,7 +43,7 @@ pub fn schema(kinds: &[&'static dyn StageKind]) -> Value {
     definitions.insert("refresh".to_owned(), refresh_schema());
     let mut rules = Vec::new();
     for kind in kinds {
-        let settings = adopt(kind.settings_schema(), kind.name(), &mut definitions);
+        let settings = with_provider(adopt(kind.settings_schema(), kind.name(), &mut definitions));
         let mut then = Map::new();
         if settings.get("required").and_then(Value::as_array).is_some_and(|required| !required.is_empty()) {
             then.insert("required".to_owned(), json!(["with"]));
@@ -68,6 +69,11 @@ pub fn schema(kinds: &[&'static dyn StageKind]) -> Value {
         "vars": { "type": "object", "description": "Values of ${var.NAME}; --set NAME=VALUE goes before" },
         "limiters": { "type": "object", "description": "What providers allow", "additionalProperties": limiter },
         "budgets": { "type": "object", "description": "Ceilings per limiter", "additionalProperties": budget },
+        "providers": {
+            "type": "object",
+            "description": "Named groups of settings, which a stage takes with `provider: NAME`",
+            "additionalProperties": { "type": ["object", "null"], "properties": of_providers(kinds) },
+        },
         "sandbox": described(&sandbox, "A synthetic world to run in instead of the network"),
         "stages": { "type": "object", "minProperties": 1, "description": "What is done", "additionalProperties": { "$ref": "#/$defs/stage" } },
         "variants": {
@@ -86,6 +92,35 @@ pub fn schema(kinds: &[&'static dyn StageKind]) -> Value {
         "properties": properties,
         "$defs": definitions,
     })
+}
+
+/// Lets a stage that asks a provider take its settings from a group: then none
+/// need stand in the stage itself.
+fn with_provider(mut settings: Value) -> Value {
+    if !takes_provider(&settings) {
+        return settings;
+    }
+    settings["properties"][PROVIDER] = json!({
+        "type": "string",
+        "description": "The group of `providers:`, or the known provider, whose settings stand for those not given here",
+    });
+    if let Some(required) = settings.as_object_mut().and_then(|settings| settings.remove("required")) {
+        settings["anyOf"] = json!([{ "required": [PROVIDER] }, { "required": required }]);
+    }
+    settings
+}
+
+/// What a group may hold: every setting of the kinds that ask providers.
+fn of_providers(kinds: &[&'static dyn StageKind]) -> Map<String, Value> {
+    let asking = kinds.iter().map(|kind| kind.settings_schema()).filter(takes_provider);
+    let mut all = Map::new();
+    for settings in asking {
+        for (name, setting) in settings["properties"].as_object().into_iter().flatten() {
+            let about = json!({ "description": setting.get("description").cloned().unwrap_or_default() });
+            all.entry(name.clone()).or_insert(about);
+        }
+    }
+    all
 }
 
 fn stage_schema(kinds: &[Value], rules: &[Value]) -> Value {

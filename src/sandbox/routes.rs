@@ -11,6 +11,8 @@ pub const LRCLIB: &str = "/lrclib";
 pub const DEEZER: &str = "/deezer";
 /// OpenAI-compatible chat: the base below which `/chat/completions` stands.
 pub const CHAT: &str = "/openai/v1";
+/// OpenAI-compatible embeddings, below the same base.
+pub const EMBEDDINGS: &str = "/embeddings";
 /// How many requests each route has had, as JSON.
 pub const STATS: &str = "/__stats";
 /// What the world is: identity, seed, sizes; always `"synthetic": true`.

@@ -140,6 +140,9 @@ pub struct Call {
     pub waits: bool,
     /// Takes out of the body what is not to be kept, not even in the memo.
     pub withhold: Option<fn(Vec<u8>) -> Vec<u8>>,
+    /// Which of the answers that will not change go to the memo: all, but for
+    /// those whose contents are remembered elsewhere.
+    pub keep: fn(&Answer) -> bool,
 }
 
 impl Call {
@@ -159,6 +162,7 @@ impl Call {
             metering: None,
             waits: true,
             withhold: None,
+            keep: |_| true,
         }
     }
 

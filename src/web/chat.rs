@@ -3,15 +3,15 @@
 use serde_json::{Map, Value, json};
 
 use super::call::{Answer, Call, Metering, Price, Secret, Usage, Verdict};
+use super::compatible::{self, Complaint, complaint, read_usage, usage};
 use super::endpoints::CHAT;
-use super::pace::wait_in_message;
-use super::tolerant::{integer, text, verdict_by_status};
+use super::tolerant::text;
 
 /// Tokens of an answer, where nothing makes it shorter.
 const USUAL_ANSWER: u64 = 256;
 
 /// What is asked of a model.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct ChatRequest {
     /// The model's name at the server.
     pub model: String,
@@ -19,12 +19,16 @@ pub struct ChatRequest {
     pub system: Option<String>,
     /// What it is asked.
     pub prompt: String,
-    /// 0 for the likeliest answer; up to 2.
-    pub temperature: f64,
+    /// 0 for the likeliest answer; up to 2. None leaves it to the server.
+    pub temperature: Option<f64>,
     /// The longest answer, in tokens.
     pub max_tokens: Option<u32>,
+    /// The same for models that count what they think as well, and take no `max_tokens`.
+    pub max_completion_tokens: Option<u32>,
     /// The server's seed, if it takes one.
     pub seed: Option<u64>,
+    /// Further fields of the request.
+    pub extra: Map<String, Value>,
 }
 
 /// Makes calls to one server with one key.
@@ -75,13 +79,18 @@ impl ChatRequest {
         let mut body = Map::new();
         body.insert("model".into(), json!(self.model));
         body.insert("messages".into(), Value::Array(messages));
-        body.insert("temperature".into(), json!(self.temperature));
-        if let Some(most) = self.max_tokens {
-            body.insert("max_tokens".into(), json!(most));
+        if let Some(temperature) = self.temperature {
+            body.insert("temperature".into(), json!(temperature));
+        }
+        for (name, most) in [("max_tokens", self.max_tokens), ("max_completion_tokens", self.max_completion_tokens)] {
+            if let Some(most) = most {
+                body.insert(name.into(), json!(most));
+            }
         }
         if let Some(seed) = self.seed {
             body.insert("seed".into(), json!(seed));
         }
+        body.extend(self.extra.clone());
         Value::Object(body)
     }
 
@@ -95,60 +104,25 @@ impl ChatRequest {
     /// The same with the longest answer that is allowed, if one is given.
     fn most(&self) -> Usage {
         let bytes = self.prompt.len() + self.system.as_ref().map_or(0, String::len);
-        Usage { prompt: bytes as u64 / 4 + 16, completion: self.max_tokens.map_or(USUAL_ANSWER, u64::from) }
+        let longest = self.max_tokens.or(self.max_completion_tokens);
+        Usage { prompt: bytes as u64 / 4 + 16, completion: longest.map_or(USUAL_ANSWER, u64::from) }
     }
 }
 
 /// What an answer of a chat server means.
 #[must_use]
 pub fn classify(answer: &Answer) -> Verdict {
-    let body = answer.json().filter(Value::is_object);
-    let error = body.as_ref().and_then(|body| body.get("error")).filter(|error| !error.is_null());
-    let message = error.and_then(|error| text(error.get("message").unwrap_or(error))).unwrap_or_default();
-    let code = ["code", "type"].map(|name| error.and_then(|error| text(error.get(name)?)).unwrap_or_default());
-    let says = |word: &str| code.iter().any(|code| code == word);
-    let reason = if message.is_empty() {
-        format!("HTTP {}", answer.status)
-    } else {
-        format!("HTTP {}: {message}", answer.status)
-    };
-    let stop = |hint: &str| Verdict::Stop { reason: reason.clone(), hint: hint.to_owned() };
-    if says("model_not_found") || says("model_decommissioned") || (answer.status == 404 && message.contains("model")) {
-        return stop("name a model that the server has, in `model:`");
-    }
-    if says("insufficient_quota") || answer.status == 402 {
-        return stop("the account has no credit left; what was fetched is kept");
-    }
-    if answer.status == 401 || says("invalid_api_key") {
-        return stop("check the key in the variable that `api_key:` names");
-    }
-    if answer.status == 403 {
-        return stop("the key may not use this server or model");
-    }
-    if answer.status == 413 || says("context_length_exceeded") || message.starts_with("Request too large") {
-        return Verdict::Row { reason };
-    }
-    match answer.status {
-        429 => Verdict::Retry { after: wait_in_message(&message), everyone: true, reason },
-        200..300 if error.is_none() && body.is_some() => Verdict::Keep,
-        200..300 if error.is_some() => Verdict::Retry { after: None, everyone: false, reason },
-        _ => verdict_by_status(answer),
-    }
-}
-
-fn usage(answer: &Answer) -> Option<Usage> {
-    read_usage(answer.json()?.get("usage")?)
-}
-
-fn read_usage(usage: &Value) -> Option<Usage> {
-    let count = |name: &str| integer(usage.get(name)?).and_then(|count| u64::try_from(count).ok());
-    Some(Usage { prompt: count("prompt_tokens")?, completion: count("completion_tokens").unwrap_or_default() })
+    compatible::classify(answer)
 }
 
 /// Reads a completion. `None` if the answer is none; the memo keeps it as it came.
 #[must_use]
 pub fn parse_completion(answer: &Answer) -> Option<Completion> {
     let body = answer.json()?;
+    if let Some(complaint) = complaint(&body).filter(Complaint::is_filtered) {
+        let finish_reason = Some("content_filter".to_owned());
+        return Some(Completion { finish_reason, refusal: Some(complaint.message), ..Completion::default() });
+    }
     let choice = body.get("choices")?.get(0)?;
     let message = choice.get("message");
     let content = message.and_then(|message| message.get("content"));
@@ -174,15 +148,21 @@ mod tests {
     fn a_request_says_only_what_was_set() {
         let request = ChatRequest {
             model: "m".into(),
-            system: None,
             prompt: "p".into(),
-            temperature: 0.0,
-            max_tokens: None,
+            temperature: Some(0.0),
             seed: Some(1),
+            ..ChatRequest::default()
         };
         assert_eq!(
             request.body(),
             json!({"model": "m", "messages": [{"role": "user", "content": "p"}], "temperature": 0.0, "seed": 1})
+        );
+        let extra = Map::from_iter([("reasoning_effort".to_owned(), json!("low"))]);
+        let thinking =
+            ChatRequest { temperature: None, max_completion_tokens: Some(9), seed: None, extra, ..request.clone() };
+        assert_eq!(
+            thinking.body(),
+            json!({"model": "m", "messages": [{"role": "user", "content": "p"}], "max_completion_tokens": 9, "reasoning_effort": "low"})
         );
         let chat = Chat {
             base_url: "https://x/v1".into(),
@@ -208,6 +188,9 @@ mod tests {
             read(r#"{"choices":[{"message":{"content":null,"refusal":"no"},"finish_reason":"content_filter"}]}"#)
                 .expect("one");
         assert_eq!((refused.text, refused.refusal.as_deref()), (None, Some("no")));
+        let filtered = r#"{"error":{"message":"The prompt was filtered","code":"content_filter"}}"#;
+        let filtered = parse_completion(&answer(400, filtered)).expect("one");
+        assert_eq!((filtered.finish_reason.as_deref(), filtered.text), (Some("content_filter"), None));
         assert_eq!(read(r#"{"choices":[]}"#), None);
     }
 

@@ -1,12 +1,9 @@
 //! The client of a run, and the sessions of its stages.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use futures::FutureExt;
-use futures::future::{BoxFuture, Shared, WeakShared};
 use rayon::prelude::*;
 use tokio_util::sync::CancellationToken;
 
@@ -17,6 +14,7 @@ use super::circuit::Circuit;
 use super::endpoints::Endpoint;
 use super::error::{CallError, RowFailure, WebError};
 use super::fetch::Fetch;
+use super::flight::{Flights, Pending};
 use super::forecast::{Allowance, Forecast};
 use super::keeper::BudgetDecision;
 use super::limiter::{Limiter, default_limiter};
@@ -30,8 +28,6 @@ use crate::memo::{Tally, tally};
 
 /// What is said of a row whose answer the memo does not hold.
 const NOT_IN_MEMO: &str = "the memo has no answer";
-
-type Pending = BoxFuture<'static, Result<Answer, CallError>>;
 
 /// The HTTP client of one run. Cheap to clone: all clones are the same client.
 ///
@@ -55,7 +51,7 @@ pub(super) struct Core {
     /// By name, and whether its rates hold: those of a sandbox may hold for one provider alone.
     limiters: Mutex<BTreeMap<(String, bool), Arc<Limiter>>>,
     budgets: BTreeMap<String, Arc<Budget>>,
-    in_flight: Mutex<BTreeMap<ContentHash, WeakShared<Pending>>>,
+    flights: Arc<Flights>,
 }
 
 impl Client {
@@ -76,7 +72,7 @@ impl Client {
             broken: OnceLock::new(),
             circuits: Mutex::default(),
             limiters: Mutex::default(),
-            in_flight: Mutex::default(),
+            flights: Arc::default(),
             settings,
         };
         for (name, limits) in &core.settings.limiters {
@@ -113,6 +109,21 @@ impl Client {
     #[must_use]
     pub fn take_warnings(&self) -> Vec<String> {
         self.core.memo.as_ref().map(Answers::take_warnings).unwrap_or_default()
+    }
+
+    /// How many requests are still to be answered that nobody waits for any more.
+    #[must_use]
+    pub fn landing(&self) -> usize {
+        self.core.flights.landing()
+    }
+
+    /// Waits for the answers to requests that nobody waits for any more: they
+    /// are paid for, and go to the memo. What has not come after `longest` is given up.
+    pub async fn land(&self, longest: Duration) {
+        tokio::select! {
+            () = self.core.flights.landed() => {}
+            () = self.core.settings.timer.sleep(longest) => {}
+        }
     }
 
     /// Makes sure that what was answered is on the disk. Call it when the run ends.
@@ -161,48 +172,6 @@ impl Core {
     pub(super) fn budget(&self, limiter: &str) -> Option<&Arc<Budget>> {
         self.budgets.get(limiter)
     }
-
-    /// The request that is in flight for this key, or a new one: two stages that
-    /// ask for the same thing at the same time ask once.
-    fn join(self: &Arc<Self>, fetch: Fetch) -> Shared<Pending> {
-        let mut in_flight = self.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = fetch.key;
-        if let Some(shared) = in_flight.get(&key).and_then(WeakShared::upgrade) {
-            return shared;
-        }
-        let core = Arc::clone(self);
-        let pending: Pending = Box::pin(async move {
-            let result = fetch.run().await;
-            core.in_flight.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
-            result
-        });
-        let shared = pending.shared();
-        if let Some(weak) = shared.downgrade() {
-            in_flight.insert(key, weak);
-        }
-        shared
-    }
-}
-
-/// What the calls of the missing keys will take, each asked once.
-fn forecast(
-    keys: &[Option<ContentHash>],
-    missing: &[ContentHash],
-    call: impl Fn(usize) -> Option<Call> + Sync,
-) -> Forecast {
-    if missing.is_empty() {
-        return Forecast::default();
-    }
-    let asked: Vec<AtomicBool> = missing.iter().map(|_| AtomicBool::new(false)).collect();
-    let of_row = |row: usize| {
-        let place = missing.binary_search(&keys[row]?).ok()?;
-        let is_first = !asked[place].swap(true, Ordering::Relaxed);
-        is_first.then(|| call(row).map(|call| (place, Forecast::of_call(&call)))).flatten()
-    };
-    let mut found: Vec<_> = (0..keys.len()).into_par_iter().with_min_len(256).filter_map(of_row).collect();
-    // The last bits of a sum of floats depend on its order.
-    found.sort_unstable_by_key(|(place, _)| *place);
-    found.into_iter().fold(Forecast::default(), |sum, (_, forecast)| sum.plus(forecast))
 }
 
 /// One stage's access to the network. Clones count together.
@@ -314,7 +283,17 @@ impl Session {
         if first.is_none_or(|first| first.metering.is_none()) {
             return Some((tally, Forecast::of_requests(tally.left)));
         }
-        Some((tally, forecast(&keys, &missing, call)))
+        Some((tally, Forecast::of_missing(&keys, &missing, call)))
+    }
+
+    /// What stands for the server that a call goes to: its address, or the
+    /// world of the sandbox.
+    ///
+    /// # Errors
+    /// [`WebError`] if there is no network or no address.
+    pub fn identity(&self, call: &Call) -> Result<String, WebError> {
+        let core = &self.client.as_ref().ok_or(WebError::Closed)?.core;
+        Ok(core.settings.endpoints.resolve(call.provider, call.base_url.as_deref())?.identity)
     }
 
     /// Whether a sandbox stands in for the providers: no key is needed then.
@@ -388,20 +367,24 @@ impl Session {
         if core.settings.offline || self.memo_only {
             return Err(WebError::Offline { request: call.describe() }.into());
         }
-        let fetch = Fetch {
-            core: Arc::clone(core),
-            call: call.clone(),
-            endpoint,
-            key,
-            max_age: self.max_age,
-            spending: Arc::clone(&self.spending),
-            stage: Arc::clone(&self.stage),
+        let begin = |wire| -> Pending {
+            let fetch = Fetch {
+                core: Arc::clone(core),
+                call: call.clone(),
+                endpoint,
+                key,
+                max_age: self.max_age,
+                spending: Arc::clone(&self.spending),
+                stage: Arc::clone(&self.stage),
+                wire,
+            };
+            Box::pin(fetch.run())
         };
-        let pending = core.join(fetch);
+        let flight = core.flights.join(key, begin);
         tokio::select! {
             biased;
             () = self.cancel.cancelled() => Err(WebError::Cancelled.into()),
-            result = pending => result,
+            result = flight.answer() => result,
         }
     }
 }

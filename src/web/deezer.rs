@@ -54,10 +54,10 @@ pub fn search(artist: &str, title: &str) -> Call {
 #[must_use]
 pub fn classify(answer: &Answer) -> Verdict {
     let Some(body) = answer.json().filter(Value::is_object) else { return verdict_by_status(answer) };
-    let Some(error) = body.get("error").filter(|error| !list(error).is_empty()) else {
+    let Some(error) = body.get("error").filter(|error| error.as_str().is_some() || !list(error).is_empty()) else {
         return if (200..300).contains(&answer.status) { Verdict::Keep } else { verdict_by_status(answer) };
     };
-    let message = error.get("message").and_then(text).unwrap_or_default();
+    let message = error.get("message").and_then(text).or_else(|| text(error)).unwrap_or_default();
     let code = error.get("code").and_then(integer);
     let reason = code.map_or_else(|| format!("Deezer: {message}"), |code| format!("Deezer error {code}: {message}"));
     match code {
@@ -99,7 +99,7 @@ fn read_hit(hit: &Value) -> Option<Hit> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tolerant::{answer, recorded};
+    use super::super::tolerant::answer;
     use super::*;
 
     #[test]
@@ -126,23 +126,7 @@ mod tests {
         assert!(matches!(error(r#"{"message":"busy","code":700}"#), Verdict::Retry { everyone: false, .. }));
         assert_eq!(error(r#"{"type":"DataException","message":"no data","code":800}"#), Verdict::Keep);
         assert!(matches!(error(r#"{"message":"wrong parameter","code":500}"#), Verdict::Row { .. }));
+        assert_eq!(error(r#""Not Found""#), Verdict::Row { reason: "Deezer: Not Found".into() });
         assert_eq!(classify(&answer(200, r#"{"data":[]}"#)), Verdict::Keep);
-    }
-
-    #[test]
-    fn recorded_answers_are_read() {
-        for (file, text) in recorded("deezer_python_MIT_vcr", "yaml") {
-            let Ok(tape) = serde_yaml::from_str::<serde_yaml::Value>(&text) else { continue };
-            for interaction in tape["interactions"].as_sequence().into_iter().flatten() {
-                let uri = interaction["request"]["uri"].as_str().unwrap_or_default();
-                let Some(body) = interaction["response"]["body"]["string"].as_str() else { continue };
-                let given = answer(200, body);
-                assert!(!matches!(classify(&given), Verdict::Stop { .. }), "{file}");
-                if uri.contains("/search?") && body.contains("\"data\"") {
-                    let hits = parse_search(&given).expect("hits").hits;
-                    assert_eq!(hits.is_empty(), body.contains("\"data\":[]"), "{file}");
-                }
-            }
-        }
     }
 }

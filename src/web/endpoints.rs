@@ -14,7 +14,7 @@ const PUBLIC: &[(&str, &str)] = &[
     ("deezer", "https://api.deezer.com"),
 ];
 
-/// The name under which chat completions are asked.
+/// The name under which chat completions and embeddings are asked.
 pub(super) const CHAT: &str = "chat";
 
 /// Where one provider is.

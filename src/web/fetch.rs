@@ -11,6 +11,7 @@ use super::circuit::{Circuit, Turn};
 use super::client::Core;
 use super::endpoints::Endpoint;
 use super::error::{CallError, RowFailure, WebError};
+use super::flight::OnTheWire;
 use super::limiter::Limiter;
 use super::pace::Pace;
 use super::spent::{Posting, Spending, Spent};
@@ -38,6 +39,8 @@ pub(super) struct Fetch {
     pub(super) spending: Arc<Spending>,
     /// The stage that asks.
     pub(super) stage: Arc<str>,
+    /// Whether it has been sent and its answer is still to come.
+    pub(super) wire: OnTheWire,
 }
 
 /// What one attempt came to.
@@ -93,6 +96,7 @@ impl Fetch {
         let circuit = self.core.circuit(&self.endpoint.identity, self.call.provider);
         let mut tries = Tries::default();
         loop {
+            self.wire.set(false);
             let turn = self.turn(&circuit).await?;
             let sample = match &turn {
                 Turn::Probe(probe) => probe.sample.as_ref().map(|call| self.with(call)),
@@ -120,6 +124,7 @@ impl Fetch {
                     self.book(Spent::default(), 1);
                     let pause = self.failed(&circuit, &turn, &mut tries, again)?;
                     drop(turn);
+                    self.wire.set(false);
                     self.core.settings.timer.sleep(pause).await;
                 }
                 Attempt::Held => {}
@@ -252,6 +257,7 @@ impl Fetch {
             reserved.took(request);
         }
         self.spend(request);
+        self.wire.set(true);
         let sent = match self.core.transport.send(&self.call, &self.endpoint, &self.core.settings).await {
             Ok(sent) => sent,
             Err(error) => {
@@ -344,7 +350,7 @@ impl Fetch {
 
     /// Keeps an answer in the memo. Where that fails nobody is asked anything more: it would be paid for and lost.
     fn keep(&self, how: Remember, answer: &Answer) -> Result<(), WebError> {
-        let Some(memo) = &self.core.memo else { return Ok(()) };
+        let Some(memo) = self.core.memo.as_ref().filter(|_| (self.call.keep)(answer)) else { return Ok(()) };
         let broken = |error| self.core.broken.get_or_init(|| WebError::Memo(Arc::new(error))).clone();
         how(memo, self.key, &self.call, self.core.settings.endpoints.world(), answer).map_err(broken)
     }

@@ -149,6 +149,9 @@ mod tests {
         );
         assert_eq!(read(r#"{"plainLyrics":"","instrumental":false}"#), Lyrics::NotFound);
         assert!(matches!(read("{}"), Lyrics::Unreadable(_)));
+        let unknown = answer(404, r#"{"code":404,"name":"TrackNotFound","message":"Failed to find specified track"}"#);
+        assert_eq!(classify(&unknown), Verdict::Keep);
+        assert_eq!(LyricsProvider::Lrclib.parse(&unknown), Lyrics::NotFound);
     }
 
     #[test]

@@ -7,14 +7,18 @@ mod call;
 pub mod chat;
 mod circuit;
 mod client;
+mod compatible;
 pub mod deezer;
 mod download;
+pub mod embeddings;
 mod endpoints;
 mod error;
 mod fetch;
+mod flight;
 mod forecast;
 mod keeper;
 mod kept;
+mod known;
 pub mod lastfm;
 mod limiter;
 mod limits;
@@ -43,6 +47,7 @@ pub use error::{CallError, RowFailure, WebError};
 pub use forecast::{Allowance, Forecast};
 pub use keeper::{BudgetDecision, BudgetKeeper, BudgetQuestion, ExceedBudget, StopAtBudget};
 pub use kept::{AnswerGroup, Kept, KeptAnswers, count_answers, route};
+pub use known::{KNOWN_PROVIDERS, KnownProvider};
 pub use limiter::default_limiter;
 pub use limits::{BudgetSettings, LimiterSettings};
 pub use period::Period;
@@ -52,5 +57,7 @@ pub use timer::{ManualTimer, SystemTimer, Timer};
 pub use trace::{Lacking, Traced, Tracing};
 pub use user_agent::{BadContact, CONTACT, UserAgent};
 
+#[cfg(test)]
+mod recorded_tests;
 #[cfg(test)]
 mod tests;

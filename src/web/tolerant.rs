@@ -65,23 +65,6 @@ pub(super) fn answer(status: u16, body: &str) -> Answer {
     Answer { status, headers: std::collections::BTreeMap::new(), body, at: 0, from_memo: false }
 }
 
-/// The recorded answers in a folder of `../shared/api_fixtures`, as (file, body).
-#[cfg(test)]
-pub(super) fn recorded(folder: &str, extension: &str) -> Vec<(String, String)> {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/api_fixtures").join(folder);
-    let Ok(entries) = std::fs::read_dir(&path) else {
-        eprintln!("SKIPPED: there are no recorded answers at {}", path.display());
-        return Vec::new();
-    };
-    let mut files: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
-    files.sort();
-    files
-        .into_iter()
-        .filter(|file| file.extension().is_some_and(|found| found == extension))
-        .map(|file| (file.display().to_string(), std::fs::read_to_string(&file).expect("a text")))
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

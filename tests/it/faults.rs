@@ -65,7 +65,7 @@ fn total(sandbox: &Sandbox, what: &str) -> u64 {
 fn a_run_through_every_fault_that_passes_ends_in_the_same_bytes() {
     let (calm, rough) = (Lab::with(&[("all.yaml", ALL)]), Lab::with(&[("all.yaml", ALL)]));
     let sound = Sandbox::start(&calm, WORLD);
-    let faulty = Sandbox::start(&rough, &format!("{WORLD} --faults 0.25 --stall-secs 0.1"));
+    let faulty = Sandbox::start(&rough, &format!("{WORLD} --faults 0.2 --stall-secs 0.05"));
     for (lab, sandbox) in [(&calm, &sound), (&rough, &faulty)] {
         let answer = run(lab, "all.yaml", sandbox);
         assert_eq!(answer.code, 0, "{answer:#?}");

@@ -4,6 +4,7 @@
 mod bless;
 mod budgets;
 mod cache;
+mod chat_server;
 mod commands;
 mod demo;
 mod diff;
@@ -18,6 +19,7 @@ mod messages;
 mod people;
 mod pipelines;
 mod progress;
+mod providers;
 mod runs;
 mod torture;
 mod trust;

@@ -124,6 +124,8 @@ impl Provider {
             (Self::Deezer, "deezer /search")
         } else if ask.method == "POST" && at(routes::CHAT, "/chat/completions") {
             (Self::Chat, "chat /chat/completions")
+        } else if ask.method == "POST" && at(routes::CHAT, routes::EMBEDDINGS) {
+            (Self::Chat, "chat /embeddings")
         } else {
             return None;
         };

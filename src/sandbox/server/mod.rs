@@ -4,6 +4,7 @@
 mod chat;
 mod connection;
 mod deezer;
+mod embeddings;
 mod exchange;
 mod faults;
 mod lastfm;
@@ -164,7 +165,7 @@ async fn handle(
     let attempt = shared.with_traffic(|traffic| traffic.received(&route, key, now));
     // Only where tokens are limited must the answer be known first.
     let counted =
-        (provider == Provider::Chat && shared.limits.count_tokens(provider)).then(|| chat::answer(&shared.world, &ask));
+        (provider == Provider::Chat && shared.limits.count_tokens(provider)).then(|| of_model(&shared.world, &ask));
     let room = match shared.limits.take(provider, counted.as_ref().map_or(0, |(_, tokens)| *tokens)) {
         Ok(room) => room,
         Err(refusal) => {
@@ -192,6 +193,11 @@ async fn handle(
     let altered = shared.faults.lasting(provider, &ask, first_user);
     shared.with_traffic(|traffic| traffic.answered(&route, key, answer.status == 200));
     altered.unwrap_or_else(|| answer.into_response())
+}
+
+/// What a model answers, in words or in vectors, and the tokens it takes.
+fn of_model(world: &World, ask: &Ask) -> (Answer, u64) {
+    if ask.path.ends_with(routes::EMBEDDINGS) { embeddings::answer(ask) } else { chat::answer(world, ask) }
 }
 
 /// How each provider says that there were too many requests.
@@ -248,7 +254,7 @@ impl Shared {
             Provider::Lrclib => lyrics::lrclib(&self.world, ask),
             Provider::Deezer => deezer::answer(&self.world, ask),
             Provider::Chat => {
-                let (answer, tokens) = counted.unwrap_or_else(|| chat::answer(&self.world, ask));
+                let (answer, tokens) = counted.unwrap_or_else(|| of_model(&self.world, ask));
                 chat::with_room(answer, room, tokens)
             }
         }
