@@ -10,9 +10,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::remote_vectors::{Asking, Found};
-use super::rows;
-use super::server::{self, Prices};
 use super::vectors::{OnMissing, ROWS_PER_PART, Rows, assemble, port};
+use super::{rows, server};
 use crate::ground::{ContentHash, Hasher, canonical_json};
 use crate::memo::{tally, vector_key};
 use crate::stage::{
@@ -21,6 +20,7 @@ use crate::stage::{
 };
 use crate::table::{Table, complete};
 use crate::web::embeddings::Embeddings;
+use crate::web::{Forecast, Price};
 
 /// The kind.
 #[derive(Debug)]
@@ -69,12 +69,6 @@ struct Settings {
     /// The share of rows, 0 to 1, that may fail; 0.1 if not given.
     #[serde(default = "rows::default_max_failed_rows", skip_serializing)]
     max_failed_rows: f64,
-}
-
-impl Settings {
-    fn prices(&self) -> Prices {
-        Prices { prompt: self.usd_per_million_prompt_tokens, ..Prices::default() }
-    }
 }
 
 fn default_normalise() -> bool {
@@ -155,7 +149,6 @@ impl StageKind for EmbedRemote {
             let problem = SettingProblem::new("batch_texts", format!("`batch_texts` is {}", settings.batch_texts));
             problems.push(problem.hint(format!("at most {MOST_TEXTS}: longer answers are not read")));
         }
-        settings.prices().check(&mut problems);
         server::check_extra(&settings.extra, &["model", "dimensions"], &mut problems);
         Ok(Arc::new(Ask { settings: rows::checked(settings, problems)? }))
     }
@@ -192,13 +185,12 @@ impl Stage for Ask {
     }
 
     fn is_priced(&self) -> bool {
-        self.settings.prices().price().is_some()
+        self.price().is_some()
     }
 
     fn known(&self, context: &StageContext) -> Option<Known> {
         let memo = context.vectors.as_ref()?;
-        let server = self.server(context).ok()?;
-        let model = self.identity(context, &server).ok()?;
+        let model = self.identity(context, &self.server(context).ok()?).ok()?;
         let texts = context.input("texts")?.columns(&["text"]).ok()?.strings("text").ok()?;
         let key = |row: usize| match (texts.is_valid(row), self.settings.on_missing) {
             (true, _) => Some(vector_key(&model, texts.value(row))),
@@ -207,14 +199,8 @@ impl Stage for Ask {
         };
         let keys: Vec<_> = (0..texts.len()).into_par_iter().with_min_len(1024).map(key).collect();
         let (tally, missing) = tally(&keys, |keys| memo.known(keys));
-        let mut asked = vec![false; missing.len()];
-        let first = |row: &usize| {
-            let place = keys[*row].and_then(|key| missing.binary_search(&key).ok());
-            place.is_some_and(|place| !std::mem::replace(&mut asked[place], true))
-        };
-        let text = |row: usize| if texts.is_valid(row) { texts.value(row) } else { "" };
-        let left = (0..texts.len()).filter(first).map(text);
-        Some(Known::to_ask(tally, server.forecast(left, self.settings.batch_texts.into())))
+        let expected = self.forecast(&keys, &missing, &texts);
+        Some(Known::to_embed(tally).expecting(expected))
     }
 
     async fn run(&self, context: &StageContext) -> Result<(), StageError> {
@@ -259,6 +245,24 @@ impl Stage for Ask {
 }
 
 impl Ask {
+    fn price(&self) -> Option<Price> {
+        server::price(self.settings.usd_per_million_prompt_tokens, None, None)
+    }
+
+    /// What asking for the missing texts will take, in full batches.
+    fn forecast(&self, keys: &[Option<ContentHash>], missing: &[ContentHash], texts: &StringArray) -> Forecast {
+        let mut bytes = vec![0; missing.len()];
+        for (row, key) in keys.iter().enumerate() {
+            if let Some(place) = key.and_then(|key| missing.binary_search(&key).ok()) {
+                bytes[place] = if texts.is_valid(row) { texts.value(row).len() } else { 0 };
+            }
+        }
+        let tokens: u64 = bytes.iter().map(|bytes| *bytes as u64 / 4 + 2).sum();
+        let requests = (missing.len() as u64).div_ceil(u64::from(self.settings.batch_texts.max(1)));
+        let usd = self.price().map(|price| price.request * requests as f64 + price.prompt * tokens as f64 / 1e6);
+        Forecast { requests, prompt_tokens: tokens, completion_tokens: 0, usd, at_least: requests > 0 }
+    }
+
     fn server(&self, context: &StageContext) -> Result<Embeddings, StageError> {
         let settings = &self.settings;
         let (base_url, key) = server::address(context, &settings.base_url, &settings.api_key)?;
@@ -266,7 +270,7 @@ impl Ask {
             base_url,
             key,
             limiter: settings.limiter.clone(),
-            price: settings.prices().price(),
+            price: self.price(),
             model: settings.model.clone(),
             dimensions: settings.dimensions,
             extra: settings.extra.clone(),

@@ -113,6 +113,16 @@ pub(super) fn check_positive(path: &str, count: u64, problems: &mut Vec<SettingP
     }
 }
 
+/// Refuses prices that are none.
+pub(super) fn check_prices(prices: &[(&str, Option<f64>)], problems: &mut Vec<SettingProblem>) {
+    for (path, price) in prices {
+        if let Some(price) = price.filter(|price| !(price.is_finite() && *price >= 0.0)) {
+            let problem = SettingProblem::new(*path, format!("`{path}` is {price}"));
+            problems.push(problem.hint("a price is a number of dollars, at least 0"));
+        }
+    }
+}
+
 /// The checked settings, or all that is wrong with them.
 pub(super) fn checked<T>(settings: T, problems: Vec<SettingProblem>) -> Result<T, Vec<SettingProblem>> {
     if problems.is_empty() { Ok(settings) } else { Err(problems) }

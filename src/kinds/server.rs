@@ -27,39 +27,11 @@ pub(super) fn variables(base_url: &str, api_key: &str, obtain: &str) -> Vec<Requ
     variables
 }
 
-/// What a stage says of prices, in US dollars.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Prices {
-    /// `usd_per_million_prompt_tokens`
-    pub(super) prompt: Option<f64>,
-    /// `usd_per_million_completion_tokens`
-    pub(super) completion: Option<f64>,
-    /// `usd_per_thousand_requests`
-    pub(super) requests: Option<f64>,
-}
-
-impl Prices {
-    /// The price, if anything is said of it; what is not given is free.
-    pub(super) fn price(self) -> Option<Price> {
-        let Self { prompt, completion, requests } = self;
-        let is_given = prompt.or(completion).or(requests).is_some();
-        let [prompt, completion, requests] = [prompt, completion, requests].map(Option::unwrap_or_default);
-        is_given.then_some(Price { prompt, completion, request: requests / 1000.0 })
-    }
-
-    /// Refuses prices that are none.
-    pub(super) fn check(self, problems: &mut Vec<SettingProblem>) {
-        for (path, price) in [
-            ("usd_per_million_prompt_tokens", self.prompt),
-            ("usd_per_million_completion_tokens", self.completion),
-            ("usd_per_thousand_requests", self.requests),
-        ] {
-            if let Some(price) = price.filter(|price| !(price.is_finite() && *price >= 0.0)) {
-                let problem = SettingProblem::new(path, format!("`{path}` is {price}"));
-                problems.push(problem.hint("a price is a number of dollars, at least 0"));
-            }
-        }
-    }
+/// The prices, if one is given.
+pub(super) fn price(prompt: Option<f64>, completion: Option<f64>, thousand_requests: Option<f64>) -> Option<Price> {
+    let is_given = prompt.or(completion).or(thousand_requests).is_some();
+    let [prompt, completion, thousand] = [prompt, completion, thousand_requests].map(Option::unwrap_or_default);
+    is_given.then_some(Price { prompt, completion, request: thousand / 1000.0 })
 }
 
 /// Refuses fields in `extra` that are settings, or that would change the form of the answer.
@@ -89,13 +61,8 @@ mod tests {
     }
 
     #[test]
-    fn one_price_is_enough_and_none_is_below_0() {
-        assert_eq!(Prices::default().price(), None);
-        let prices = Prices { prompt: Some(2.0), ..Prices::default() };
-        assert_eq!(prices.price(), Some(Price { prompt: 2.0, completion: 0.0, request: 0.0 }));
-        let mut problems = Vec::new();
-        Prices { completion: Some(-1.0), requests: Some(f64::NAN), ..prices }.check(&mut problems);
-        let paths: Vec<&str> = problems.iter().map(|problem| problem.path.as_str()).collect();
-        assert_eq!(paths, ["usd_per_million_completion_tokens", "usd_per_thousand_requests"]);
+    fn one_price_is_enough() {
+        assert_eq!(price(None, None, None), None);
+        assert_eq!(price(Some(2.0), None, None), Some(Price { prompt: 2.0, completion: 0.0, request: 0.0 }));
     }
 }

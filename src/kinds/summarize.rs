@@ -10,9 +10,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::prompt::{Prompt, Rendered};
-use super::rows;
-use super::server::{self, Prices};
 use super::summaries::{self, Summary};
+use super::{rows, server};
 use crate::stage::{
     InputPort, Known, OutputPort, RequiredVariable, Resource, SettingProblem, Stage, StageContext, StageError,
     StageKind, decode_settings, schema_of, settings_value,
@@ -77,16 +76,6 @@ struct Settings {
     /// The share of rows, 0 to 1, that may fail; 0.1 if not given.
     #[serde(default = "rows::default_max_failed_rows", skip_serializing)]
     max_failed_rows: f64,
-}
-
-impl Settings {
-    fn prices(&self) -> Prices {
-        Prices {
-            prompt: self.usd_per_million_prompt_tokens,
-            completion: self.usd_per_million_completion_tokens,
-            requests: self.usd_per_thousand_requests,
-        }
-    }
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "serde wants the field's type")]
@@ -167,7 +156,14 @@ impl StageKind for Summarize {
         if settings.model.trim().is_empty() {
             problems.push(SettingProblem::new("model", "`model` is empty").hint("name a model that the server has"));
         }
-        settings.prices().check(&mut problems);
+        rows::check_prices(
+            &[
+                ("usd_per_million_prompt_tokens", settings.usd_per_million_prompt_tokens),
+                ("usd_per_million_completion_tokens", settings.usd_per_million_completion_tokens),
+                ("usd_per_thousand_requests", settings.usd_per_thousand_requests),
+            ],
+            &mut problems,
+        );
         let limits = [
             ("word_limit", settings.word_limit),
             ("max_tokens", settings.max_tokens),
@@ -262,7 +258,12 @@ impl Ask {
 
     /// What asking costs, if the settings say anything of it.
     fn price(&self) -> Option<Price> {
-        self.settings.prices().price()
+        let settings = &self.settings;
+        server::price(
+            settings.usd_per_million_prompt_tokens,
+            settings.usd_per_million_completion_tokens,
+            settings.usd_per_thousand_requests,
+        )
     }
 
     fn request(&self, prompt: &str, system: Option<String>) -> ChatRequest {

@@ -46,6 +46,12 @@ impl Known {
         Self::of(tally, RowWork::Ask, Some(expected))
     }
 
+    /// The same where an API is asked for the vectors, and what that will take.
+    #[must_use]
+    pub fn expecting(self, expected: Forecast) -> Self {
+        Self { expected: Some(expected), ..self }
+    }
+
     fn of(tally: Tally, work: RowWork, expected: Option<Forecast>) -> Self {
         Self { rows: tally.rows, known: tally.known, left: tally.left, work, expected }
     }

@@ -104,8 +104,8 @@ impl ChatRequest {
     /// The same with the longest answer that is allowed, if one is given.
     fn most(&self) -> Usage {
         let bytes = self.prompt.len() + self.system.as_ref().map_or(0, String::len);
-        let answer = self.max_tokens.or(self.max_completion_tokens).map_or(USUAL_ANSWER, u64::from);
-        Usage { prompt: bytes as u64 / 4 + 16, completion: answer }
+        let longest = self.max_tokens.or(self.max_completion_tokens);
+        Usage { prompt: bytes as u64 / 4 + 16, completion: longest.map_or(USUAL_ANSWER, u64::from) }
     }
 }
 

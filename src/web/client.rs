@@ -1,7 +1,6 @@
 //! The client of a run, and the sessions of its stages.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -175,27 +174,6 @@ impl Core {
     }
 }
 
-/// What the calls of the missing keys will take, each asked once.
-fn forecast(
-    keys: &[Option<ContentHash>],
-    missing: &[ContentHash],
-    call: impl Fn(usize) -> Option<Call> + Sync,
-) -> Forecast {
-    if missing.is_empty() {
-        return Forecast::default();
-    }
-    let asked: Vec<AtomicBool> = missing.iter().map(|_| AtomicBool::new(false)).collect();
-    let of_row = |row: usize| {
-        let place = missing.binary_search(&keys[row]?).ok()?;
-        let is_first = !asked[place].swap(true, Ordering::Relaxed);
-        is_first.then(|| call(row).map(|call| (place, Forecast::of_call(&call)))).flatten()
-    };
-    let mut found: Vec<_> = (0..keys.len()).into_par_iter().with_min_len(256).filter_map(of_row).collect();
-    // The last bits of a sum of floats depend on its order.
-    found.sort_unstable_by_key(|(place, _)| *place);
-    found.into_iter().fold(Forecast::default(), |sum, (_, forecast)| sum.plus(forecast))
-}
-
 /// One stage's access to the network. Clones count together.
 #[derive(Clone, Debug, Default)]
 pub struct Session {
@@ -305,7 +283,7 @@ impl Session {
         if first.is_none_or(|first| first.metering.is_none()) {
             return Some((tally, Forecast::of_requests(tally.left)));
         }
-        Some((tally, forecast(&keys, &missing, call)))
+        Some((tally, Forecast::of_missing(&keys, &missing, call)))
     }
 
     /// What stands for the server that a call goes to: its address, or the

@@ -9,7 +9,6 @@ use serde_json::{Map, Value, json};
 use super::call::{Answer, Call, Metering, Price, Secret, Usage, Verdict};
 use super::compatible::{Complaint, classify as classify_any, complaint, read_usage, reason};
 use super::endpoints::CHAT;
-use super::forecast::Forecast;
 
 /// Asks one server for vectors, with one key.
 #[derive(Debug, Clone)]
@@ -41,22 +40,7 @@ pub enum NoVectors {
     Unreadable(String),
 }
 
-/// Tokens that a text takes: about four bytes each, and two for its ends.
-fn estimate(text: &str) -> u64 {
-    text.len() as u64 / 4 + 2
-}
-
 impl Embeddings {
-    /// What asking for these texts will take, so many in one request.
-    pub fn forecast<'a>(&self, texts: impl Iterator<Item = &'a str>, batch_texts: u64) -> Forecast {
-        let (count, tokens) = texts.fold((0, 0), |(count, tokens), text| (count + 1, tokens + estimate(text)));
-        let requests = u64::div_ceil(count, batch_texts.max(1));
-        let usage = Usage { prompt: tokens, completion: 0 };
-        let usd = self.price.map(|price| price.request * requests as f64 + price.of(usage));
-        // Long texts fill a request sooner.
-        Forecast { requests, prompt_tokens: tokens, usd, at_least: count > 0, ..Forecast::default() }
-    }
-
     /// Asks for the vectors of some texts, for [`parse_embeddings`].
     #[must_use]
     pub fn embed(&self, texts: &[&str]) -> Call {
@@ -72,7 +56,8 @@ impl Embeddings {
         call.base_url = Some(self.base_url.clone());
         call.bearer.clone_from(&self.key);
         call.body = Some(Value::Object(body));
-        let estimate = texts.iter().map(|text| estimate(text)).sum();
+        let bytes: usize = texts.iter().map(|text| text.len()).sum();
+        let estimate = (bytes / 4 + 2 * texts.len()) as u64;
         let most = Usage { prompt: estimate, completion: 0 };
         call.metering = Some(Metering { estimate, most, used: usage, price: self.price });
         // The vectors are kept one by one; what cannot be read is kept as it came.

@@ -1,11 +1,14 @@
 //! What calls that are not sent yet will take, guessed beforehand.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::call::Call;
 use super::limits::BudgetSettings;
 use super::spent::Spent;
-use crate::ground::{dollars, thousands};
+use crate::ground::{ContentHash, dollars, thousands};
 
 /// What is still to be asked will take.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
@@ -43,6 +46,28 @@ impl Forecast {
             usd: metering.price.map(|price| price.request + price.of(usage)),
             at_least: false,
         }
+    }
+
+    /// What the calls of the missing keys (in ascending order) will take, each
+    /// asked once; `call` is that of a row.
+    pub(super) fn of_missing(
+        keys: &[Option<ContentHash>],
+        missing: &[ContentHash],
+        call: impl Fn(usize) -> Option<Call> + Sync,
+    ) -> Self {
+        if missing.is_empty() {
+            return Self::default();
+        }
+        let asked: Vec<AtomicBool> = missing.iter().map(|_| AtomicBool::new(false)).collect();
+        let of_row = |row: usize| {
+            let place = missing.binary_search(&keys[row]?).ok()?;
+            let is_first = !asked[place].swap(true, Ordering::Relaxed);
+            is_first.then(|| call(row).map(|call| (place, Self::of_call(&call)))).flatten()
+        };
+        let mut found: Vec<_> = (0..keys.len()).into_par_iter().with_min_len(256).filter_map(of_row).collect();
+        // The last bits of a sum of floats depend on its order.
+        found.sort_unstable_by_key(|(place, _)| *place);
+        found.into_iter().fold(Self::default(), |sum, (_, forecast)| sum.plus(forecast))
     }
 
     /// Tokens of prompts and answers together.
