@@ -274,10 +274,10 @@ mod tests {
         let answer = kept(&call, "sandbox:w", "sandbox:w/lastfm");
         let page =
             Kept { key: rejected(answer.key), at: 8, rejected: true, body: b"<html>".to_vec(), ..answer.clone() };
-        memo.append(&[page.clone()]).expect("written");
+        memo.append(std::slice::from_ref(&page)).expect("written");
         assert_eq!(memo.find(answer.key), None);
         assert_eq!(memo.exchanged(answer.key), Some(page.clone()));
-        memo.append(&[answer.clone()]).expect("written");
+        memo.append(std::slice::from_ref(&answer)).expect("written");
         assert_eq!((memo.exchanged(answer.key), memo.find(answer.key)), (Some(page), Some(answer.clone())));
         assert_eq!(answer.sent.as_deref(), Some(r#"{"note":"my key is ***"}"#));
         let groups = count_answers(&folder.path().join("http")).expect("counted").groups;
