@@ -51,9 +51,10 @@ impl Head for AnswerHead {
     }
 }
 
-/// The newest answer of that key, if it is not older than `max_age`.
+/// The newest answer of that key, if it is not older than `max_age`. What was
+/// rejected is none, under whatever key somebody's file has brought it in.
 pub(super) fn recall(memo: &Answers, key: ContentHash, max_age: Option<Duration>) -> Option<Answer> {
-    let (head, body) = memo.find(key, max_age)?;
+    let (head, body) = memo.find(key, max_age).filter(|(head, _)| !head.rejected)?;
     let body = Arc::from(body);
     Some(Answer { status: head.status, headers: head.headers, body, at: head.at, from_memo: true })
 }

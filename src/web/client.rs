@@ -239,10 +239,11 @@ impl Session {
         self.trace.as_ref().map(|trace| trace.lacking()).unwrap_or_default()
     }
 
-    /// Whether calls need a key: neither a sandbox nor the memo asks for one.
+    /// Whether calls need a key: neither a sandbox nor the memo asks for one,
+    /// and offline only the memo answers.
     #[must_use]
     pub fn needs_key(&self) -> bool {
-        !self.memo_only && !self.is_sandbox()
+        !self.memo_only && self.trace.is_none() && !self.is_sandbox()
     }
 
     /// The budget of a limiter and what is left of it.

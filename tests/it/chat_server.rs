@@ -43,7 +43,6 @@ impl Server {
         let can = Command::new(&python).args(["-c", "import xllamacpp, gguf"]).output();
         if !can.is_ok_and(|output| output.status.success()) {
             assert!(chosen.is_none(), "the Python that REFRAIN_CHAT_SERVER_PYTHON names lacks xllamacpp or gguf");
-            println!("skipped: python3 has no xllamacpp and gguf; scripts/chat_server.py says how to get them");
             return None;
         }
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/chat_server.py");
@@ -85,7 +84,9 @@ fn a_server_that_is_not_ours_summarizes_and_embeds() {
     let long = "x".repeat(2000);
     let songs = format!("item_id,text\ni1,rain\ni2,\ni3,{long}\ni4,sun\ni5,rain\n");
     let lab = Lab::with(&[("real.yaml", PIPELINE), ("songs.csv", &songs)]);
-    let Some(server) = Server::start(&lab) else { return };
+    let Some(server) = Server::start(&lab) else {
+        return println!("skipped: python3 has no xllamacpp and gguf; scripts/chat_server.py says how to get them");
+    };
     run(&lab, &server, "");
 
     let summaries = rows(&lab, "summaries");

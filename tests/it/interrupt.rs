@@ -19,9 +19,46 @@ stages:
     with: { per_user: 50, min_per_user: 1 }
 ";
 
+/// The whole of the paper's crawl: people, what they love, tags, lyrics, prompts.
+const WHOLE: &str = "\
+pipeline: whole
+stages:
+  users:
+    kind: crawl_users
+    with: { max_users: 900 }
+  loved:
+    kind: crawl_loved_tracks
+    inputs: { users: users }
+    with: { per_user: 100, min_per_user: 1 }
+  catalog:
+    kind: sql
+    inputs: { loved: loved }
+    with: { query: 'select distinct artist, title from loved order by artist, title' }
+  matched:
+    kind: match_tracks
+    inputs: { loved: loved, catalog: catalog }
+  tags:
+    kind: crawl_top_tags
+    inputs: { tracks: matched.items }
+  lyrics:
+    kind: crawl_lyrics
+    inputs: { tracks: matched.items }
+  summaries:
+    kind: summarize
+    inputs: { items: matched.items }
+    with: { model: sandbox, prompt: 'What is {{ title }} by {{ artist }} about?' }
+  lyric_summaries:
+    kind: summarize
+    inputs: { items: lyrics }
+    with: { model: sandbox, prompt: 'What is this about? {{ text }}' }
+";
+
 /// At most so many requests are in flight at once: a sandbox is asked with 16
 /// slots whatever a limiter says.
 const IN_FLIGHT: u64 = 16;
+/// The same with all the limiters of [`WHOLE`] in use: Last.fm's, those of two
+/// sources of lyrics, and the model's.
+const SLOTS: u64 = 4 * IN_FLIGHT;
 
 fn lab() -> Lab {
     Lab::with(&[("crawl.yaml", CRAWL)])
@@ -34,7 +71,11 @@ fn total(sandbox: &Sandbox, what: &str) -> u64 {
 }
 
 fn line(sandbox: &Sandbox) -> String {
-    format!("run crawl.yaml --json --sandbox={}", sandbox.url)
+    line_of("crawl.yaml", sandbox)
+}
+
+fn line_of(file: &str, sandbox: &Sandbox) -> String {
+    format!("run {file} --json --sandbox={}", sandbox.url)
 }
 
 /// Starts a run and waits until the sandbox has had that many requests.
@@ -82,6 +123,49 @@ fn ctrl_c_stops_cleanly_and_says_how_to_go_on() {
     assert_eq!(output.status.code(), Some(130), "{told}");
     assert!(told.contains("stopping") && told.contains("go on with `refrain run crawl.yaml "), "{told}");
     finish(&lab, &sandbox);
+}
+
+/// Numbers that are the same in every run of the test.
+fn scattered(seed: u64) -> impl Iterator<Item = u64> {
+    std::iter::successors(Some(seed), |n| Some(n.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695)))
+        .map(|n| n >> 33)
+}
+
+#[test]
+fn a_crawl_that_is_interrupted_twenty_times_asks_nothing_twice() {
+    let lab = Lab::with(&[("whole.yaml", WHOLE)]);
+    let sandbox = Sandbox::start(&lab, "--users 1000 --songs 400 --seed 3");
+    let line = line_of("whole.yaml", &sandbox);
+    let mut killed = 0;
+    for (round, chance) in scattered(11).take(20).enumerate() {
+        // Every other one has no chance to end what it began.
+        let signal = if round % 2 == 0 { "-INT" } else { "-KILL" };
+        let (before, repeated) = (total(&sandbox, "received"), total(&sandbox, "repeated"));
+        let mut command = lab.command(line.split_whitespace());
+        let mut run = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the binary starts");
+        while total(&sandbox, "received") < before + 20 + chance % 150 {
+            assert!(run.try_wait().expect("a process").is_none(), "round {round} ended before it was stopped");
+            std::thread::yield_now();
+        }
+        let sent = Command::new("kill").args([signal, &run.id().to_string()]).status().expect("kill");
+        assert!(sent.success());
+        run.wait().expect("an end");
+        killed += u64::from(signal == "-KILL");
+        let again = total(&sandbox, "repeated") - repeated;
+        // What a kill takes is what was in flight: no more than the slots of the limiters that were in use.
+        let most = if round > 0 && signal == "-INT" { SLOTS } else { 0 };
+        assert!(again <= most, "round {round} asked {again} requests again");
+    }
+    let answer = lab.line(&line);
+    assert_eq!(answer.code, 0, "{answer:#?}");
+    let repeated = total(&sandbox, "repeated");
+    assert!(repeated <= killed * SLOTS, "{repeated} requests were asked again after {killed} kills");
+    let calm = Lab::with(&[("whole.yaml", WHOLE)]);
+    assert_eq!(calm.line(&line).code, 0);
+    for stage in ["users", "loved", "tags", "lyrics", "summaries", "lyric_summaries"] {
+        let name = |lab: &Lab| lab.artifact(&format!("whole.yaml {stage}")).file_name().map(std::ffi::OsStr::to_owned);
+        assert_eq!(name(&lab), name(&calm), "{stage}");
+    }
 }
 
 #[test]

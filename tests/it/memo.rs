@@ -56,6 +56,16 @@ fn artifacts(lab: &Lab, options: &str) -> BTreeMap<String, String> {
 }
 
 #[test]
+fn offline_no_key_is_wanted_for_the_real_services() {
+    let pipeline = "pipeline: live\nstages:\n  tracks: { kind: read_table, with: { path: tracks.csv } }\n  \
+                    tags: { kind: crawl_top_tags, inputs: { tracks: tracks } }\n";
+    let lab = Lab::with(&[("live.yaml", pipeline), ("tracks.csv", "item_id,artist,title\ni1,A,B\n")]);
+    let run = lab.line("run live.yaml --offline");
+    assert_eq!(run.code, 1, "{run:#?}");
+    assert!(run.stderr.contains("1 of 1 rows have no answer in the memo"), "{}", run.stderr);
+}
+
+#[test]
 fn an_offline_run_tells_all_that_it_lacks_and_publishes_no_half_of_it() {
     let lab = lab();
     let whole = artifacts(&lab, "");
