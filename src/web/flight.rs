@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 
 use futures::FutureExt;
-use futures::future::{BoxFuture, Shared, WeakShared};
+use futures::future::{BoxFuture, FusedFuture, Shared, WeakShared};
 use tokio::task::JoinSet;
 
 use super::call::Answer;
@@ -101,7 +101,9 @@ impl Flight {
 
 impl Drop for Flight {
     fn drop(&mut self) {
-        if self.pending.peek().is_some() || !self.wire.is_sent() {
+        // One that was waited for to its end has given its answer away, and is asked nothing more.
+        let has_ended = self.pending.is_terminated() || self.pending.peek().is_some();
+        if has_ended || !self.wire.is_sent() {
             return;
         }
         // Outside of a runtime nothing can land.
@@ -150,6 +152,18 @@ mod tests {
         answer.send(()).expect("somebody listens");
         flights.landed().await;
         assert!(kept.load(Ordering::SeqCst), "and what would wait for another turn has ended");
+    }
+
+    #[tokio::test]
+    async fn what_has_ended_does_not_land_again() {
+        let flights = Arc::new(Flights::default());
+        let begin = |wire: OnTheWire| -> Pending {
+            wire.set(true);
+            Box::pin(async { Err(RowFailure::new("refused").into()) })
+        };
+        let flight = flights.join(ContentHash::of(b"call"), begin);
+        assert!(flight.answer().await.is_err());
+        assert!(flights.landing.lock().expect("landing").is_empty());
     }
 
     #[tokio::test]
