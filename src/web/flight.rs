@@ -53,9 +53,11 @@ impl Flights {
             return Flight { pending, wire: wire.clone(), flights: Arc::clone(self) };
         }
         let wire = OnTheWire::default();
-        let (call, flights) = (begin(wire.clone()), Arc::clone(self));
+        let (call, flights, sent) = (begin(wire.clone()), Arc::clone(self), wire.clone());
         let pending: Pending = Box::pin(async move {
             let result = call.await;
+            // Whoever has the answer lets go of a call that is over: it must not be polled again.
+            sent.set(false);
             flights.under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
             result
         });
@@ -180,6 +182,19 @@ mod tests {
         assert!(futures::poll!(wait.as_mut()).is_pending());
         drop(wait);
         assert_eq!((flights.landing(), held.is_closed()), (0, true));
+    }
+
+    #[tokio::test]
+    async fn what_was_answered_has_landed() {
+        let flights = Arc::new(Flights::default());
+        let begin = |wire: OnTheWire| -> Pending {
+            Box::pin(async move {
+                wire.set(true);
+                Err(RowFailure::new("answered").into())
+            })
+        };
+        assert!(flights.join(ContentHash::of(b"call"), begin).answer().await.is_err());
+        assert_eq!(flights.landing(), 0);
     }
 
     #[tokio::test]

@@ -69,7 +69,7 @@ fn a_run_that_is_stopped_by_its_budget_keeps_what_it_fetched() {
     ✗ summaries  failed
       error: the budget of `groq` is spent: 5 of 5 requests in this run (`summaries` 5 requests, 375 tokens, $0.0050)
         hint: raise `budgets.groq` and run again; what was fetched is kept and not paid for twice
-    1 ran, 0 cached, 1 failed, 5 requests
+    1 ran, 0 cached, 1 failed, 5 requests, 375 tokens, $0.0050
     ");
     assert_eq!((received(&sandbox, "received"), in_ledger(&lab)), (5, 5));
     lab.edit("songs.yaml", "requests: 5", "requests: 50");
