@@ -62,7 +62,7 @@ fn offline_no_key_is_wanted_for_the_real_services() {
     let lab = Lab::with(&[("live.yaml", pipeline), ("tracks.csv", "item_id,artist,title\ni1,A,B\n")]);
     let run = lab.line("run live.yaml --offline");
     assert_eq!(run.code, 1, "{run:#?}");
-    assert!(run.stderr.contains("1 of 1 rows have no answer in the memo"), "{}", run.stderr);
+    assert!(run.stderr.contains("1 of 1 rows has no answer in the memo"), "{}", run.stderr);
 }
 
 #[test]

@@ -63,7 +63,7 @@ fn hashed_names_are_in_no_artifact_and_the_crawl_goes_on_with_them() {
         assert!(holds(&lab.path("artifacts/memo-v1/http"), name), "the memo has `{name}`, in its requests");
     }
     let lacking = lab.line("memo lacks people.yaml loved");
-    assert!(lacking.code == 0 && lacking.stdout.contains("has all answers"), "{lacking:#?}");
+    assert!(lacking.code == 0 && lacking.stderr.contains("has all answers"), "{lacking:#?}");
     let shown = lab.line("show people.yaml loved");
     assert!(shown.stdout.contains('~'), "{}", shown.stdout);
     assert_eq!(lab.ran("people.yaml"), [""; 0]);
