@@ -25,7 +25,7 @@ pipeline: whole
 stages:
   users:
     kind: crawl_users
-    with: { max_users: 900 }
+    with: { max_users: 2700 }
   loved:
     kind: crawl_loved_tracks
     inputs: { users: users }
@@ -134,7 +134,7 @@ fn scattered(seed: u64) -> impl Iterator<Item = u64> {
 #[test]
 fn a_crawl_that_is_interrupted_twenty_times_asks_nothing_twice() {
     let lab = Lab::with(&[("whole.yaml", WHOLE)]);
-    let sandbox = Sandbox::start(&lab, "--users 1000 --songs 400 --seed 3");
+    let sandbox = Sandbox::start(&lab, "--users 3000 --songs 400 --seed 3");
     let line = line_of("whole.yaml", &sandbox);
     let mut killed = 0;
     for (round, chance) in scattered(11).take(20).enumerate() {
