@@ -65,7 +65,8 @@ impl StageKind for CrawlLyrics {
          Writes `lyrics` (item_id, text, source, instrumental, status), one row for each row of `tracks`, in the same \
          order. `source` is the provider that knew. `status` is `ok`, `instrumental`, `not_found` (no provider knows it), \
          `skipped: no artist or title` or `failed: …` (a provider could not be asked, and no other knew); all but `ok` have \
-         no text. A provider that is down is given up, with a warning, as long as another is left.\n\n\
+         no text. While a provider is down, rows go to the next one and those that it would have known fail; a provider that \
+         stays down is given up, with a warning, as long as another is left. Only where all are down do rows wait.\n\n\
          Lyrics are somebody's work. With `keep_words` no more than the first words of each are in the artifact, as \
          `truncate_words` would leave them; the answers themselves stay in the memo, which is not for publication \
          (docs/data.md)."

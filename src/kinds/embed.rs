@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow::array::Array;
 use async_trait::async_trait;
 use rayon::prelude::*;
 use schemars::JsonSchema;
@@ -122,12 +121,7 @@ impl Stage for EmbedStage {
         let memo = context.vectors.as_ref()?;
         let model = MiniLm::identity(context.models.device().ok()?.device);
         let texts = context.input("texts")?.columns(&["text"]).ok()?.strings("text").ok()?;
-        let key = |row: usize| match (texts.is_valid(row), self.settings.on_missing) {
-            (true, _) => Some(vector_key(&model, texts.value(row))),
-            (false, OnMissing::EmbedEmpty) => Some(vector_key(&model, "")),
-            (false, OnMissing::Zero | OnMissing::Skip) => None,
-        };
-        let keys: Vec<_> = (0..texts.len()).into_par_iter().with_min_len(1024).map(key).collect();
+        let keys = self.settings.on_missing.keys(&model, &texts);
         Some(Known::to_embed(tally(&keys, |keys| memo.known(keys)).0))
     }
 
@@ -135,12 +129,7 @@ impl Stage for EmbedStage {
         let table = context.table("texts")?;
         let ids = complete("item_id", table.strings("item_id")?)?;
         let texts = table.strings("text")?;
-        let rows = Rows::plan(&texts, self.settings.on_missing);
-        context.progress.total(ids.len() as u64);
-        context.progress.advance(rows.missing as u64);
-        if let Some(warning) = rows.warning(self.settings.on_missing, ids.len()) {
-            context.progress.warn(&warning);
-        }
+        let rows = Rows::begin(context, &texts, self.settings.on_missing);
         let vectors = if rows.texts.is_empty() { None } else { Some(vectors(context, &rows.texts).await?) };
         let fill = |text: usize, place: &mut [f32]| {
             if let Some(vectors) = &vectors {
@@ -246,7 +235,7 @@ fn failed(error: ModelError) -> StageError {
 mod tests {
     use std::sync::Mutex;
 
-    use arrow::array::{ArrayRef, StringArray};
+    use arrow::array::{Array, ArrayRef, StringArray};
     use serde_json::json;
 
     use super::*;

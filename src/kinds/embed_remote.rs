@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use arrow::array::{Array, StringArray};
 use async_trait::async_trait;
-use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -13,13 +12,13 @@ use super::remote_vectors::{Asking, Found};
 use super::vectors::{OnMissing, ROWS_PER_PART, Rows, assemble, port};
 use super::{rows, server};
 use crate::ground::{ContentHash, Hasher, canonical_json};
-use crate::memo::{tally, vector_key};
+use crate::memo::tally;
 use crate::stage::{
     InputPort, Known, OutputPort, RequiredVariable, Resource, SettingProblem, Stage, StageContext, StageError,
     StageKind, decode_settings, schema_of, settings_value,
 };
 use crate::table::{Table, complete};
-use crate::web::embeddings::Embeddings;
+use crate::web::embeddings::{Embeddings, estimate};
 use crate::web::{Forecast, Price};
 
 /// The kind.
@@ -149,6 +148,7 @@ impl StageKind for EmbedRemote {
             let problem = SettingProblem::new("batch_texts", format!("`batch_texts` is {}", settings.batch_texts));
             problems.push(problem.hint(format!("at most {MOST_TEXTS}: longer answers are not read")));
         }
+        rows::check_prices(&[("usd_per_million_prompt_tokens", settings.usd_per_million_prompt_tokens)], &mut problems);
         server::check_extra(&settings.extra, &["model", "dimensions"], &mut problems);
         Ok(Arc::new(Ask { settings: rows::checked(settings, problems)? }))
     }
@@ -192,12 +192,7 @@ impl Stage for Ask {
         let memo = context.vectors.as_ref()?;
         let model = self.identity(context, &self.server(context).ok()?).ok()?;
         let texts = context.input("texts")?.columns(&["text"]).ok()?.strings("text").ok()?;
-        let key = |row: usize| match (texts.is_valid(row), self.settings.on_missing) {
-            (true, _) => Some(vector_key(&model, texts.value(row))),
-            (false, OnMissing::EmbedEmpty) => Some(vector_key(&model, "")),
-            (false, OnMissing::Zero | OnMissing::Skip) => None,
-        };
-        let keys: Vec<_> = (0..texts.len()).into_par_iter().with_min_len(1024).map(key).collect();
+        let keys = self.settings.on_missing.keys(&model, &texts);
         let (tally, missing) = tally(&keys, |keys| memo.known(keys));
         let expected = self.forecast(&keys, &missing, &texts);
         Some(Known::to_embed(tally).expecting(expected))
@@ -207,12 +202,7 @@ impl Stage for Ask {
         let table = context.table("texts")?;
         let ids = complete("item_id", table.strings("item_id")?)?;
         let texts = table.strings("text")?;
-        let rows = Rows::plan(&texts, self.settings.on_missing);
-        context.progress.total(ids.len() as u64);
-        context.progress.advance(rows.missing as u64);
-        if let Some(warning) = rows.warning(self.settings.on_missing, ids.len()) {
-            context.progress.warn(&warning);
-        }
+        let rows = Rows::begin(context, &texts, self.settings.on_missing);
         let server = self.server(context)?;
         let asking = Asking {
             context,
@@ -251,13 +241,13 @@ impl Ask {
 
     /// What asking for the missing texts will take, in full batches.
     fn forecast(&self, keys: &[Option<ContentHash>], missing: &[ContentHash], texts: &StringArray) -> Forecast {
-        let mut bytes = vec![0; missing.len()];
+        let mut bytes = vec![0_usize; missing.len()];
         for (row, key) in keys.iter().enumerate() {
             if let Some(place) = key.and_then(|key| missing.binary_search(&key).ok()) {
                 bytes[place] = if texts.is_valid(row) { texts.value(row).len() } else { 0 };
             }
         }
-        let tokens: u64 = bytes.iter().map(|bytes| *bytes as u64 / 4 + 2).sum();
+        let tokens = estimate(bytes.iter().copied());
         let requests = (missing.len() as u64).div_ceil(u64::from(self.settings.batch_texts.max(1)));
         let usd = self.price().map(|price| price.request * requests as f64 + price.prompt * tokens as f64 / 1e6);
         Forecast { requests, prompt_tokens: tokens, completion_tokens: 0, usd, at_least: requests > 0 }

@@ -3,14 +3,17 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Float32Array, ListArray, StringArray};
+use arrow::array::{Array, ArrayRef, Float32Array, ListArray, StringArray};
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field};
+use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::ground::ContentHash;
 use crate::ground::files::FileError;
-use crate::stage::{OutputPort, StageError};
+use crate::memo::vector_key;
+use crate::stage::{OutputPort, StageContext, StageError};
 use crate::table::Table;
 
 /// Rows written at a time: 25 MB of vectors of 384 numbers.
@@ -29,6 +32,23 @@ pub(super) enum OnMissing {
     EmbedEmpty,
 }
 
+impl OnMissing {
+    /// What is embedded for a text, if anything is.
+    fn embedded(self, text: Option<&str>) -> Option<&str> {
+        match self {
+            Self::EmbedEmpty => Some(text.unwrap_or_default()),
+            Self::Zero | Self::Skip => text,
+        }
+    }
+
+    /// For each text the key of its vector, if it has one.
+    pub(super) fn keys(self, model: &ContentHash, texts: &StringArray) -> Vec<Option<ContentHash>> {
+        let text = |row: usize| texts.is_valid(row).then(|| texts.value(row));
+        let key = |row: usize| self.embedded(text(row)).map(|text| vector_key(model, text));
+        (0..texts.len()).into_par_iter().with_min_len(1024).map(key).collect()
+    }
+}
+
 /// Which texts are embedded, and where their vectors go.
 pub(super) struct Rows<'a> {
     pub(super) texts: Vec<&'a str>,
@@ -44,26 +64,33 @@ impl<'a> Rows<'a> {
     pub(super) fn plan(texts: &'a StringArray, on_missing: OnMissing) -> Self {
         let mut rows = Self { texts: Vec::new(), output: Vec::new(), missing: 0 };
         for (row, text) in texts.iter().enumerate() {
-            match (text, on_missing) {
-                (Some(text), _) => rows.add(row, text),
-                (None, OnMissing::EmbedEmpty) => rows.add(row, ""),
-                (None, OnMissing::Zero) => {
-                    rows.missing += 1;
-                    rows.output.push((row, None));
-                }
-                (None, OnMissing::Skip) => rows.missing += 1,
+            if let Some(text) = on_missing.embedded(text) {
+                rows.output.push((row, Some(rows.texts.len())));
+                rows.texts.push(text);
+                continue;
+            }
+            rows.missing += 1;
+            if on_missing == OnMissing::Zero {
+                rows.output.push((row, None));
             }
         }
         rows
     }
 
-    fn add(&mut self, row: usize, text: &'a str) {
-        self.output.push((row, Some(self.texts.len())));
-        self.texts.push(text);
+    /// The same, told to the user: how many rows there are, and that those
+    /// whose text is missing are done.
+    pub(super) fn begin(context: &StageContext, texts: &'a StringArray, on_missing: OnMissing) -> Self {
+        let rows = Self::plan(texts, on_missing);
+        context.progress.total(texts.len() as u64);
+        context.progress.advance(rows.missing as u64);
+        if let Some(warning) = rows.warning(on_missing, texts.len()) {
+            context.progress.warn(&warning);
+        }
+        rows
     }
 
     /// What the user should know about missing texts: nothing, if they are few.
-    pub(super) fn warning(&self, on_missing: OnMissing, all: usize) -> Option<String> {
+    fn warning(&self, on_missing: OnMissing, all: usize) -> Option<String> {
         let fate = if on_missing == OnMissing::Zero { "their vectors are zeros" } else { "their rows are left out" };
         (self.missing * 10 > all).then(|| format!("{} of {all} texts are missing; {fate}", self.missing))
     }

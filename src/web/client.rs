@@ -365,7 +365,7 @@ impl Session {
             core.circuit(&endpoint.identity, call.provider).sample(call);
             return Ok(answer);
         }
-        if core.settings.offline || self.memo_only {
+        if self.memo_only {
             return Err(WebError::Offline { request: call.describe() }.into());
         }
         let begin = |wire| -> Pending {

@@ -40,6 +40,11 @@ pub enum NoVectors {
     Unreadable(String),
 }
 
+/// Tokens that texts of so many bytes take, guessed: four bytes each, and two for a text's ends.
+pub fn estimate(bytes: impl Iterator<Item = usize>) -> u64 {
+    bytes.map(|bytes| bytes as u64 / 4 + 2).sum()
+}
+
 impl Embeddings {
     /// Asks for the vectors of some texts, for [`parse_embeddings`].
     #[must_use]
@@ -56,8 +61,7 @@ impl Embeddings {
         call.base_url = Some(self.base_url.clone());
         call.bearer.clone_from(&self.key);
         call.body = Some(Value::Object(body));
-        let bytes: usize = texts.iter().map(|text| text.len()).sum();
-        let estimate = (bytes / 4 + 2 * texts.len()) as u64;
+        let estimate = estimate(texts.iter().map(|text| text.len()));
         let most = Usage { prompt: estimate, completion: 0 };
         call.metering = Some(Metering { estimate, most, used: usage, price: self.price });
         // The vectors are kept one by one; what cannot be read is kept as it came.

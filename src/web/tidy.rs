@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use super::tidy_words::{
-    ANNOUNCEMENTS, APOSTROPHES, CLOSINGS, COURTESIES, LABELS, OF_CLOSINGS, OF_LABELS, OFFERS, QUOTES, SUBJECTS,
+    ABOUT, ANNOUNCEMENTS, APOSTROPHES, CLOSINGS, COURTESIES, LABELS, OF_CLOSINGS, OF_LABELS, OFFERS, QUOTES, SUBJECTS,
     SUMMARIES,
 };
 
@@ -151,7 +151,8 @@ fn without_opening(text: &str) -> Option<Cow<'_, str>> {
     let head = head.replace('\u{2019}', "'");
     let names = |words: &[&str]| words.iter().any(|word| head.contains(word));
     let announces = ANNOUNCEMENTS.iter().any(|word| head.starts_with(word));
-    let is_opening = announces && (names(SUMMARIES) || (is_alone && names(SUBJECTS))) || is_label(&head);
+    let is_opening =
+        announces && (names(SUMMARIES) || names(ABOUT) || (is_alone && names(SUBJECTS))) || is_label(&head);
     is_opening.then(|| Cow::Owned(format!("{rest}{below}")))
 }
 
@@ -161,10 +162,10 @@ fn is_label(head: &str) -> bool {
         && (head.contains(['"', '\u{201c}']) || head.contains(" by "));
     let words: Vec<&str> = head.split(|c: char| c.is_whitespace() || matches!(c, '(' | ')' | '[' | ']')).collect();
     let words: Vec<&str> = words.into_iter().filter(|word| !word.is_empty()).collect();
-    let belongs = |word: &&str| {
-        LABELS.contains(word) || OF_LABELS.contains(word) || word.starts_with(|c: char| c.is_ascii_digit())
-    };
-    titled || (words.iter().any(|word| LABELS.contains(word)) && words.iter().all(belongs))
+    let is_noun = |word: &&str| SUMMARIES.contains(word) || LABELS.contains(word);
+    let belongs =
+        |word: &&str| is_noun(word) || OF_LABELS.contains(word) || word.starts_with(|c: char| c.is_ascii_digit());
+    titled || (words.iter().any(is_noun) && words.iter().all(belongs))
 }
 
 /// `(25 words)` and `Word count: 25` at the end.

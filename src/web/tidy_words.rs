@@ -39,10 +39,9 @@ pub(super) const ANNOUNCEMENTS: &[&str] = &[
     "以下是",
     "以下は",
 ];
-/// What an opening is about, wherever it stands.
+/// What summaries are called.
 pub(super) const SUMMARIES: &[&str] = &[
-    "summar",
-    "words",
+    "summary",
     "overview",
     "synopsis",
     "résumé",
@@ -56,28 +55,13 @@ pub(super) const SUMMARIES: &[&str] = &[
     "概要",
     "要約",
 ];
+/// What else an opening is about, wherever it stands.
+pub(super) const ABOUT: &[&str] = &["summar", "words"];
 /// What it may be about where its line ends with the colon.
 pub(super) const SUBJECTS: &[&str] =
     &["song", "lyric", "track", "theme", "description", "interpretation", "answer", "response"];
-/// The nouns of labels: `Summary:`, `## Answer`.
-pub(super) const LABELS: &[&str] = &[
-    "summary",
-    "description",
-    "answer",
-    "response",
-    "overview",
-    "synopsis",
-    "résumé",
-    "resumen",
-    "resumo",
-    "zusammenfassung",
-    "riassunto",
-    "samenvatting",
-    "摘要",
-    "总结",
-    "概要",
-    "要約",
-];
+/// Nouns of labels besides [`SUMMARIES`]: `## Answer`.
+pub(super) const LABELS: &[&str] = &["description", "answer", "response"];
 /// What may stand beside the noun of a label.
 pub(super) const OF_LABELS: &[&str] = &[
     "the",

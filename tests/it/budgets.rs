@@ -5,7 +5,7 @@ use std::process::Stdio;
 use insta::assert_snapshot;
 use serde_json::Value;
 
-use crate::lab::{Lab, Sandbox, files_below, ok};
+use crate::lab::{CRAWL, Lab, Sandbox, files_below, ok};
 
 const SONGS: &str = "\
 pipeline: songs
@@ -19,18 +19,6 @@ stages:
     kind: summarize
     inputs: { items: songs }
     with: { model: m, limiter: groq, prompt: \"{{ title }}\", max_tokens: 64, usd_per_thousand_requests: 1 }
-";
-
-const CRAWL: &str = "\
-pipeline: crawl
-stages:
-  users:
-    kind: crawl_users
-    with: { max_users: 120 }
-  loved:
-    kind: crawl_loved_tracks
-    inputs: { users: users }
-    with: { per_user: 50, min_per_user: 1 }
 ";
 
 /// A sandbox is asked with that many requests at the same time.

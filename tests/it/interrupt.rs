@@ -5,19 +5,7 @@
 
 use std::process::{Child, Command, Stdio};
 
-use crate::lab::{Lab, Sandbox};
-
-const CRAWL: &str = "\
-pipeline: crawl
-stages:
-  users:
-    kind: crawl_users
-    with: { max_users: 120 }
-  loved:
-    kind: crawl_loved_tracks
-    inputs: { users: users }
-    with: { per_user: 50, min_per_user: 1 }
-";
+use crate::lab::{CRAWL, Lab, Sandbox};
 
 /// The whole of the paper's crawl: people, what they love, tags, lyrics, prompts.
 const WHOLE: &str = "\

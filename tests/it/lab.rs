@@ -10,6 +10,19 @@ use std::process::{Child, Command, Stdio};
 use serde_json::Value;
 use tempfile::TempDir;
 
+/// People and what they love: two stages that ask some 250 requests.
+pub(crate) const CRAWL: &str = "\
+pipeline: crawl
+stages:
+  users:
+    kind: crawl_users
+    with: { max_users: 120 }
+  loved:
+    kind: crawl_loved_tracks
+    inputs: { users: users }
+    with: { per_user: 50, min_per_user: 1 }
+";
+
 /// A folder with files and a store.
 pub(crate) struct Lab {
     folder: TempDir,
