@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::metrics::{Rank, hit, mean, ndcg, reciprocal_rank, warm_items};
 use crate::model::interactions::{Interactions, Part};
 use crate::model::model_table::tensors_of_table;
-use crate::model::ranking::{ModelError, ScoringModel};
+use crate::model::scoring::{ModelError, ScoringModel};
 use crate::stage::{
     InputPort, OutputPort, Resource, SettingProblem, Stage, StageContext, StageError, StageKind, decode_settings,
     schema_of, settings_value,

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use refrain_encoder::{DeviceError, EncoderError};
+use refrain_gpu::{DeviceError, EncoderError};
 
 use crate::ground::files::FileError;
 

@@ -6,7 +6,7 @@
 use std::ops::ControlFlow;
 
 use super::{DeviceChoice, MINILM, MiniLm, ModelError, ModelFiles, Models};
-use refrain_encoder::WIDTH;
+use refrain_gpu::WIDTH;
 
 /// The encoder on a device, if the weights are on this machine.
 fn encoder(choice: DeviceChoice) -> Option<MiniLm> {

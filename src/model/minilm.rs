@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
-use refrain_encoder::{Device, Encoder, Selection, WIDTH};
+use refrain_gpu::{Device, Encoder, Selection, WIDTH};
 use tokenizers::{Tokenizer, TruncationDirection, TruncationParams, TruncationStrategy};
 
 use super::error::ModelError;

@@ -1,6 +1,6 @@
 //! The sentence encoder, the two-tower recommender, the choice of device, and
 //! the weights on this machine. Knows nothing of stages and of the network; what
-//! touches Burn is in `crates/encoder`.
+//! touches Burn is in `crates/gpu`.
 
 mod error;
 pub mod features;
@@ -10,12 +10,13 @@ pub mod interactions;
 mod minilm;
 pub mod model_table;
 pub mod ranking;
+pub mod scoring;
 pub mod two_tower;
 mod weights;
 
 use std::path::PathBuf;
 
-pub use refrain_encoder::{Device, DeviceChoice, DeviceError, Selection, WIDTH as MINILM_WIDTH};
+pub use refrain_gpu::{Device, DeviceChoice, DeviceError, Selection, WIDTH as MINILM_WIDTH};
 
 pub use error::ModelError;
 pub use minilm::{MiniLm, OnBatch, TextVectors};

@@ -1,41 +1,16 @@
-//! A trained model that scores, and the full ranking of every item for every
-//! user in tiles: no matrix of users by items is ever held.
+//! The full ranking of every item for every user, in tiles: no matrix of users
+//! by items is ever held.
 
-use std::collections::BTreeMap;
+use std::cmp::Ordering;
 
 use rayon::prelude::*;
 
-use super::interactions::{Interactions, ItemSets};
-use super::two_tower::{Tensor, VectorScorer};
+use super::interactions::ItemSets;
+use super::scoring::ScoringModel;
 use crate::metrics::{Rank, rank_of};
 
 /// Users whose scores one task holds at a time.
 const TILE_USERS: usize = 12;
-
-/// A model that gives each user and item a score.
-#[derive(Debug, Clone)]
-pub enum ScoringModel {
-    /// The same score for every user: `[items]`.
-    Items(Vec<f32>),
-    /// Vectors of users and items, and how two of them become a score.
-    Vectors(Box<VectorScorer>),
-}
-
-/// Why a model's table cannot be used with a split.
-#[derive(Debug, thiserror::Error)]
-pub enum ModelError {
-    /// A tensor is missing or has another shape.
-    #[error("the model has no usable tensor `{name}`; it has {}", found.join(", "))]
-    Tensor {
-        /// Its name.
-        name: String,
-        /// The names there are, with shapes.
-        found: Vec<String>,
-    },
-    /// It was trained on other users or items.
-    #[error("the model was made for other users or items than those of the split")]
-    OtherIds,
-}
 
 /// The ranks of some targets.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,33 +22,6 @@ pub struct Ranked {
 }
 
 impl ScoringModel {
-    /// The model of a table's tensors: `item_scores` `[items]`, or `user_vectors`
-    /// `[users, d]`, `item_vectors` `[items, d]` and the scorer's. If there is an
-    /// `id_check`, it must be that of the split.
-    ///
-    /// # Errors
-    /// [`ModelError`].
-    pub fn of_tensors(tensors: &[Tensor], interactions: &Interactions) -> Result<Self, ModelError> {
-        let by_name: BTreeMap<&str, &Tensor> = tensors.iter().map(|t| (t.name.as_str(), t)).collect();
-        if by_name.get("id_check").is_some_and(|check| check.values != interactions.check()) {
-            return Err(ModelError::OtherIds);
-        }
-        let refuse = |name: &str| {
-            let found = tensors.iter().map(|t| format!("{} {:?}", t.name, t.shape)).collect();
-            ModelError::Tensor { name: name.to_owned(), found }
-        };
-        if let Some(scores) = by_name.get("item_scores") {
-            let fits = scores.values.len() == interactions.items.len();
-            return if fits { Ok(Self::Items(scores.values.clone())) } else { Err(refuse("item_scores")) };
-        }
-        let scorer = VectorScorer::of_tensors(|name| by_name.get(name).copied()).map_err(|name| refuse(&name))?;
-        let (users, items) = scorer.counts();
-        if (users, items) != (interactions.users.len(), interactions.items.len()) {
-            return Err(refuse(if users == interactions.users.len() { "item_vectors" } else { "user_vectors" }));
-        }
-        Ok(Self::Vectors(Box::new(scorer)))
-    }
-
     /// Ranks each target item among all items that its user does not have in
     /// `excluded`. `goes_on` is told how many targets were done and may stop it.
     ///
@@ -88,20 +36,13 @@ impl ScoringModel {
         let mut order: Vec<usize> = (0..targets.len()).collect();
         order.sort_by_key(|at| targets[*at]);
         let groups: Vec<&[usize]> = order.chunk_by(|a, b| targets[*a].0 == targets[*b].0).collect();
-        let scorer = match self {
-            Self::Items(_) => None,
-            Self::Vectors(vectors) => Some(vectors.prepare()),
-        };
+        let prepared = self.prepare();
         let tile = |groups: &[&[usize]]| {
             if !goes_on(0) {
                 return None;
             }
             let users: Vec<u32> = groups.iter().map(|group| targets[group[0]].0).collect();
-            let scores = match (self, &scorer) {
-                (Self::Items(scores), _) => scores.repeat(users.len()),
-                (_, Some(prepared)) => prepared.scores(&users),
-                (_, None) => Vec::new(),
-            };
+            let scores = prepared.scores(&users);
             let mut ranks = Vec::new();
             for (group, scores) in groups.iter().zip(scores.chunks_exact(items)) {
                 for at in *group {
@@ -121,5 +62,37 @@ impl ScoringModel {
             ranked.not_finite += not_finite;
         }
         Some(ranked)
+    }
+
+    /// The `k` best items of each user among those that it does not have in
+    /// `excluded`, best first, ties to the lower index; scores that are not
+    /// finite are left out, so there may be fewer. `goes_on` is told how many
+    /// users were done and may stop it.
+    ///
+    /// Returns nothing if it was stopped.
+    pub fn top(
+        &self,
+        users: &[u32],
+        k: usize,
+        excluded: &ItemSets,
+        goes_on: &(dyn Fn(u64) -> bool + Sync),
+    ) -> Option<Vec<Vec<(u32, f32)>>> {
+        let prepared = self.prepare();
+        let tile = |users: &[u32]| {
+            let scores = prepared.scores(users);
+            let items = scores.len() / users.len();
+            let best = |(user, scores): (&u32, &[f32])| {
+                let has = excluded.of_user(*user);
+                let free = |(item, score): &(u32, f32)| score.is_finite() && has.binary_search(item).is_err();
+                let mut all: Vec<(u32, f32)> = (0..).zip(scores.iter().copied()).filter(free).collect();
+                all.sort_by(|a, b| b.1.partial_cmp(&a.1).unwrap_or(Ordering::Equal));
+                all.truncate(k);
+                all
+            };
+            let tops: Vec<_> = users.iter().zip(scores.chunks_exact(items.max(1))).map(best).collect();
+            goes_on(users.len() as u64).then_some(tops)
+        };
+        let tiles: Option<Vec<_>> = users.par_chunks(TILE_USERS).map(tile).collect();
+        Some(tiles?.into_iter().flatten().collect())
     }
 }

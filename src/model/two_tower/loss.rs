@@ -4,12 +4,12 @@
 
 use rayon::prelude::*;
 
-use super::kernels::{
-    AdamStep, Left, Mode, add, add_rows, add_scaled, dot, gelu_and_slope, normalize_rows_backward, sum,
-};
 use super::parameters::{LinearGradients, Tensor};
 use super::scorer::{Compress, Factors, Hidden, PackedCompress, PairNumbers, squares_and_sums};
 use super::tower::{HIDDEN, TOWER_WIDTH, linear_gradients, multiply};
+use refrain_kernels::{
+    AdamStep, Left, Mode, add, add_rows, add_scaled, dot, gelu_and_slope, normalize_rows_backward, sum,
+};
 
 /// Positives that one task takes, and those that go through the MLP together.
 const CHUNK: usize = 32;

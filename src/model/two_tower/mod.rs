@@ -1,14 +1,13 @@
 //! The two-tower recommender (PAPER: "Model"): features to 192 numbers on both
 //! sides, a scorer, margin ranking loss, mixed negative sampling, Adam.
 //!
-//! Forward and backward are written out over plain slices (`kernels`), each
+//! Forward and backward are written out over plain slices (`crates/kernels`), each
 //! distinct user and item of a step goes through its tower once, and the scorer
 //! runs in its factored form. Results do not depend on the number of threads.
 
 mod draw;
 #[cfg(test)]
 mod golden;
-mod kernels;
 mod loss;
 mod parameters;
 mod sample;
@@ -26,4 +25,5 @@ mod vectors;
 pub use parameters::Tensor;
 pub use tower::{Category, EMBEDDING_WIDTH, Features, TOWER_WIDTH, TextVectors};
 pub use train::{Epoch, Observer, Selection, Trained, TrainingError, TrainingOptions, train};
+pub(crate) use vectors::PreparedScorer;
 pub use vectors::VectorScorer;

@@ -4,8 +4,8 @@
 use rayon::prelude::*;
 
 use super::draw::Draw;
-use super::kernels::{AdamStep, adam};
 use crate::ground::Seed;
+use refrain_kernels::{AdamStep, adam};
 
 /// How many values one task of the optimiser takes.
 const OPTIMIZER_CHUNK: usize = 32_768;
@@ -104,8 +104,8 @@ impl Linear {
 
     /// Adds to the gradients of weight and bias.
     pub(super) fn add_gradients(&mut self, gradients: &LinearGradients) {
-        super::kernels::add(&mut self.weight.gradient, &gradients.weight);
-        super::kernels::add(&mut self.bias.gradient, &gradients.bias);
+        refrain_kernels::add(&mut self.weight.gradient, &gradients.weight);
+        refrain_kernels::add(&mut self.bias.gradient, &gradients.bias);
     }
 }
 

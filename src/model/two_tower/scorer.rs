@@ -7,10 +7,10 @@
 //! map of five numbers of the pair: `u.u`, `u.i`, `i.i`, `sum u` and `sum i`.
 //! That map is [`Factors`].
 
-use super::kernels::{Left, Mode, Packed, add_scaled, dot, gelu, gelu_and_slope, normalize_rows};
 use super::parameters::{Linear, Start, Tensor, Weight};
 use super::tower::{EMBEDDING_WIDTH, HIDDEN, TOWER_WIDTH};
 use crate::ground::Seed;
+use refrain_kernels::{Left, Mode, Packed, add_scaled, dot, gelu, gelu_and_slope, normalize_rows};
 
 /// The prefix of the scorer's tensors.
 const NAME: &str = "scorer";
@@ -171,7 +171,7 @@ impl Compress {
     pub(super) fn user_base(&self, factors: &Factors, user: &[f32]) -> Vec<f32> {
         let mut base = self.layers[0].bias.values().to_vec();
         add_scaled(&mut base, dot(user, user), &factors.user_user);
-        add_scaled(&mut base, super::kernels::sum(user), &factors.user_sum);
+        add_scaled(&mut base, refrain_kernels::sum(user), &factors.user_sum);
         base
     }
 
@@ -255,7 +255,7 @@ impl Hidden {
 
 /// `x.x` and the sum of each row of `vectors` `[n, TOWER_WIDTH]`.
 pub(super) fn squares_and_sums(vectors: &[f32]) -> Vec<(f32, f32)> {
-    vectors.chunks_exact(TOWER_WIDTH).map(|row| (dot(row, row), super::kernels::sum(row))).collect()
+    vectors.chunks_exact(TOWER_WIDTH).map(|row| (dot(row, row), refrain_kernels::sum(row))).collect()
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use super::test_data::{features, random_split};
 use super::train::{Network, Selection, TrainingOptions};
 use crate::ground::Seed;
 use crate::model::interactions::Part;
-use crate::model::ranking::ScoringModel;
+use crate::model::scoring::ScoringModel;
 
 /// The paper's options.
 fn options(compress: bool) -> TrainingOptions {

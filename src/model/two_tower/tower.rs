@@ -6,11 +6,11 @@
 
 use rayon::prelude::*;
 
-use super::kernels::{
-    AdamStep, Left, Mode, Packed, add, add_rows, gelu, gelu_and_slope, normalize_rows, normalize_rows_backward,
-};
 use super::parameters::{Linear, LinearGradients, Start, Tensor, Weight};
 use crate::ground::Seed;
+use refrain_kernels::{
+    AdamStep, Left, Mode, Packed, add, add_rows, gelu, gelu_and_slope, normalize_rows, normalize_rows_backward,
+};
 
 /// Width of every embedding, and of the text after its layer (PAPER: 96).
 pub const EMBEDDING_WIDTH: usize = 96;

@@ -1,7 +1,6 @@
 //! The training loop: batches, both towers and the scorer forward and back,
 //! Adam, the choice of the epoch, and the signs of a training that stalls.
 
-use super::kernels::AdamStep;
 use super::loss::Scorer;
 use super::parameters::Tensor;
 use super::sample::{Batch, Sampler};
@@ -11,7 +10,8 @@ use super::vectors::VectorScorer;
 use crate::ground::Seed;
 use crate::metrics::{hit, mean, ndcg};
 use crate::model::interactions::{Interactions, ItemSets, Part};
-use crate::model::ranking::ScoringModel;
+use crate::model::scoring::ScoringModel;
+use refrain_kernels::AdamStep;
 
 /// The k of the metrics by which an epoch is picked.
 const SELECTION_K: u32 = 10;

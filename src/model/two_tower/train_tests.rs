@@ -7,7 +7,7 @@ use super::train::{Epoch, Observer, Selection, Trained, TrainingError, TrainingO
 use crate::ground::Seed;
 use crate::metrics::rank_of;
 use crate::model::interactions::Part;
-use crate::model::ranking::ScoringModel;
+use crate::model::scoring::ScoringModel;
 
 /// Counts, and stops after so many positives.
 struct Counter {

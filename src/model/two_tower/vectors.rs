@@ -1,11 +1,11 @@
 //! Scoring with finished vectors: what is left of a two-tower model when the
 //! towers have done their work.
 
-use super::kernels::{Left, Mode, Packed, gelu};
 use super::loss::Scorer;
 use super::parameters::Tensor;
 use super::scorer::{Compress, Hidden, PackedCompress, PairNumbers, squares_and_sums};
 use super::tower::TOWER_WIDTH;
+use refrain_kernels::{Left, Mode, Packed, gelu};
 
 /// Items that go through the MLP together.
 const BLOCK: usize = 48;

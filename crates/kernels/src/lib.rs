@@ -51,7 +51,7 @@ fn fma<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
 /// A matrix `[depth, columns]` cut into panels of 16 columns, ready to stand
 /// on the right of a product. Reusing one keeps its memory.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Packed {
+pub struct Packed {
     panels: Vec<f32>,
     depth: usize,
     columns: usize,
@@ -59,7 +59,7 @@ pub(super) struct Packed {
 
 impl Packed {
     /// Packs the row-major `matrix` `[depth, columns]`.
-    pub(super) fn pack(&mut self, matrix: &[f32], depth: usize, columns: usize) {
+    pub fn pack(&mut self, matrix: &[f32], depth: usize, columns: usize) {
         self.reset(depth, columns);
         if columns == 0 || depth == 0 {
             return;
@@ -73,7 +73,7 @@ impl Packed {
     }
 
     /// Packs the transpose of the row-major `matrix` `[columns, depth]`.
-    pub(super) fn pack_transposed(&mut self, matrix: &[f32], depth: usize, columns: usize) {
+    pub fn pack_transposed(&mut self, matrix: &[f32], depth: usize, columns: usize) {
         self.reset(depth, columns);
         if columns == 0 || depth == 0 {
             return;
@@ -97,7 +97,7 @@ impl Packed {
     /// # Shapes
     /// `left` `[rows, depth]`, or `[depth, rows]` when `left_transposed`;
     /// `out` `[rows, columns]`; `bias` `[columns]`.
-    pub(super) fn product(&self, left: Left<'_>, rows: usize, out: &mut [f32], mode: Mode<'_>) {
+    pub fn product(&self, left: Left<'_>, rows: usize, out: &mut [f32], mode: Mode<'_>) {
         if rows == 0 || self.columns == 0 {
             return;
         }
@@ -107,7 +107,7 @@ impl Packed {
 
 /// The left side of a product.
 #[derive(Clone, Copy)]
-pub(super) enum Left<'a> {
+pub enum Left<'a> {
     /// Row-major `[rows, depth]`.
     Plain(&'a [f32]),
     /// Row-major `[depth, rows]`: its transpose is multiplied.
@@ -116,7 +116,7 @@ pub(super) enum Left<'a> {
 
 /// What becomes of the product.
 #[derive(Clone, Copy)]
-pub(super) enum Mode<'a> {
+pub enum Mode<'a> {
     /// It replaces what was there.
     Set,
     /// It replaces what was there, plus this row.
@@ -196,7 +196,7 @@ fn tile<const FUSED: bool>(strip: &[f32], panel: &[f32]) -> [[f32; TILE_COLUMNS]
 }
 
 /// The inner product of two slices of equal length.
-pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
+pub fn dot(a: &[f32], b: &[f32]) -> f32 {
     dispatch!(dot_lanes(a, b))
 }
 
@@ -216,7 +216,7 @@ fn dot_lanes<const FUSED: bool>(a: &[f32], b: &[f32]) -> f32 {
 }
 
 /// The sum of a slice.
-pub(super) fn sum(values: &[f32]) -> f32 {
+pub fn sum(values: &[f32]) -> f32 {
     dispatch!(sum_lanes(values))
 }
 
@@ -246,7 +246,7 @@ fn fold(mut lanes: [f32; LANES]) -> f32 {
 }
 
 /// `target += scale * source`.
-pub(super) fn add_scaled(target: &mut [f32], scale: f32, source: &[f32]) {
+pub fn add_scaled(target: &mut [f32], scale: f32, source: &[f32]) {
     dispatch!(add_scaled_body(target, scale, source));
 }
 
@@ -258,12 +258,12 @@ fn add_scaled_body<const FUSED: bool>(target: &mut [f32], scale: f32, source: &[
 }
 
 /// `target += source`.
-pub(super) fn add(target: &mut [f32], source: &[f32]) {
+pub fn add(target: &mut [f32], source: &[f32]) {
     target.iter_mut().zip(source).for_each(|(t, s)| *t += s);
 }
 
 /// Adds each row of `rows` `[n, target.len()]` to `target`, in order.
-pub(super) fn add_rows(target: &mut [f32], rows: &[f32]) {
+pub fn add_rows(target: &mut [f32], rows: &[f32]) {
     if !target.is_empty() {
         rows.chunks_exact(target.len()).for_each(|row| add(target, row));
     }
@@ -308,7 +308,7 @@ fn normal_density<const FUSED: bool>(x: f32) -> f32 {
 }
 
 /// `out = gelu(x)`, the exact one: `x` times the normal distribution function.
-pub(super) fn gelu(x: &[f32], out: &mut [f32]) {
+pub fn gelu(x: &[f32], out: &mut [f32]) {
     dispatch!(gelu_body(x, out));
 }
 
@@ -320,7 +320,7 @@ fn gelu_body<const FUSED: bool>(x: &[f32], out: &mut [f32]) {
 }
 
 /// GELU and its derivative in one pass.
-pub(super) fn gelu_and_slope(x: &[f32], out: &mut [f32], slope: &mut [f32]) {
+pub fn gelu_and_slope(x: &[f32], out: &mut [f32], slope: &mut [f32]) {
     dispatch!(gelu_and_slope_body(x, out, slope));
 }
 
@@ -335,7 +335,7 @@ fn gelu_and_slope_body<const FUSED: bool>(x: &[f32], out: &mut [f32], slope: &mu
 
 /// Normalises each row of `rows` `[n, width]` in place to mean 0 and variance
 /// 1; `scales` `[n]` receives what each row was multiplied by.
-pub(super) fn normalize_rows(rows: &mut [f32], width: usize, scales: &mut [f32]) {
+pub fn normalize_rows(rows: &mut [f32], width: usize, scales: &mut [f32]) {
     dispatch!(normalize_rows_body(rows, width, scales));
 }
 
@@ -355,7 +355,7 @@ fn normalize_rows_body<const FUSED: bool>(rows: &mut [f32], width: usize, scales
 }
 
 /// Turns the gradient of normalised rows into that of the rows before, in place.
-pub(super) fn normalize_rows_backward(gradients: &mut [f32], normalized: &[f32], width: usize, scales: &[f32]) {
+pub fn normalize_rows_backward(gradients: &mut [f32], normalized: &[f32], width: usize, scales: &[f32]) {
     dispatch!(normalize_rows_backward_body(gradients, normalized, width, scales));
 }
 
@@ -379,15 +379,15 @@ fn normalize_rows_backward_body<const FUSED: bool>(
 /// One step of Adam's constants: `rate` is the learning rate over
 /// `1 - beta1^t`, `root` is `sqrt(1 - beta2^t)`.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct AdamStep {
+pub struct AdamStep {
     /// Learning rate with the first moment's correction.
-    pub(super) rate: f32,
+    pub rate: f32,
     /// The second moment's correction, under the root.
-    pub(super) root: f32,
+    pub root: f32,
 }
 
 /// Adam on parameters, their gradients (left at 0) and both moments.
-pub(super) fn adam(step: AdamStep, values: &mut [f32], gradients: &mut [f32], first: &mut [f32], second: &mut [f32]) {
+pub fn adam(step: AdamStep, values: &mut [f32], gradients: &mut [f32], first: &mut [f32], second: &mut [f32]) {
     dispatch!(adam_body(step, values, gradients, first, second));
 }
 
@@ -409,10 +409,18 @@ fn adam_body<const FUSED: bool>(
 
 #[cfg(test)]
 mod tests {
-    use super::super::draw::Draw;
     use super::*;
-    use crate::ground::Seed;
     use proptest::prelude::*;
+
+    /// Numbers in [-1, 1) that a seed decides.
+    fn noise(seed: u64, count: usize) -> Vec<f32> {
+        let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+        let mut next = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 40) as f32 / 8_388_608.0 - 1.0
+        };
+        (0..count).map(|_| next()).collect()
+    }
 
     /// GELU by the error function's series, in 64 bits.
     fn exact_gelu(x: f64) -> f64 {
@@ -443,9 +451,8 @@ mod tests {
     proptest! {
         #[test]
         fn products_are_the_sums_of_products(rows in 1usize..20, depth in 1usize..40, columns in 1usize..40, seed in 0u64..99) {
-            let mut draw = Draw::of(Seed::of_stage(seed, "kernels"));
-            let (left, right) = (draw.normal(rows * depth, 1.0), draw.normal(depth * columns, 1.0));
-            let bias = draw.normal(columns, 1.0);
+            let (left, right) = (noise(seed, rows * depth), noise(seed + 100, depth * columns));
+            let bias = noise(seed + 200, columns);
             let turned = |matrix: &[f32], height: usize, width: usize| -> Vec<f32> {
                 (0..width).flat_map(|c| (0..height).map(move |r| matrix[r * width + c])).collect()
             };
