@@ -1,5 +1,6 @@
 //! What stages can do: one file per kind, and the registry.
 
+mod audit_split;
 mod compare;
 mod countries;
 mod crawl_loved_tracks;
@@ -48,6 +49,7 @@ use crate::stage::StageKind;
 
 /// Every kind, by name.
 pub const KINDS: &[&dyn StageKind] = &[
+    &audit_split::AuditSplit,
     &compare::Compare,
     &crawl_loved_tracks::CrawlLovedTracks,
     &crawl_lyrics::CrawlLyrics,
