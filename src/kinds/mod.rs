@@ -23,6 +23,7 @@ mod lab;
 mod match_tracks;
 #[cfg(test)]
 mod memory_tests;
+mod peel;
 mod popularity;
 mod prompt;
 mod read_table;
