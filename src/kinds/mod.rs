@@ -2,6 +2,8 @@
 
 mod audit_split;
 mod compare;
+#[cfg(test)]
+mod compare_tests;
 mod countries;
 mod crawl_loved_tracks;
 mod crawl_lyrics;
@@ -24,6 +26,7 @@ mod match_tracks;
 #[cfg(test)]
 mod memory_tests;
 mod peel;
+mod per_user;
 mod popularity;
 mod prompt;
 mod read_table;
