@@ -1,0 +1,113 @@
+//! The kernels against their definitions, and against themselves on other vectors.
+
+use crate::*;
+use proptest::prelude::*;
+
+/// Numbers in [-1, 1) that a seed decides.
+fn noise(seed: u64, count: usize) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 40) as f32 / 8_388_608.0 - 1.0
+    };
+    (0..count).map(|_| next()).collect()
+}
+
+/// GELU by the error function's series, in 64 bits.
+fn exact_gelu(x: f64) -> f64 {
+    let (mut term, mut sum, mut n) = (x, x, 0.0);
+    while f64::abs(term) > 1e-18 {
+        n += 1.0;
+        term *= -x * x / (2.0 * n) * (2.0 * n - 1.0) / (2.0 * n + 1.0);
+        sum += term;
+    }
+    x * (0.5 + sum / std::f64::consts::TAU.sqrt())
+}
+
+#[test]
+fn gelu_and_its_slope_are_exact_to_single_precision() {
+    let x: Vec<f32> = (-800..=800).map(|step| step as f32 / 160.0).chain([-40.0, 40.0]).collect();
+    let (mut out, mut slope) = (vec![0.0; x.len()], vec![0.0; x.len()]);
+    gelu_and_slope(&x, &mut out, &mut slope);
+    for (at, x) in x.iter().map(|x| f64::from(*x)).enumerate().take(1601) {
+        let expected = exact_gelu(x);
+        let expected_slope = (exact_gelu(x + 1e-5) - exact_gelu(x - 1e-5)) / 2e-5;
+        assert!((f64::from(out[at]) - expected).abs() < 1e-6, "gelu({x}) = {} not {expected}", out[at]);
+        assert!((f64::from(slope[at]) - expected_slope).abs() < 2e-6, "slope at {x}");
+    }
+    assert!(out[1601].abs() < 1e-5 && (out[1602] - 40.0).abs() < 1e-5, "{:?}", &out[1601..]);
+    assert!(slope[1601].abs() < 1e-5 && (slope[1602] - 1.0).abs() < 1e-6);
+}
+
+proptest! {
+    #[test]
+    fn products_are_the_sums_of_products(rows in 1usize..20, depth in 1usize..40, columns in 1usize..40, seed in 0u64..99) {
+        let (left, right) = (noise(seed, rows * depth), noise(seed + 100, depth * columns));
+        let bias = noise(seed + 200, columns);
+        let turned = |matrix: &[f32], height: usize, width: usize| -> Vec<f32> {
+            (0..width).flat_map(|c| (0..height).map(move |r| matrix[r * width + c])).collect()
+        };
+        let mut packed = Packed::default();
+        packed.pack_transposed(&turned(&right, depth, columns), depth, columns);
+        let mut out = vec![0.0; rows * columns];
+        packed.product(Left::Plain(&left), rows, &mut out, Mode::Bias(&bias));
+        packed.pack(&right, depth, columns);
+        packed.product(Left::Transposed(&turned(&left, rows, depth)), rows, &mut out, Mode::Add);
+        for row in 0..rows {
+            for column in 0..columns {
+                let sum: f32 = (0..depth).map(|d| left[row * depth + d] * right[d * columns + column]).sum();
+                prop_assert!((out[row * columns + column] - 2.0 * sum - bias[column]).abs() < 1e-4);
+            }
+        }
+    }
+}
+
+/// Everything that a processor's vectors could change, as bits.
+#[cfg(target_arch = "x86_64")]
+fn all_results<S: crate::wide::Wide>(simd: S, panel: usize, [rows, depth, columns]: [usize; 3], seed: u64) -> Vec<u32> {
+    let (left, right) = (noise(seed, rows * depth), noise(seed + 1, depth * columns));
+    let wider: Vec<f32> = noise(seed + 2, rows * columns).iter().map(|v| v * 8.0).collect();
+    let mut all = Vec::new();
+    let mut out = wider.clone();
+    crate::product::product_in_panels(simd, panel, &right, &left, [rows, depth, columns], &mut out);
+    all.extend_from_slice(&out);
+    let mut slope = wider.clone();
+    crate::gelu::gelu_and_slope_on(simd, &wider, &mut out, &mut slope);
+    all.extend(out.iter().chain(&slope));
+    crate::gelu::gelu_on(simd, &wider, &mut out);
+    all.extend_from_slice(&out);
+    let mut scales = vec![0.0; rows];
+    crate::rows::normalize_rows_on(simd, &mut out, columns, &mut scales);
+    let mut gradients = wider.clone();
+    crate::rows::normalize_rows_backward_on(simd, &mut gradients, &out, columns, &scales);
+    all.extend(out.iter().chain(&gradients).chain(&scales));
+    all.extend([crate::rows::dot_on(simd, &left, &left), crate::rows::sum_on(simd, &left)]);
+    let mut moments = [wider.clone(), wider.iter().map(|v| v * v).collect(), gradients];
+    let [first, second, slopes] = &mut moments;
+    crate::adam::adam_on(simd, AdamStep { rate: 0.01, root: 0.7 }, &mut out, slopes, first, second);
+    all.extend(out.iter().chain(moments.iter().flatten()));
+    all.iter().map(|value| value.to_bits()).collect()
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn all_vectors_give_the_same_bits() {
+    use crate::wide::Portable;
+    let shapes = [[1, 1, 1], [5, 7, 3], [16, 33, 40], [29, 20, 64], [40, 130, 97]];
+    for (seed, shape) in (0..).zip(shapes) {
+        let plain = all_results(Portable::<true>, 16, shape, seed);
+        if let Some(simd) = pulp::x86::V3::try_new() {
+            assert_eq!(simd.vectorize(crate::wide::Call(|| all_results(simd, 16, shape, seed))), plain, "V3 {shape:?}");
+        }
+        if let Some(simd) = pulp::x86::V4::try_new() {
+            assert_eq!(simd.vectorize(crate::wide::Call(|| all_results(simd, 32, shape, seed))), plain, "V4 {shape:?}");
+        }
+    }
+}
+
+#[test]
+fn what_is_no_number_stays_none() {
+    let (mut out, mut slope) = ([0.0; 2], [0.0; 2]);
+    gelu_and_slope(&[f32::NAN, f32::INFINITY], &mut out, &mut slope);
+    assert!(out[0].is_nan() && out[1] == f32::INFINITY, "{out:?}");
+}
