@@ -2,6 +2,7 @@
 //! the weights on this machine. Knows nothing of stages and of the network; what
 //! touches Burn is in `crates/gpu`.
 
+mod bert;
 mod error;
 pub mod features;
 #[cfg(test)]
@@ -16,10 +17,10 @@ mod weights;
 
 use std::path::PathBuf;
 
-pub use refrain_gpu::{Device, DeviceChoice, DeviceError, Selection, WIDTH as MINILM_WIDTH};
+pub use refrain_gpu::{Device, DeviceChoice, DeviceError, Selection};
 
 pub use error::ModelError;
-pub use minilm::{MiniLm, OnBatch, TextVectors};
+pub use minilm::{MINILM_WIDTH, MiniLm, OnBatch, TextVectors};
 pub use weights::{MINILM, ModelFile, ModelFiles, ModelSource};
 
 use crate::ground::Environment;
