@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::memo::MemoCommand;
+use crate::model::DeviceChoice;
 use crate::sandbox::FaultKind;
 
 const AFTER_HELP: &str = "\
@@ -62,17 +63,6 @@ pub(super) enum When {
     Always,
     /// Never
     Never,
-}
-
-/// Where models compute.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Device {
-    /// A GPU where there is one
-    Auto,
-    /// The processor
-    Cpu,
-    /// The first CUDA GPU
-    Cuda,
 }
 
 /// What to do where a budget is not enough.
@@ -172,9 +162,9 @@ pub(super) struct RunArguments {
     /// Print events on stdout, one JSON object per line; the last is `finished`
     #[arg(long)]
     pub(super) json: bool,
-    /// Where models compute
-    #[arg(long, value_enum, default_value_t = Device::Auto)]
-    pub(super) device: Device,
+    /// Where models compute: `auto` (a GPU where one works), `cpu`, `cuda`, or `cuda:N` for the GPU of that number
+    #[arg(long, value_name = "DEVICE", env = "REFRAIN_DEVICE", default_value_t = DeviceChoice::Auto)]
+    pub(super) device: DeviceChoice,
 }
 
 #[derive(Debug, Args)]

@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::model::interactions::{Interactions, Part};
 use crate::model::model_table::{MODEL_COLUMNS, table_of_tensors};
 use crate::model::two_tower::{
-    Epoch, Features, Loss, Observer, Selection, Trained, TrainingError, TrainingOptions, train,
+    Computer, Epoch, Features, Loss, Observer, Selection, Trained, TrainingError, TrainingOptions, train,
 };
 use crate::stage::{
     InputPort, OutputPort, Resource, SettingProblem, Stage, StageContext, StageError, StageKind, decode_settings,
@@ -312,7 +312,7 @@ impl Stage for Checked {
     }
 
     fn resource(&self) -> Resource {
-        Resource::Cpu(0)
+        Resource::Gpu
     }
 
     fn is_seeded(&self) -> bool {
@@ -322,7 +322,12 @@ impl Stage for Checked {
     async fn run(&self, context: &StageContext) -> Result<(), StageError> {
         let split = Interactions::of_table(&context.table("split")?).map_err(|e| StageError::failed(e.to_string()))?;
         let [users, items] = self.features(context, &split)?;
-        let options = self.settings.options();
+        let mut options = self.settings.options();
+        let selection = context.models.device().map_err(|error| StageError::failed(error.to_string()))?;
+        options.computer = selection.device.into();
+        if options.computer != Computer::Kernels {
+            context.progress.note(&selection.note);
+        }
         let positives = split.part(Part::Train).len() as u64;
         context.progress.total(positives * u64::from(options.epochs));
         let observer = Reporter { context, epochs: options.epochs };

@@ -5,6 +5,7 @@
 //! distinct user and item of a step goes through its tower once, and the scorer
 //! runs in its factored form. Results do not depend on the number of threads.
 
+mod device;
 mod draw;
 #[cfg(test)]
 mod golden;
@@ -24,6 +25,8 @@ mod train;
 mod train_tests;
 mod vectors;
 
+pub use device::Computer;
+pub(in crate::model) use device::named;
 pub use options::{Activation, Decay, Loss, Selection, TrainingOptions, Widths};
 pub use parameters::Tensor;
 pub use tower::{Category, Features, TextVectors};

@@ -3,6 +3,7 @@
 
 use refrain_kernels::{gelu, gelu_and_slope};
 
+use super::device::Computer;
 use crate::model::interactions::Part;
 
 /// How wide the layers are; by default as in the paper.
@@ -145,6 +146,8 @@ pub struct TrainingOptions {
     pub excluded: Vec<Part>,
     /// Which epoch is kept.
     pub selection: Selection,
+    /// What computes it.
+    pub computer: Computer,
 }
 
 impl TrainingOptions {
@@ -171,6 +174,7 @@ impl Default for TrainingOptions {
             in_batch: 20,
             excluded: vec![Part::Train],
             selection: Selection::Best(Part::Validation),
+            computer: Computer::Kernels,
         }
     }
 }

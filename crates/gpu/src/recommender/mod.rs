@@ -213,6 +213,30 @@ impl Recommender {
     pub fn tensors(&self) -> Result<Vec<NamedTensor>, RecommenderError> {
         on!(&self.0, network => network.parameters.tensors())
     }
+}
+
+/// A finished model on a device, for ranking.
+#[derive(Debug)]
+pub struct Ranker(Finished);
+
+#[derive(Debug)]
+enum Finished {
+    Cpu(Box<Prepared<CpuBackend>>),
+    Cuda(Box<Prepared<CudaBackend>>),
+}
+
+impl Ranker {
+    /// The model of these tensors: `user_vectors` and `item_vectors`, the marks
+    /// `scorer.gelu` and `scorer.relu`, the other `scorer.*` if there are any.
+    ///
+    /// # Errors
+    /// [`RecommenderError::Weights`] if one is missing.
+    pub fn new(tensors: &[NamedTensor], device: Device) -> Result<Self, RecommenderError> {
+        Ok(Self(match device {
+            Device::Cpu => Finished::Cpu(Box::new(Prepared::new(tensors, burn::backend::flex::FlexDevice)?)),
+            Device::Cuda(index) => Finished::Cuda(Box::new(Prepared::new(tensors, crate::device::cuda(index))?)),
+        }))
+    }
 
     /// Ranks each target among all items, in the order of the targets.
     /// `goes_on` hears how many more are done and may stop it: then there is nothing.
@@ -224,9 +248,9 @@ impl Recommender {
         targets: &[Target<'_>],
         goes_on: &dyn Fn(u64) -> bool,
     ) -> Result<Option<Vec<Count>>, RecommenderError> {
-        on!(&self.0, network => {
-            let prepared = Prepared::new(network, network.outputs(0), network.outputs(1));
-            prepared.counts(targets, goes_on)
-        })
+        match &self.0 {
+            Finished::Cpu(prepared) => prepared.counts(targets, goes_on),
+            Finished::Cuda(prepared) => prepared.counts(targets, goes_on),
+        }
     }
 }

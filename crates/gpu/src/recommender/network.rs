@@ -1,7 +1,7 @@
 //! The model in training: a step there and back without waiting for the device.
 
+use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
-use burn::tensor::{IndexingUpdateOp, Tensor};
 
 use super::ops::{Activation, indices, read};
 use super::parameters::{Parameters, Place};
@@ -20,12 +20,12 @@ const TILE: usize = 16_384;
 pub(super) struct Network<B: Backend> {
     pub(super) parameters: Parameters<B>,
     towers: [Tower<B>; 2],
-    pub(super) compress: Option<Compress>,
-    pub(super) settings: Settings,
+    compress: Option<Compress>,
+    settings: Settings,
     /// For each step the loss's sum, the lowest and the highest score.
     pending: Vec<Tensor<B, 1>>,
     outcome: Outcome,
-    pub(super) device: B::Device,
+    device: B::Device,
 }
 
 /// The gradients of all weights.
@@ -199,19 +199,4 @@ impl<B: Backend> Network<B> {
         let (table, dense) = self.gradients(batch);
         self.parameters.named(table, dense)
     }
-}
-
-/// Marks for each row of `[rows, columns]` some columns with 1; repeats are allowed.
-pub(super) fn marks<B: Backend>(
-    shape: [usize; 2],
-    at: &[u32],
-    device: &B::Device,
-) -> Tensor<B, 2> {
-    let [rows, columns] = shape;
-    let flat = Tensor::<B, 1>::zeros([rows * columns], device);
-    if at.is_empty() {
-        return flat.reshape(shape);
-    }
-    let places = indices(at, device).reshape([at.len(), 1]);
-    flat.scatter_nd(places, Tensor::<B, 1>::ones([at.len()], device), IndexingUpdateOp::Assign).reshape(shape)
 }

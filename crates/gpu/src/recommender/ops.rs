@@ -3,7 +3,7 @@
 
 use burn::tensor::activation::{gelu, relu};
 use burn::tensor::backend::Backend;
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::{IndexingUpdateOp, Int, Tensor, TensorData};
 
 use super::RecommenderError;
 
@@ -95,4 +95,15 @@ pub(super) fn zeros_row<B: Backend>(width: usize, device: &B::Device) -> Tensor<
 pub(super) fn read<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Result<Vec<f32>, RecommenderError> {
     let data = tensor.try_into_data().map_err(|error| RecommenderError::Device(format!("{error:?}")))?;
     data.into_vec::<f32>().map_err(|error| RecommenderError::Device(format!("{error:?}")))
+}
+
+/// Marks for each row of `[rows, columns]` some columns with 1; repeats are allowed.
+pub(super) fn marks<B: Backend>(shape: [usize; 2], at: &[u32], device: &B::Device) -> Tensor<B, 2> {
+    let [rows, columns] = shape;
+    let flat = Tensor::<B, 1>::zeros([rows * columns], device);
+    if at.is_empty() {
+        return flat.reshape(shape);
+    }
+    let places = indices(at, device).reshape([at.len(), 1]);
+    flat.scatter_nd(places, Tensor::<B, 1>::ones([at.len()], device), IndexingUpdateOp::Assign).reshape(shape)
 }

@@ -4,30 +4,59 @@
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor};
 
-use super::network::{Network, marks};
-use super::ops::{indices, read};
-use super::scorer::{activate, squares_and_sums};
-use super::{Count, RecommenderError, Target};
+use super::ops::{Activation, indices, marks, matrix, read};
+use super::parameters::Parameters;
+use super::scorer::{Compress, Folded, activate, squares_and_sums};
+use super::{Count, NamedTensor, RecommenderError, Target};
 
 /// Pairs of a tile that goes through dot compress, and through the inner product.
 const COMPRESS_PAIRS: usize = 1 << 19;
 const PRODUCT_PAIRS: usize = 1 << 25;
 
-/// Vectors on the device, laid out for many scores.
-pub(super) struct Prepared<'a, B: Backend> {
-    network: &'a Network<B>,
+/// A finished model on the device, laid out for many scores.
+#[derive(Debug)]
+pub(super) struct Prepared<B: Backend> {
     users: Tensor<B, 2>,
     items: Tensor<B, 2>,
-    /// Squares and sums of users and items, and the folded weights.
-    compress: Option<([Tensor<B, 2>; 2], super::scorer::Folded<B>)>,
+    activated: bool,
+    parameters: Parameters<B>,
+    compress: Option<Folding<B>>,
+    device: B::Device,
 }
 
-impl<'a, B: Backend> Prepared<'a, B> {
-    pub(super) fn new(network: &'a Network<B>, users: Tensor<B, 2>, items: Tensor<B, 2>) -> Self {
-        let compress = network.compress.as_ref().map(|compress| {
-            ([squares_and_sums(&users), squares_and_sums(&items)], compress.fold(&network.parameters))
-        });
-        Self { network, users, items, compress }
+/// Dot compress, its folded weights, and the squares and sums of users and items.
+#[derive(Debug)]
+struct Folding<B: Backend> {
+    compress: Compress,
+    folded: Folded<B>,
+    numbers: [Tensor<B, 2>; 2],
+}
+
+impl<B: Backend> Prepared<B> {
+    /// A model's tensors: `user_vectors` and `item_vectors`, the marks
+    /// `scorer.gelu` and `scorer.relu`, and the weights of dot compress if it has them.
+    pub(super) fn new(tensors: &[NamedTensor], device: B::Device) -> Result<Self, RecommenderError> {
+        let find = |name: &str| tensors.iter().find(|tensor| tensor.name == name);
+        let vectors = |name: &str| {
+            let tensor = find(name).filter(|tensor| tensor.shape.len() == 2);
+            let tensor = tensor.ok_or_else(|| RecommenderError::Weights(name.to_owned()))?;
+            Ok(matrix(tensor.values.clone(), [tensor.shape[0], tensor.shape[1]], &device))
+        };
+        let marked = |name: &str| find(name).is_some_and(|tensor| tensor.values.first().is_some_and(|v| *v > 0.0));
+        let (users, items): (Tensor<B, 2>, Tensor<B, 2>) = (vectors("user_vectors")?, vectors("item_vectors")?);
+        let scorer: Vec<NamedTensor> =
+            tensors.iter().filter(|tensor| tensor.name.starts_with("scorer.")).cloned().collect();
+        let parameters = Parameters::new(&scorer, 1, &device);
+        let compress = match find("scorer.compress.weight") {
+            None => None,
+            Some(_) => {
+                let activation = if marked("scorer.relu") { Activation::Relu } else { Activation::Gelu };
+                let compress = Compress::new(&parameters, activation)?;
+                let numbers = [squares_and_sums(&users), squares_and_sums(&items)];
+                Some(Folding { folded: compress.fold(&parameters), compress, numbers })
+            }
+        };
+        Ok(Self { users, items, activated: marked("scorer.gelu"), parameters, compress, device })
     }
 
     /// How many targets make a tile.
@@ -38,18 +67,18 @@ impl<'a, B: Backend> Prepared<'a, B> {
 
     /// Scores of all items, those that are not finite as minus infinity: `[users, items]`.
     fn scores(&self, users: &[u32]) -> Tensor<B, 2> {
-        let picked = indices(users, &self.network.device);
+        let picked = indices(users, &self.device);
         let (rows, columns) = (users.len(), self.items.dims()[0]);
         let mut out = self.users.clone().select(0, picked.clone()).matmul(self.items.clone().transpose());
-        if let (Some((numbers, folded)), Some(compress)) = (&self.compress, &self.network.compress) {
+        if let Some(Folding { compress, folded, numbers }) = &self.compress {
             let pairs = rows * columns;
             let spread = |of: Tensor<B, 3>| of.expand([rows, columns, 2]).reshape([pairs, 2]);
             let of_users = spread(numbers[0].clone().select(0, picked).unsqueeze_dim(1));
             let of_items = spread(numbers[1].clone().unsqueeze_dim(0));
             let all = Tensor::cat(vec![of_users, out.reshape([pairs, 1]), of_items], 1);
-            out = compress.forward(&self.network.parameters, folded, all).out.reshape([rows, columns]);
+            out = compress.forward(&self.parameters, folded, all).out.reshape([rows, columns]);
         }
-        let scores = activate(out, self.network.settings.activated);
+        let scores = activate(out, self.activated);
         let finite = scores.clone().abs().lower_elem(f32::INFINITY);
         scores.mask_fill(finite.bool_not(), f32::NEG_INFINITY)
     }
@@ -72,7 +101,7 @@ impl<'a, B: Backend> Prepared<'a, B> {
     }
 
     fn count(&self, targets: &[Target<'_>]) -> Result<Vec<Count>, RecommenderError> {
-        let (rows, columns, device) = (targets.len(), self.items.dims()[0], &self.network.device);
+        let (rows, columns, device) = (targets.len(), self.items.dims()[0], &self.device);
         let users: Vec<u32> = targets.iter().map(|target| target.user).collect();
         let items: Vec<u32> = targets.iter().map(|target| target.item).collect();
         let scores = self.scores(&users);

@@ -22,6 +22,7 @@ pub(super) struct Compress {
 }
 
 /// The weights folded for a pass.
+#[derive(Debug)]
 pub(super) struct Folded<B: Backend> {
     /// `[5, hidden]`
     factors: Tensor<B, 2>,
@@ -60,18 +61,11 @@ impl Compress {
         let compress = Tensor::cat(vec![parameters.matrix(self.compress[0]), bias], 0);
         let first = parameters.matrix(self.layers[0][0]);
         let [hidden, width] = first.dims();
-        let halves =
-            [first.clone().slice([0..hidden, 0..width / 2]), first.slice([0..hidden, width / 2..width])];
+        let halves = [first.clone().slice([0..hidden, 0..width / 2]), first.slice([0..hidden, width / 2..width])];
         let [users, items] = [0, 1].map(|half: usize| compress.clone().matmul(halves[half].clone().transpose()));
         let row = |of: &Tensor<B, 2>, at: usize| of.clone().slice([at..at + 1, 0..hidden]);
         let factors = Tensor::cat(
-            vec![
-                row(&users, 0),
-                row(&users, 2),
-                row(&users, 1) + row(&items, 0),
-                row(&items, 1),
-                row(&items, 2),
-            ],
+            vec![row(&users, 0), row(&users, 2), row(&users, 1) + row(&items, 0), row(&items, 1), row(&items, 2)],
             0,
         );
         Folded { factors, halves, compress }
@@ -136,12 +130,7 @@ impl Compress {
     }
 
     /// From the gradient of the factors to those of the weights they were folded of.
-    fn unfold<B: Backend>(
-        &self,
-        folded: &Folded<B>,
-        factors: Tensor<B, 2>,
-        dense: &mut Vec<(Place, Tensor<B, 1>)>,
-    ) {
+    fn unfold<B: Backend>(&self, folded: &Folded<B>, factors: Tensor<B, 2>, dense: &mut Vec<(Place, Tensor<B, 1>)>) {
         let hidden = factors.dims()[1];
         let row = |at: usize| factors.clone().slice([at..at + 1, 0..hidden]);
         let users = Tensor::cat(vec![row(0), row(2), row(1)], 0);
