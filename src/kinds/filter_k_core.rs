@@ -10,15 +10,19 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::peel::peel;
 use crate::stage::{
-    InputPort, OutputPort, SettingProblem, Stage, StageContext, StageError, StageKind, decode_settings, schema_of,
-    settings_value,
+    Input, InputPort, OutputPort, SettingProblem, Stage, StageContext, StageError, StageKind, decode_settings,
+    schema_of, settings_value,
 };
 use crate::table::{Interaction, Interactions};
 
 /// The kind.
 #[derive(Debug)]
 pub(super) struct FilterKCore;
+
+/// Rows that become texts again at once.
+const WRITTEN_AT_ONCE: usize = 1 << 20;
 
 /// Settings as written in YAML.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
@@ -88,141 +92,47 @@ impl Stage for Checked {
     }
 
     async fn run(&self, context: &StageContext) -> Result<(), StageError> {
-        let all = Interactions::of_table(&context.table("interactions")?, "at")?;
-        let kept = core(&all, self.settings.min_per_user.get(), self.settings.min_per_item.get());
-        let (users, items) = (count(&kept, |row| row.user), count(&kept, |row| row.item));
+        let all = match context.input("interactions").and_then(Input::path) {
+            Some(path) => Interactions::of_parquet(path, "at")?,
+            None => Interactions::of_table(&context.table("interactions")?, "at")?,
+        };
+        context.check_cancelled()?;
+        let (users, items) = peel(&all, self.settings.min_per_user.get(), self.settings.min_per_item.get());
+        let stays = |row: &&Interaction| users[row.user as usize] && items[row.item as usize];
+        let kept: Vec<Interaction> = all.rows.iter().filter(stays).copied().collect();
+        let count = |stay: &[bool]| stay.iter().filter(|stays| **stays).count();
         let before = (all.users.len(), all.items.len(), all.rows.len());
         context.progress.note(&format!(
-            "kept {users} of {} users, {items} of {} items, {} of {} interactions",
+            "kept {} of {} users, {} of {} items, {} of {} interactions",
+            count(&users),
             before.0,
+            count(&items),
             before.1,
             kept.len(),
             before.2
         ));
-        if kept.is_empty() && !all.rows.is_empty() {
+        if kept.is_empty() && before.2 > 0 {
             context.progress.warn(&format!(
-                "nothing is left: no group of users with {} items and items with {} users each",
+                "nothing is left: there are no users with {} items and items with {} users each",
                 self.settings.min_per_user, self.settings.min_per_item
             ));
         }
-        context.write("interactions", &all.to_table(&kept)?)
-    }
-}
-
-fn count(rows: &[Interaction], of: impl Fn(&Interaction) -> u32) -> usize {
-    let mut ids: Vec<u32> = rows.iter().map(of).collect();
-    ids.sort_unstable();
-    ids.dedup();
-    ids.len()
-}
-
-/// One side of the graph: the rows of each node, and how many are left.
-struct Side {
-    starts: Vec<usize>,
-    rows: Vec<usize>,
-    left: Vec<u32>,
-    least: u32,
-}
-
-impl Side {
-    fn new(nodes: usize, least: u32, of_row: &[u32]) -> Self {
-        let mut left = vec![0_u32; nodes];
-        for node in of_row {
-            left[*node as usize] += 1;
+        if kept.is_empty() {
+            return context.write("interactions", &all.to_table(&kept)?);
         }
-        let mut starts = Vec::with_capacity(nodes + 1);
-        let mut total = 0;
-        starts.push(0);
-        for degree in &left {
-            total += *degree as usize;
-            starts.push(total);
+        for rows in kept.chunks(WRITTEN_AT_ONCE) {
+            context.check_cancelled()?;
+            context.write("interactions", &all.to_table(rows)?)?;
         }
-        let mut next = starts.clone();
-        let mut rows = vec![0; of_row.len()];
-        for (row, node) in of_row.iter().enumerate() {
-            let at = &mut next[*node as usize];
-            rows[*at] = row;
-            *at += 1;
-        }
-        Self { starts, rows, left, least }
+        Ok(())
     }
-
-    fn rows_of(&self, node: u32) -> &[usize] {
-        &self.rows[self.starts[node as usize]..self.starts[node as usize + 1]]
-    }
-
-    /// Takes one row from a node; whether that made it fall short.
-    fn falls_short(&mut self, node: u32) -> bool {
-        let left = &mut self.left[node as usize];
-        *left -= 1;
-        *left + 1 == self.least
-    }
-
-    fn short_from_the_start(&self) -> impl Iterator<Item = u32> {
-        (0..self.left.len()).filter(|node| self.left[*node] < self.least).map(|node| node as u32)
-    }
-}
-
-/// The rows in which every user and every item has enough others.
-///
-/// Each node enters the queue once, when it first falls short, and each row is
-/// removed once: linear in rows, users and items.
-fn core(all: &Interactions, min_per_user: u32, min_per_item: u32) -> Vec<Interaction> {
-    let of_user: Vec<u32> = all.rows.iter().map(|row| row.user).collect();
-    let of_item: Vec<u32> = all.rows.iter().map(|row| row.item).collect();
-    let mut users = Side::new(all.users.len(), min_per_user, &of_user);
-    let mut items = Side::new(all.items.len(), min_per_item, &of_item);
-    let mut gone = vec![false; all.rows.len()];
-    let mut queue: Vec<(bool, u32)> = users.short_from_the_start().map(|user| (true, user)).collect();
-    queue.extend(items.short_from_the_start().map(|item| (false, item)));
-    while let Some((is_user, node)) = queue.pop() {
-        let (side, other, of_other) =
-            if is_user { (&users, &mut items, &of_item) } else { (&items, &mut users, &of_user) };
-        for row in side.rows_of(node) {
-            if !std::mem::replace(&mut gone[*row], true) && other.falls_short(of_other[*row]) {
-                queue.push((!is_user, of_other[*row]));
-            }
-        }
-    }
-    all.rows.iter().zip(gone).filter(|(_, gone)| !gone).map(|(row, _)| *row).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::testing::{interactions, refused, run};
     use super::*;
-    use proptest::prelude::*;
     use serde_json::json;
-
-    /// Counts and drops until nothing changes: slow and plainly right.
-    fn naive(mut rows: Vec<Interaction>, min_per_user: u32, min_per_item: u32) -> Vec<Interaction> {
-        loop {
-            let enough = |row: &Interaction| {
-                let of_user = rows.iter().filter(|other| other.user == row.user).count();
-                let of_item = rows.iter().filter(|other| other.item == row.item).count();
-                of_user >= min_per_user as usize && of_item >= min_per_item as usize
-            };
-            let kept: Vec<Interaction> = rows.iter().copied().filter(enough).collect();
-            if kept.len() == rows.len() {
-                return kept;
-            }
-            rows = kept;
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn peeling_leaves_what_dropping_until_nothing_changes_leaves(
-            pairs in proptest::collection::btree_set((0..12_u32, 0..12_u32), 0..80),
-            min_per_user in 1..5_u32,
-            min_per_item in 1..5_u32,
-        ) {
-            let rows: Vec<Interaction> = pairs.iter().map(|(user, item)| Interaction { user: *user, item: *item, at: None }).collect();
-            let names = |letter: &str| (0..12).map(|n| format!("{letter}{n}")).collect::<Vec<_>>();
-            let all = Interactions { users: names("u"), items: names("i"), rows };
-            prop_assert_eq!(core(&all, min_per_user, min_per_item), naive(all.rows.clone(), min_per_user, min_per_item));
-        }
-    }
 
     fn chain() -> Table {
         interactions("u2 b 5\nu1 a 1\nu1 b 2\nu2 a 3\nu1 a 9\nu3 b 4\nu3 c 4")

@@ -1,5 +1,6 @@
 //! What stages can do: one file per kind, and the registry.
 
+mod audit_split;
 mod compare;
 mod countries;
 mod crawl_loved_tracks;
@@ -22,6 +23,7 @@ mod lab;
 mod match_tracks;
 #[cfg(test)]
 mod memory_tests;
+mod peel;
 mod popularity;
 mod prompt;
 mod read_table;
@@ -48,6 +50,7 @@ use crate::stage::StageKind;
 
 /// Every kind, by name.
 pub const KINDS: &[&dyn StageKind] = &[
+    &audit_split::AuditSplit,
     &compare::Compare,
     &crawl_loved_tracks::CrawlLovedTracks,
     &crawl_lyrics::CrawlLyrics,

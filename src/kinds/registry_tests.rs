@@ -7,6 +7,7 @@ use super::KINDS;
 use crate::stage::{Columns, InputPort, StageKind};
 
 const VERBS: &[&str] = &[
+    "audit",
     "compare",
     "crawl",
     "embed",

@@ -1,36 +1,62 @@
-//! Who liked what and when: the one table that filters, splits and trainers
+//! Who liked what: the one table that filters, splits, trainers and rankers
 //! share, with users and items as dense numbers in the order of their ids.
 
-use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int64Array, StringArray};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringBuilder};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
+use rayon::prelude::*;
 
-use super::{Table, TableError, complete};
+use super::dense::{Dense, Source};
+use super::parquet::ROW_GROUP;
+use super::{Ids, Table, TableError};
+use crate::ground::Hasher;
+
+/// Rows of users and items, which are numbers: places among their ids.
+///
+/// There is one such type, whatever a row holds: [`Interactions`] have times,
+/// and a [`Split`](super::Split) has parts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Indexed<Rows> {
+    /// The users' ids.
+    pub users: Ids,
+    /// The items' ids.
+    pub items: Ids,
+    /// What there is of them.
+    pub rows: Rows,
+}
+
+/// Distinct (user, item) pairs, each with its latest time, ascending by user and item.
+pub type Interactions = Indexed<Vec<Interaction>>;
 
 /// One user's liking of one item.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Interaction {
-    /// Index into [`Interactions::users`].
+    /// Index into [`Indexed::users`].
     pub user: u32,
-    /// Index into [`Interactions::items`].
+    /// Index into [`Indexed::items`].
     pub item: u32,
     /// When, in the table's own unit; `None` if unknown, which counts as before all else.
     pub at: Option<i64>,
 }
 
-/// Distinct (user, item) pairs, each with its latest time.
-///
-/// - `users` and `items` are in the order of [`distinct_ids`].
-/// - `rows` are sorted by (user, item), with no pair twice.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Interactions {
-    /// The users' ids.
-    pub users: Vec<String>,
-    /// The items' ids.
-    pub items: Vec<String>,
-    /// The pairs.
-    pub rows: Vec<Interaction>,
+impl<Rows> Indexed<Rows> {
+    /// 16 numbers below 65,536 that stand for the ids in their order: a model
+    /// keeps them, so that it is not read with another split's users or items.
+    #[must_use]
+    pub fn check(&self) -> Vec<f32> {
+        let mut hasher = Hasher::new("refrain model ids v1");
+        for ids in [&self.users, &self.items] {
+            hasher.field(&(ids.len() as u64).to_le_bytes());
+            for id in ids.as_slice() {
+                hasher.field(id.as_bytes());
+            }
+        }
+        let hash = hasher.finish();
+        hash.as_bytes().as_chunks::<2>().0.iter().map(|pair| f32::from(u16::from_le_bytes(*pair))).collect()
+    }
 }
 
 impl Interactions {
@@ -41,27 +67,28 @@ impl Interactions {
     /// [`TableError`] if a column is missing or of the wrong type, or if an id
     /// is null.
     pub fn of_table(table: &Table, at: &str) -> Result<Self, TableError> {
-        let user_ids = complete("user_id", table.strings("user_id")?)?;
-        let item_ids = complete("item_id", table.strings("item_id")?)?;
-        let times = table.integers(at)?;
-        let users = distinct_ids(user_ids.iter().flatten());
-        let items = distinct_ids(item_ids.iter().flatten());
-        let (user_index, item_index) = (index(&users), index(&items));
-        let mut rows: Vec<Interaction> = user_ids
-            .iter()
-            .flatten()
-            .zip(item_ids.iter().flatten())
-            .zip(times.iter())
-            .filter_map(|((user, item), at)| {
-                Some(Interaction { user: *user_index.get(user)?, item: *item_index.get(item)?, at })
-            })
-            .collect();
-        // Times ascend within a pair, so the last of each run is the latest.
-        rows.sort_unstable();
-        rows.reverse();
-        rows.dedup_by_key(|row| (row.user, row.item));
-        rows.reverse();
-        Ok(Self { users, items, rows })
+        Self::read(Source::Memory(table), at)
+    }
+
+    /// The same of a Parquet file, of which no more is held than becomes of it.
+    ///
+    /// # Errors
+    /// As [`Interactions::of_table`], and if the file cannot be read.
+    pub fn of_parquet(path: &Path, at: &str) -> Result<Self, TableError> {
+        Self::read(Source::File(path), at)
+    }
+
+    fn read(source: Source<'_>, at: &str) -> Result<Self, TableError> {
+        let dense = Dense::read(source, at, |column| times(at, column))?;
+        let rows = if dense.pieces.iter().all(|piece| piece.values.null_count() == 0) {
+            dense.sorted(
+                |times| times.values().iter().map(|at| Some(*at)),
+                |((user, item), at)| Interaction { user, item, at: Some(at) },
+            )
+        } else {
+            dense.sorted(|times| times.iter().map(Some), |((user, item), at)| Interaction { user, item, at })
+        };
+        Ok(Self { users: dense.users, items: dense.items, rows })
     }
 
     /// The rows given, in their order, as `user_id: str, item_id: str, at: i64`.
@@ -69,13 +96,23 @@ impl Interactions {
     /// # Errors
     /// [`TableError::Arrow`] never, as long as the rows are of these users and items.
     pub fn to_table(&self, rows: &[Interaction]) -> Result<Table, TableError> {
-        let text = |ids: &[String], index: u32| ids.get(index as usize).cloned();
-        let users: StringArray = rows.iter().map(|row| text(&self.users, row.user)).collect();
-        let items: StringArray = rows.iter().map(|row| text(&self.items, row.item)).collect();
-        let times: Int64Array = rows.iter().map(|row| row.at).collect();
-        let columns: [(&str, ArrayRef); 3] =
-            [("user_id", Arc::new(users)), ("item_id", Arc::new(items)), ("at", Arc::new(times))];
-        Table::of_columns(columns)
+        let batches = rows.par_chunks(ROW_GROUP).map(|rows| {
+            let text = |ids: &[String], of: fn(&Interaction) -> u32| -> ArrayRef {
+                let texts = || rows.iter().map(|row| ids.get(of(row) as usize).map_or("", String::as_str));
+                let mut builder = StringBuilder::with_capacity(rows.len(), texts().map(str::len).sum());
+                texts().for_each(|text| builder.append_value(text));
+                Arc::new(builder.finish())
+            };
+            let times: Int64Array = rows.iter().map(|row| row.at).collect();
+            let columns = vec![
+                text(self.users.as_slice(), |row| row.user),
+                text(self.items.as_slice(), |row| row.item),
+                Arc::new(times),
+            ];
+            RecordBatch::try_new(schema(), columns).map_err(|source| TableError::Arrow { action: "assemble", source })
+        });
+        let batches = batches.collect::<Result<Vec<_>, _>>()?;
+        Ok(Table::new(schema(), batches))
     }
 
     /// How many of the times are unknown.
@@ -85,36 +122,27 @@ impl Interactions {
     }
 }
 
-/// The distinct ids, ascending: by number if every one is a whole number (`9`
-/// before `10`), else by the bytes of their text.
-#[must_use]
-pub fn distinct_ids<'a>(ids: impl IntoIterator<Item = &'a str>) -> Vec<String> {
-    let mut distinct: Vec<&str> = ids.into_iter().collect();
-    distinct.sort_unstable();
-    distinct.dedup();
-    let numbers: Option<Vec<i64>> = distinct.iter().map(|id| id.parse().ok()).collect();
-    if let Some(numbers) = numbers {
-        let mut numbered: Vec<(i64, &str)> = numbers.into_iter().zip(distinct).collect();
-        numbered.sort_unstable();
-        distinct = numbered.into_iter().map(|(_, id)| id).collect();
-    }
-    distinct.into_iter().map(str::to_owned).collect()
+fn schema() -> SchemaRef {
+    let field = |name: &str, data_type| Field::new(name, data_type, true);
+    let fields = [field("user_id", DataType::Utf8), field("item_id", DataType::Utf8), field("at", DataType::Int64)];
+    Arc::new(Schema::new(fields.to_vec()))
 }
 
-fn index(ids: &[String]) -> BTreeMap<&str, u32> {
-    ids.iter().enumerate().map(|(at, id)| (id.as_str(), at as u32)).collect()
+/// A column of whole numbers, as 64 bits.
+fn times(name: &str, column: &ArrayRef) -> Result<Int64Array, TableError> {
+    let wrong = || TableError::WrongType {
+        column: name.to_owned(),
+        actual: column.data_type().to_string(),
+        expected: "integers",
+    };
+    let times = cast(column, &DataType::Int64).map_err(|_| wrong())?;
+    if times.null_count() == column.null_count() { Ok(times.as_primitive::<Int64Type>().clone()) } else { Err(wrong()) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn ids_are_in_the_order_of_numbers_only_if_all_are_numbers() {
-        assert_eq!(distinct_ids(["10", "9", "10", "-1"]), ["-1", "9", "10"]);
-        assert_eq!(distinct_ids(["10", "9", "a"]), ["10", "9", "a"]);
-        assert_eq!(distinct_ids(["1", "01"]), ["01", "1"]);
-    }
+    use arrow::array::StringArray;
 
     #[test]
     fn of_a_repeated_pair_the_latest_time_is_kept_and_unknown_is_earliest() {

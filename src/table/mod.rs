@@ -3,13 +3,18 @@
 
 mod column_hash;
 mod delimited;
+mod dense;
 mod difference;
+mod ids;
 mod interactions;
+mod interner;
 mod normal;
 mod parquet;
 mod parts;
 mod polars;
+mod split;
 mod stable;
+mod visit;
 
 use std::sync::Arc;
 
@@ -25,11 +30,13 @@ use crate::ground::files::FileError;
 pub use self::column_hash::{ColumnFacts, TableHasher, column_hashes};
 pub use self::delimited::{BadRow, ColumnType, Delimited, Layout, read_delimited};
 pub use self::difference::{Columns, Difference, difference};
-pub use self::interactions::{Interaction, Interactions, distinct_ids};
+pub use self::ids::Ids;
+pub use self::interactions::{Indexed, Interaction, Interactions};
 pub use self::normal::{normal_type, normalise, type_name};
 pub use self::parquet::{FEW_ROWS, ParquetWriter, describe_parquet, read_first_rows, read_parquet, write_parquet};
 pub use self::parts::{TableParts, read_parts};
 pub use self::polars::{from_polars, lazy, polars_error, scan, to_polars};
+pub use self::split::{ItemSets, Part, Parts, Split, SplitError};
 pub use self::stable::keep_order;
 
 /// What can go wrong with a table.

@@ -26,7 +26,7 @@ use super::{Table, TableError};
 use crate::ground::files::FileError;
 
 /// Rows in a row group, and in a batch that is read.
-const ROW_GROUP: usize = 65_536;
+pub(super) const ROW_GROUP: usize = 65_536;
 /// Below so many rows, other threads cost more than they give.
 pub const FEW_ROWS: usize = 2_048;
 

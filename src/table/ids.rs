@@ -1,0 +1,161 @@
+//! The ids of users or items: distinct, in a stated order, each known by its
+//! place in it.
+
+use std::cmp::Ordering;
+
+use rayon::prelude::*;
+
+use super::interner::Interner;
+
+/// Distinct ids in ascending order: numeric if every one is an integer (`9`
+/// before `10`; ties, as of `1` and `01`, by their bytes), else by bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ids {
+    ids: Vec<String>,
+    numeric: bool,
+}
+
+impl Ids {
+    /// The distinct ids among those given.
+    pub fn of<'a>(ids: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut interner = Interner::new();
+        for id in ids {
+            interner.number(id);
+        }
+        Self::merged(&[interner]).0
+    }
+
+    /// The distinct ids of all the interners, and for each of these the places
+    /// of its numbers.
+    pub(super) fn merged(interners: &[Interner]) -> (Self, Vec<Vec<u32>>) {
+        let numbers_of = |interner: &Interner| 0..interner.len() as u32;
+        let numeric = interners.par_iter().all(|interner| {
+            numbers_of(interner).into_par_iter().all(|number| interner.text(number).parse::<i64>().is_ok())
+        });
+        let entries = interners.par_iter().enumerate().flat_map(|(of, interner)| {
+            let entry = move |number| Entry { start: start(interner.text(number), numeric), of: of as u32, number };
+            numbers_of(interner).into_par_iter().map(entry)
+        });
+        let mut entries: Vec<Entry> = entries.collect();
+        let text = |entry: &Entry| interners[entry.of as usize].text(entry.number);
+        // Whatever is equal here is the same text.
+        entries.par_sort_unstable_by(|a, b| a.start.cmp(&b.start).then_with(|| text(a).cmp(text(b))));
+        let mut places: Vec<Vec<u32>> = interners.iter().map(|interner| vec![0; interner.len()]).collect();
+        let mut firsts: Vec<Entry> = Vec::with_capacity(interners.iter().map(Interner::len).max().unwrap_or(0));
+        for entry in entries {
+            let new = firsts.last().is_none_or(|last| last.start != entry.start || text(last) != text(&entry));
+            if new {
+                firsts.push(entry);
+            }
+            places[entry.of as usize][entry.number as usize] = firsts.len() as u32 - 1;
+        }
+        let ids = firsts.par_iter().map(|entry| text(entry).to_owned()).collect();
+        (Self { ids, numeric }, places)
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+
+    /// The index of an id.
+    #[must_use]
+    pub fn index_of(&self, id: &str) -> Option<u32> {
+        self.ids.binary_search_by(|other| compare(self.numeric, other, id)).ok().map(|at| at as u32)
+    }
+
+    /// The ids, ascending.
+    #[must_use]
+    pub fn as_slice(&self) -> &[String] {
+        &self.ids
+    }
+}
+
+/// One interner's text: what almost always decides its place, and where it is.
+#[derive(Clone, Copy)]
+struct Entry {
+    start: u128,
+    of: u32,
+    number: u32,
+}
+
+/// A number in the order of the ids, as far as it goes: of texts with the same
+/// one the bytes decide.
+fn start(id: &str, numeric: bool) -> u128 {
+    if numeric {
+        return u128::from(id.parse::<i64>().unwrap_or_default().cast_unsigned() ^ 1 << 63);
+    }
+    let mut bytes = [0; 16];
+    for (to, from) in bytes.iter_mut().zip(id.bytes()) {
+        *to = from;
+    }
+    u128::from_be_bytes(bytes)
+}
+
+fn compare(numeric: bool, a: &str, b: &str) -> Ordering {
+    let numbers = || match (a.parse::<i64>(), b.parse::<i64>()) {
+        (Ok(a), Ok(b)) => a.cmp(&b),
+        (Ok(_), Err(_)) => Ordering::Less,
+        (Err(_), Ok(_)) => Ordering::Greater,
+        (Err(_), Err(_)) => Ordering::Equal,
+    };
+    if numeric { numbers().then_with(|| a.cmp(b)) } else { a.cmp(b) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn ids_are_in_numeric_order_only_if_all_are_integers() {
+        assert_eq!(Ids::of(["10", "9", "-1", "9", "09"]).as_slice(), ["-1", "09", "9", "10"]);
+        assert_eq!(Ids::of(["10", "9", "a"]).as_slice(), ["10", "9", "a"]);
+        let ids = Ids::of(["30", "4", "100"]);
+        assert_eq!((ids.index_of("100"), ids.index_of("5"), ids.index_of("x")), (Some(2), None, None));
+    }
+
+    fn some_ids() -> impl Strategy<Value = Vec<String>> {
+        let any = prop_oneof!["-?[0-9]{1,3}", "[ab\0]{0,18}"];
+        prop_oneof![
+            proptest::collection::vec("-?[0-9]{1,3}".prop_map(|id| id), 0..40),
+            proptest::collection::vec(any, 0..40)
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn ids_of_several_parts_are_those_of_the_whole(parts in proptest::collection::vec(some_ids(), 1..4)) {
+            let mut all: Vec<&str> = parts.iter().flatten().map(String::as_str).collect::<BTreeSet<_>>().into_iter().collect();
+            if let Some(numbers) = all.iter().map(|id| id.parse::<i64>().ok()).collect::<Option<Vec<_>>>() {
+                let mut numbered: Vec<_> = numbers.into_iter().zip(all).collect();
+                numbered.sort_unstable();
+                all = numbered.into_iter().map(|(_, id)| id).collect();
+            }
+            let mut interners = Vec::new();
+            for part in &parts {
+                let mut interner = Interner::new();
+                for id in part {
+                    interner.number(id);
+                }
+                interners.push(interner);
+            }
+            let (ids, places) = Ids::merged(&interners);
+            prop_assert_eq!(ids.as_slice(), &all);
+            for (interner, places) in interners.iter().zip(places) {
+                for (number, place) in places.into_iter().enumerate() {
+                    prop_assert_eq!(interner.text(number as u32), all[place as usize]);
+                    prop_assert_eq!(ids.index_of(all[place as usize]), Some(place));
+                }
+            }
+        }
+    }
+}
