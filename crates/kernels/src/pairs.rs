@@ -146,8 +146,7 @@ impl PairNet {
             .collect();
         let bias = centred(weights.second_bias);
         let [factor, shift] = weights.norms[1];
-        let units =
-            (0..second_count).map(|unit| [bias[unit], factor[unit], shift[unit], weights.last[unit]]).collect();
+        let units = (0..second_count).map(|unit| [bias[unit], factor[unit], shift[unit], weights.last[unit]]).collect();
         let mut second = vec![0.0; second_count.next_multiple_of(height) * first_count];
         let mut second_backward = vec![0.0; first_count.next_multiple_of(height) * second_count];
         for depth in 0..first_count {
@@ -224,7 +223,7 @@ fn activate<S: Wide>(simd: S, rectified: bool, x: S::Vector) -> S::Vector {
 }
 
 #[inline(always)]
-fn score_on<S: Wide>(
+pub(crate) fn score_on<S: Wide>(
     simd: S,
     net: &PairNet,
     user: [f32; 2],
@@ -342,7 +341,12 @@ fn product<S: Wide>(simd: S, strips: &[f32], panel: &[BlockRow], height: usize, 
 }
 
 #[inline(always)]
-fn forward_on<S: Wide>(simd: S, net: &PairNet, numbers: &[BlockRow; NUMBERS], trace: &mut PairTrace) -> BlockRow {
+pub(crate) fn forward_on<S: Wide>(
+    simd: S,
+    net: &PairNet,
+    numbers: &[BlockRow; NUMBERS],
+    trace: &mut PairTrace,
+) -> BlockRow {
     let units = net.second.len() / net.first.len().max(1);
     trace.first.iter_mut().for_each(|rows| rows.resize(net.first.len(), BlockRow::default()));
     trace.second.iter_mut().for_each(|rows| rows.resize(units, BlockRow::default()));
@@ -495,7 +499,7 @@ fn before_norm<S: Wide>(
 }
 
 #[inline(always)]
-fn backward_on<S: Wide>(
+pub(crate) fn backward_on<S: Wide>(
     simd: S,
     net: &PairNet,
     numbers: &[BlockRow; NUMBERS],
@@ -597,13 +601,7 @@ fn second_gradient<S: Wide>(simd: S, trace: &PairTrace, gradients: &mut PairGrad
 }
 
 #[inline(always)]
-fn second_tile<S: Wide>(
-    simd: S,
-    rows: &[BlockRow; 8],
-    turned: &[f32],
-    [width, start]: [usize; 2],
-    target: &mut [f32],
-) {
+fn second_tile<S: Wide>(simd: S, rows: &[BlockRow; 8], turned: &[f32], [width, start]: [usize; 2], target: &mut [f32]) {
     let mut sums = [[simd.splat(0.0); 2]; 8];
     for (sums, target) in sums.iter_mut().zip(target.chunks_exact(width)) {
         for (sum, target) in sums.iter_mut().zip(target[start..].as_chunks().0) {
