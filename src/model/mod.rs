@@ -2,12 +2,18 @@
 //! the weights on this machine. Knows nothing of stages and of the network; what
 //! touches Burn is in `crates/gpu`.
 
+#[cfg(test)]
+mod baseline_tests;
 mod bert;
+pub mod ease;
 mod error;
 pub mod features;
 #[cfg(test)]
 mod golden;
+pub mod ials;
 pub mod interactions;
+pub mod item_knn;
+pub mod item_weights;
 mod minilm;
 pub mod model_table;
 pub mod ranking;
