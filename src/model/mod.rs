@@ -2,13 +2,19 @@
 //! the weights on this machine. Knows nothing of stages and of the network; what
 //! touches Burn is in `crates/gpu`.
 
+#[cfg(test)]
+mod baseline_tests;
 mod bert;
 mod device_ranking;
+pub mod ease;
 mod error;
 pub mod features;
 #[cfg(test)]
 mod golden;
+pub mod ials;
 pub mod interactions;
+pub mod item_knn;
+pub mod item_weights;
 mod minilm;
 pub mod model_table;
 pub mod ranking;
