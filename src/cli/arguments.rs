@@ -33,6 +33,10 @@ const COSTS_HELP: &str = "\
 What sandboxes answered is left out, for nothing was paid for it; --sandbox sums it instead.
 The ledger is Parquet, a file for each run: `pl.read_parquet(f\"{folder}/*.parquet\")` with the folder of --path.";
 
+const DEVICE_HELP: &str = "\
+The check trains and ranks a small generated split on the processor and on the device, and embeds some texts where the
+weights are on this machine. Exit code 1 if they do not agree. What a GPU needs is in docs/gpu.md.";
+
 /// Runs data pipelines written in YAML, and refrains from doing again what has been done
 #[derive(Debug, Parser)]
 #[command(name = "refrain", version, about, after_help = AFTER_HELP, disable_help_subcommand = true, max_term_width = 100)]
@@ -122,6 +126,9 @@ pub(super) enum Command {
     /// What the memo holds and lacks; its answers and vectors as one file
     #[command(subcommand)]
     Memo(MemoCommand),
+    /// Say which device models compute on and why, and whether it agrees with the processor
+    #[command(after_help = DEVICE_HELP)]
+    Device(DeviceArguments),
     /// Weights of models on this machine
     #[command(subcommand)]
     Model(ModelCommand),
@@ -169,6 +176,20 @@ pub(super) struct RunArguments {
     /// Where models compute: `auto` (a GPU where one works), `cpu`, `cuda`, or `cuda:N` for the GPU of that number
     #[arg(long, value_name = "DEVICE", env = "REFRAIN_DEVICE", default_value_t = DeviceChoice::Auto)]
     pub(super) device: DeviceChoice,
+}
+
+/// Options of `device`.
+#[derive(Debug, Args)]
+pub(super) struct DeviceArguments {
+    /// The device: `auto` (a GPU where one works), `cpu`, `cuda`, or `cuda:N` for the GPU of that number
+    #[arg(long, value_name = "DEVICE", env = "REFRAIN_DEVICE", default_value_t = DeviceChoice::Auto)]
+    pub(super) device: DeviceChoice,
+    /// Compare with the processor, and time both
+    #[arg(long)]
+    pub(super) check: bool,
+    /// The check at the size of the paper's data: minutes where there is no GPU
+    #[arg(long, requires = "check")]
+    pub(super) full: bool,
 }
 
 #[derive(Debug, Args)]

@@ -156,6 +156,7 @@ fn pairs(batch: &Batch) -> Pairs<'_> {
 #[cfg(test)]
 mod tests {
     use super::super::options::Decay;
+    use super::super::sample::Sampler;
     use super::super::test_data::{features, random_split};
     use super::super::train::{Epoch, Observer, train};
     use super::*;
@@ -181,7 +182,13 @@ mod tests {
         vec![
             base.clone(),
             TrainingOptions { compress: true, activated: true, decay: Decay::Linear, ..base.clone() },
-            TrainingOptions { compress: true, activation: Activation::Relu, loss: softmax, ..base },
+            TrainingOptions {
+                compress: true,
+                activation: Activation::Relu,
+                loss: softmax,
+                learning_rate: 3e-4,
+                ..base
+            },
         ]
     }
 
@@ -199,16 +206,52 @@ mod tests {
             assert_eq!(kernels.selected, tensors.selected, "{options:?}");
             for (a, b) in kernels.curve.iter().zip(&tensors.curve) {
                 assert!((a.loss - b.loss).abs() <= 1e-4 * a.loss, "{} {}", a.loss, b.loss);
-                assert!(a.range.iter().zip(b.range).all(|(a, b)| (a - b).abs() <= 1e-3 * a.abs().max(1.0)));
+                // Where a kink is crossed in one and not in the other, the ways part.
+                let tolerance = if options.activation == Activation::Relu { 0.05 } else { 1e-3 };
+                let near = a.range.iter().zip(b.range).all(|(a, b)| (a - b).abs() <= tolerance * a.abs().max(1.0));
+                assert!(near, "{:?} {:?} {options:?}", a.range, b.range);
+                // One of 39 targets may move by a place or two.
                 let pairs = a.metrics.unwrap().into_iter().zip(b.metrics.unwrap());
-                pairs.for_each(|(a, b)| assert!((a - b).abs() <= 1e-3, "{a} {b}"));
+                pairs.for_each(|(a, b)| assert!((a - b).abs() <= 0.01, "{a} {b}"));
             }
+            let tolerance = if options.activation == Activation::Relu { 0.05 } else { 1e-3 };
             assert_eq!(kernels.tensors.len(), tensors.tensors.len());
             for (a, b) in kernels.tensors.iter().zip(&tensors.tensors) {
                 assert_eq!((&a.name, &a.shape), (&b.name, &b.shape));
                 let error = a.values.iter().zip(&b.values).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>().sqrt();
                 let norm = a.values.iter().map(|a| f64::from(*a).powi(2)).sum::<f64>().sqrt();
-                assert!(error <= 1e-3 * norm.max(1.0), "{}: {error} of {norm}", a.name);
+                assert!(error <= tolerance * norm.max(1.0), "{}: {error} of {norm}", a.name);
+            }
+        }
+    }
+
+    #[test]
+    fn gradients_on_tensors_are_those_of_the_kernels() {
+        let split = random_split(40, 30, 8, 7);
+        let (users, items) = (features(40, 3, 0, 1), features(30, 4, 20, 2));
+        for options in cases() {
+            let seed = Seed::of_stage(0, "train");
+            let sampler = Sampler::new(&split, &options, seed);
+            let batch = sampler.batch(&sampler.epoch(1)[..64], 0);
+            let mut network = Network::new(&users, &items, &options, seed);
+            let sides = Sides { users: &users, items: &items, counts: [40, 30] };
+            let start = Network::new(&users, &items, &options, seed);
+            let mut tensors = Tensors::new(start, sides, &options, Device::Cpu).unwrap();
+            let found = tensors.recommender.gradients(&pairs(&batch)).unwrap();
+            let outcome = tensors.outcome().unwrap();
+            let expected = network.gradients(&users, &items, &batch);
+            assert!((outcome.loss_sum - expected.loss_sum).abs() <= 1e-5 * expected.loss_sum.abs());
+            let mut weights = network.users.weights();
+            weights.extend(network.items.weights());
+            weights.extend(network.scorer.compress.iter_mut().flat_map(Compress::weights));
+            assert_eq!(weights.len(), found.len());
+            for (weight, found) in weights.iter().zip(&found) {
+                assert_eq!(weight.tensor.name, found.name);
+                let square = |x: f32| f64::from(x).powi(2);
+                let norm = weight.gradient.iter().map(|a| square(*a)).sum::<f64>().sqrt();
+                let pairs = weight.gradient.iter().zip(&found.values);
+                let error = pairs.map(|(a, b)| square(a - b)).sum::<f64>().sqrt();
+                assert!(error <= 1e-4 * norm + 1e-8, "{}: {error} of {norm}, {options:?}", found.name);
             }
         }
     }

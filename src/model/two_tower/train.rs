@@ -225,7 +225,7 @@ impl StepOutcome {
 }
 
 /// The engine that trains a model from this state on.
-fn engine<'a>(
+pub(super) fn engine<'a>(
     network: Network,
     sides: Sides<'a>,
     options: &TrainingOptions,

@@ -1,7 +1,7 @@
 //! The pieces that both networks' passes are made of: activation with its
 //! slope, layer normalisation there and back, linear layers, transfers.
 
-use burn::tensor::activation::{gelu, relu};
+use burn::tensor::activation::gelu;
 use burn::tensor::backend::Backend;
 use burn::tensor::{IndexingUpdateOp, Int, Tensor, TensorData};
 
@@ -24,7 +24,8 @@ impl Activation {
     pub(super) fn apply<B: Backend, const D: usize>(self, x: Tensor<B, D>) -> Tensor<B, D> {
         match self {
             Self::Gelu => gelu(x),
-            Self::Relu => relu(x),
+            // Burn's own makes 0 of what is not a number; it must show.
+            Self::Relu => x.clone().mask_fill(x.lower_equal_elem(0.0), 0.0),
         }
     }
 
