@@ -90,11 +90,7 @@ impl Sampler {
         let corrections = self.corrections(positives, &items);
         let (users, user_indices) = distinct(positives.iter().map(|pair| pair.0), self.users);
         let (items, item_indices) = distinct(items.into_iter(), self.items);
-        Batch {
-            users,
-            items,
-            pairs: Pairs { users: user_indices, items: item_indices, width, corrections },
-        }
+        Batch { users, items, pairs: Pairs { users: user_indices, items: item_indices, width, corrections } }
     }
 
     /// For each pair `ln E`, where `E` is how often the item is expected among the
