@@ -1,12 +1,15 @@
 //! What stages can do: one file per kind, and the registry.
 
 mod audit_split;
+mod baseline;
 mod compare;
+mod content_similarity;
 mod countries;
 mod crawl_loved_tracks;
 mod crawl_lyrics;
 mod crawl_top_tags;
 mod crawl_users;
+mod ease;
 mod embed;
 mod embed_remote;
 #[cfg(test)]
@@ -18,6 +21,8 @@ mod friends;
 mod friends_tests;
 #[cfg(test)]
 mod hetrec_tests;
+mod ials;
+mod item_knn;
 #[cfg(test)]
 mod lab;
 mod match_tracks;
@@ -53,14 +58,18 @@ use crate::stage::StageKind;
 pub const KINDS: &[&dyn StageKind] = &[
     &audit_split::AuditSplit,
     &compare::Compare,
+    &content_similarity::ContentSimilarity,
     &crawl_loved_tracks::CrawlLovedTracks,
     &crawl_lyrics::CrawlLyrics,
     &crawl_top_tags::CrawlTopTags,
     &crawl_users::CrawlUsers,
+    &ease::Ease,
     &embed::Embed,
     &embed_remote::EmbedRemote,
     &evaluate::Evaluate,
     &filter_k_core::FilterKCore,
+    &ials::Ials,
+    &item_knn::ItemKnn,
     &match_tracks::MatchTracks,
     &popularity::Popularity,
     &read_table::ReadTable,

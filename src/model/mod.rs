@@ -2,11 +2,18 @@
 //! the weights on this machine. Knows nothing of stages and of the network; what
 //! touches Burn is in `crates/gpu`.
 
+#[cfg(test)]
+mod baseline_tests;
+mod bert;
+pub mod ease;
 mod error;
 pub mod features;
 #[cfg(test)]
 mod golden;
+pub mod ials;
 pub mod interactions;
+pub mod item_knn;
+pub mod item_weights;
 mod minilm;
 pub mod model_table;
 pub mod ranking;
@@ -16,10 +23,10 @@ mod weights;
 
 use std::path::PathBuf;
 
-pub use refrain_gpu::{Device, DeviceChoice, DeviceError, Selection, WIDTH as MINILM_WIDTH};
+pub use refrain_gpu::{Device, DeviceChoice, DeviceError, Selection};
 
 pub use error::ModelError;
-pub use minilm::{MiniLm, OnBatch, TextVectors};
+pub use minilm::{MINILM_WIDTH, MiniLm, OnBatch, TextVectors};
 pub use weights::{MINILM, ModelFile, ModelFiles, ModelSource};
 
 use crate::ground::Environment;
