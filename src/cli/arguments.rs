@@ -132,6 +132,9 @@ pub(super) enum Command {
     /// What the memo holds and lacks; its answers and vectors as one file
     #[command(subcommand)]
     Memo(MemoCommand),
+    /// A trained model's tensors to PyTorch's safetensors, and back
+    #[command(subcommand)]
+    Weights(super::weights::WeightsCommand),
     /// Weights of models on this machine
     #[command(subcommand)]
     Model(ModelCommand),

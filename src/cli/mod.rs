@@ -34,6 +34,7 @@ mod similar;
 mod status;
 mod terminal;
 mod verify;
+mod weights;
 mod why;
 mod words;
 
@@ -87,6 +88,7 @@ fn dispatch(arguments: &Arguments) -> anyhow::Result<Exit> {
         Command::Verify(verify) => verify::verify(global, verify),
         Command::Gc(gc) => gc::gc(global, gc),
         Command::Memo(command) => memo::memo(global, command),
+        Command::Weights(command) => weights::weights(global, command),
         Command::Model(ModelCommand::Fetch(fetch)) => serve::fetch(fetch),
     }
 }

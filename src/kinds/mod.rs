@@ -49,6 +49,7 @@ mod summarize;
 mod testing;
 mod train_two_tower;
 mod truncate_words;
+mod two_tower_settings;
 mod vectors;
 
 use crate::stage::StageKind;

@@ -8,6 +8,7 @@
 mod draw;
 #[cfg(test)]
 mod golden;
+mod initial;
 mod loss;
 mod objective;
 mod options;
@@ -24,6 +25,7 @@ mod train;
 mod train_tests;
 mod vectors;
 
+pub use initial::SELECTED_ON_TEST;
 pub use options::{Activation, Decay, Loss, Selection, TrainingOptions, Widths};
 pub use parameters::Tensor;
 pub use tower::{Category, Features, TextVectors};
