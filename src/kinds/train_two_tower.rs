@@ -13,7 +13,9 @@ use serde_json::Value;
 
 use crate::model::interactions::{Interactions, Part};
 use crate::model::model_table::{MODEL_COLUMNS, table_of_tensors};
-use crate::model::two_tower::{Epoch, Features, Observer, Selection, Trained, TrainingError, TrainingOptions, train};
+use crate::model::two_tower::{
+    Epoch, Features, Loss, Observer, Selection, Trained, TrainingError, TrainingOptions, train,
+};
 use crate::stage::{
     InputPort, OutputPort, Resource, SettingProblem, Stage, StageContext, StageError, StageKind, decode_settings,
     schema_of, settings_value,
@@ -204,7 +206,7 @@ impl Resolved {
             compress: self.scorer == ScorerKind::DotCompress,
             activated: self.score_activation == Activation::Gelu,
             learning_rate: self.learning_rate,
-            margin: self.margin,
+            loss: Loss::Margin(self.margin),
             batch: self.batch_size,
             epochs: self.epochs,
             patience: (self.patience > 0).then_some(self.patience),
@@ -219,6 +221,7 @@ impl Resolved {
                 Select::TestBest => Selection::Best(Part::Test),
                 Select::Last => Selection::Last,
             },
+            ..TrainingOptions::default()
         }
     }
 }
@@ -403,6 +406,7 @@ fn explain(error: &TrainingError) -> StageError {
             StageError::with_hint(what, "check the split: its `part` column says what is train")
         }
         TrainingError::NotFinite { .. } => StageError::with_hint(what, "set a lower `learning_rate`"),
+        TrainingError::Device(_) => StageError::failed(what),
     }
 }
 

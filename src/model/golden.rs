@@ -5,8 +5,8 @@
 
 use std::ops::ControlFlow;
 
+use super::MINILM_WIDTH as WIDTH;
 use super::{DeviceChoice, MINILM, MiniLm, ModelError, ModelFiles, Models};
-use refrain_gpu::WIDTH;
 
 /// The encoder on a device, if the weights are on this machine.
 fn encoder(choice: DeviceChoice) -> Option<MiniLm> {

@@ -5,6 +5,7 @@
 #[cfg(test)]
 mod baseline_tests;
 pub mod ease;
+mod bert;
 mod error;
 pub mod features;
 #[cfg(test)]
@@ -22,10 +23,10 @@ mod weights;
 
 use std::path::PathBuf;
 
-pub use refrain_gpu::{Device, DeviceChoice, DeviceError, Selection, WIDTH as MINILM_WIDTH};
+pub use refrain_gpu::{Device, DeviceChoice, DeviceError, Selection};
 
 pub use error::ModelError;
-pub use minilm::{MiniLm, OnBatch, TextVectors};
+pub use minilm::{MINILM_WIDTH, MiniLm, OnBatch, TextVectors};
 pub use weights::{MINILM, ModelFile, ModelFiles, ModelSource};
 
 use crate::ground::Environment;

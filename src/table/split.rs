@@ -221,4 +221,29 @@ mod tests {
         let error = Split::of_table(&table(&[("1", "a", "dev")])).unwrap_err();
         assert!(error.to_string().contains("`dev`"), "{error}");
     }
+
+    #[test]
+    fn a_file_gives_what_its_table_gives() {
+        let names: Vec<(String, String)> = (0..9_000).map(|n| ((n % 97).to_string(), format!("i{}", n % 89))).collect();
+        let part = |n: usize| ["train", "train", "validation", "train", "test"][n % 5];
+        let rows: Vec<(&str, &str, &str)> =
+            names.iter().enumerate().map(|(n, (user, item))| (&**user, &**item, part(n))).collect();
+        let table = table(&rows);
+        let read = Split::of_table(&table).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("t.parquet");
+        drop(crate::table::write_parquet(&table, std::fs::File::create(&path).unwrap()).unwrap());
+        let of_file = Split::of_parquet(&path).unwrap();
+        assert_eq!((&of_file.users, &of_file.items, &of_file.rows), (&read.users, &read.items, &read.rows));
+        let (train, test) = (read.part(Part::Train), read.part(Part::Test));
+        assert!(train.is_sorted_by(|a, b| a < b) && test.is_sorted_by(|a, b| a < b));
+        let both = read.sets(&[Part::Train, Part::Test]);
+        for user in 0..97 {
+            let of = |pairs: &[(u32, u32)]| pairs.iter().filter(|p| p.0 == user).map(|p| p.1).collect::<Vec<_>>();
+            let mut expected = [of(train), of(test)].concat();
+            expected.sort_unstable();
+            expected.dedup();
+            assert_eq!(both.of_user(user), expected);
+        }
+    }
 }

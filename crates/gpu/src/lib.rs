@@ -1,11 +1,11 @@
-//! All of Burn: the device to compute on, and the network of
-//! all-MiniLM-L6-v2 on it.
+//! All of Burn: the device to compute on, and the sentence encoder's network on it.
 //!
 //! A crate of its own for one reason: whoever names a CUDA tensor compiles
 //! Burn's kernels with it, eight minutes of a processor. Here that is done once;
 //! nothing generic leaves this crate, so refrain itself stays quick to build.
 //! Texts, files and weights' whereabouts are the `model` module's part.
 
+mod architecture;
 mod bert;
 mod device;
 mod kernels;
@@ -13,7 +13,7 @@ mod kernels;
 use burn::backend::cuda::CudaDevice;
 use burn::backend::flex::FlexDevice;
 
-pub use bert::WIDTH;
+pub use architecture::{Architecture, Pooling};
 pub use device::{Device, DeviceChoice, DeviceError, Selection};
 
 use bert::Bert;
@@ -30,7 +30,8 @@ pub enum EncoderError {
     Weights(String),
 }
 
-/// The network of all-MiniLM-L6-v2 with its weights on a device.
+/// A BERT with its weights on a device. On [`Device::Cpu`] it runs on Burn's
+/// flex backend: to compare with, not to be fast.
 #[derive(Debug)]
 pub struct Encoder(OnDevice);
 
@@ -44,11 +45,11 @@ impl Encoder {
     /// The network with weights from the bytes of a safetensors file.
     ///
     /// # Errors
-    /// [`EncoderError::Weights`] if the file is not of this model.
-    pub fn read(weights: &[u8], device: Device) -> Result<Self, EncoderError> {
+    /// [`EncoderError::Weights`] if the file is not of this architecture.
+    pub fn read(weights: &[u8], architecture: &Architecture, device: Device) -> Result<Self, EncoderError> {
         Ok(Self(match device {
-            Device::Cpu => OnDevice::Cpu(Box::new(Bert::read(weights, &FlexDevice)?)),
-            Device::Cuda => OnDevice::Cuda(Box::new(Bert::read(weights, &CudaDevice::default())?)),
+            Device::Cpu => OnDevice::Cpu(Box::new(Bert::read(weights, architecture, &FlexDevice)?)),
+            Device::Cuda => OnDevice::Cuda(Box::new(Bert::read(weights, architecture, &CudaDevice::default())?)),
         }))
     }
 
@@ -66,7 +67,7 @@ impl Encoder {
     ///
     /// # Shapes
     /// `ids` has `texts * length` token ids, text after text; the result
-    /// `texts * WIDTH` numbers, each text's of Euclidean length 1.
+    /// `texts * hidden` numbers.
     ///
     /// # Errors
     /// [`EncoderError::Device`] if the device fails.

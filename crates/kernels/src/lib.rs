@@ -18,9 +18,11 @@ mod product;
 mod rows;
 #[cfg(test)]
 mod tests;
+mod transformer;
 mod wide;
 
 pub use adam::{AdamStep, adam};
 pub use gelu::{gelu, gelu_and_slope, gelu_in_place};
 pub use product::{Left, Mode, Packed};
 pub use rows::{add, add_rows, add_scaled, dot, multiply, normalize_rows, normalize_rows_backward, sum};
+pub use transformer::{Attention, add_and_normalize, attend};

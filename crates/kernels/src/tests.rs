@@ -4,7 +4,7 @@ use crate::*;
 use proptest::prelude::*;
 
 /// Numbers in [-1, 1) that a seed decides.
-fn noise(seed: u64, count: usize) -> Vec<f32> {
+pub(crate) fn noise(seed: u64, count: usize) -> Vec<f32> {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     let mut next = || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

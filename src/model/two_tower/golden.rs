@@ -3,12 +3,12 @@
 use serde_json::Value;
 
 use super::loss::Pairs;
+use super::options::TrainingOptions;
 use super::parameters::Weight;
 use super::sample::Batch;
-use super::tower::{Category, Features, TOWER_WIDTH, TextVectors};
-use super::train::{Network, Selection, TrainingOptions};
+use super::tower::{Category, Features, TextVectors};
+use super::train::Network;
 use crate::ground::Seed;
-use crate::model::interactions::Part;
 
 const POSITIVES: [(u32, u32); 4] = [(0, 1), (3, 6), (4, 0), (0, 2)];
 const NEGATIVES: [[u32; 3]; 4] = [[3, 4, 6], [0, 1, 0], [5, 2, 3], [6, 5, 5]];
@@ -62,19 +62,8 @@ fn close(found: f32, expected: &Value, scale: f64, tolerance: f64) -> bool {
 }
 
 fn check(case: &Value) {
-    let options = TrainingOptions {
-        compress: case["compress"] == true,
-        activated: case["compress"] == true,
-        learning_rate: 0.0001,
-        margin: 1.0,
-        batch: 4,
-        epochs: 1,
-        patience: None,
-        out_of_batch: 3,
-        in_batch: 0,
-        excluded: vec![Part::Train],
-        selection: Selection::Last,
-    };
+    let compress = case["compress"] == true;
+    let options = TrainingOptions { compress, activated: compress, ..TrainingOptions::default() };
     let (users, items) = (features(5, 3, 2, 0), features(7, 4, 3, 10));
     let mut network = Network::new(&users, &items, &options, Seed::of_stage(0, "golden"));
     let mut inputs = 1;
@@ -88,6 +77,7 @@ fn check(case: &Value) {
         users: POSITIVES.iter().map(|pair| pair.0).collect(),
         items: pairs.flat_map(|((_, item), negatives)| [*item, negatives[0], negatives[1], negatives[2]]).collect(),
         width: 4,
+        corrections: Vec::new(),
     };
     let batch = Batch { users: (0..5).collect(), items: (0..7).collect(), pairs };
 
@@ -95,7 +85,7 @@ fn check(case: &Value) {
     let tensors = vectors.tensors();
     for (vector, row, key) in [(&tensors[0], 3, "user_vector"), (&tensors[1], 6, "item_vector")] {
         for (at, expected) in case[key].as_array().unwrap().iter().enumerate() {
-            assert!(close(vector.values[row * TOWER_WIDTH + at], expected, 1.0, 1e-5), "{key} {at}");
+            assert!(close(vector.values[row * 192 + at], expected, 1.0, 1e-5), "{key} {at}");
         }
     }
     let prepared = vectors.prepare();
@@ -105,13 +95,13 @@ fn check(case: &Value) {
         assert!(close(score, expected, scale, 1e-5), "score {at}: {score}, not {expected}");
     }
     for (step, expected) in case["losses"].as_array().unwrap().iter().enumerate() {
-        let (loss_sum, _) = network.gradients(&users, &items, &batch);
+        let loss_sum = network.gradients(&users, &items, &batch).loss_sum;
         let tolerance = if step == 0 { 1e-5 } else { 1e-3 };
         assert!(close((loss_sum / 12.0) as f32, expected, 1.0, tolerance), "loss {step}: {}", loss_sum / 12.0);
         if step == 0 {
             check_gradients(&mut network, &case["gradients"]);
         }
-        network.step();
+        network.step(0.0001);
     }
 }
 

@@ -1,12 +1,12 @@
-//! The margin ranking loss over a step's pairs, forward and backward in one
-//! pass: groups of a few positives go through the scorer and back while they
+//! The loss over a step's pairs, forward and backward in one pass: groups of a few positives go through the scorer and back while they
 //! are in the processor's cache.
 
 use rayon::prelude::*;
 
+use super::options::Loss;
 use super::parameters::{LinearGradients, Tensor};
 use super::scorer::{Compress, Factors, Hidden, PackedCompress, PairNumbers, squares_and_sums};
-use super::tower::{HIDDEN, TOWER_WIDTH, linear_gradients, multiply};
+use super::tower::{linear_gradients, multiply};
 use refrain_kernels::{
     AdamStep, Left, Mode, add, add_rows, add_scaled, dot, gelu_and_slope, normalize_rows_backward, sum,
 };
@@ -34,18 +34,22 @@ pub(super) struct Pairs {
     pub(super) items: Vec<u32>,
     /// 1 + the number of negatives.
     pub(super) width: usize,
+    /// For each pair the logarithm of how often its item is expected among its
+    /// user's candidates (0 for the positive), `[positives, width]`; empty
+    /// where the loss has no correction.
+    pub(super) corrections: Vec<f32>,
 }
 
 /// What a step gave.
 #[derive(Debug, Clone)]
 pub(super) struct Outcome {
-    /// Sum of the hinges over all pairs.
+    /// Sum of the loss's terms.
     pub(super) loss_sum: f64,
     /// Lowest and highest score.
     pub(super) range: [f32; 2],
-    /// `[users, TOWER_WIDTH]`.
+    /// `[users, vector]`.
     pub(super) user_gradient: Vec<f32>,
-    /// `[items, TOWER_WIDTH]`.
+    /// `[items, vector]`.
     pub(super) item_gradient: Vec<f32>,
 }
 
@@ -85,17 +89,18 @@ struct ChunkOutcome {
 struct Shared<'a> {
     users: &'a [f32],
     items: &'a [f32],
+    /// Length of a vector.
+    vector: usize,
     item_numbers: &'a [(f32, f32)],
     packed: Option<&'a PackedCompress>,
-    margin: f32,
+    loss: Loss,
     share: f32,
 }
 
 impl Scorer {
     /// Copies of all tensors.
     pub(super) fn tensors(&mut self) -> Vec<Tensor> {
-        let weights = self.compress.iter_mut().flat_map(Compress::weights);
-        weights.map(|weight| weight.tensor.clone()).collect()
+        self.compress.iter_mut().flat_map(Compress::tensors).collect()
     }
 
     /// Moves all weights along their gradients and clears those.
@@ -103,25 +108,30 @@ impl Scorer {
         self.compress.iter_mut().flat_map(Compress::weights).for_each(|weight| weight.step(step));
     }
 
-    /// The loss of a step (mean over its pairs) and its gradients; those of the
+    /// The loss of a step (mean over its terms) and its gradients; those of the
     /// scorer's weights are added to the weights.
     ///
     /// # Shapes
-    /// `users` `[n, TOWER_WIDTH]`, `items` `[m, TOWER_WIDTH]`.
-    pub(super) fn pass(&mut self, users: &[f32], items: &[f32], pairs: &Pairs, margin: f32) -> Outcome {
+    /// `users` `[n, vector]`, `items` `[m, vector]`.
+    pub(super) fn pass(&mut self, users: &[f32], items: &[f32], vector: usize, pairs: &Pairs, loss: Loss) -> Outcome {
         let packed = self.compress.as_ref().map(Compress::pack);
-        let item_numbers = if packed.is_some() { squares_and_sums(items) } else { Vec::new() };
-        let total = pairs.users.len() * (pairs.width - 1);
+        let item_numbers = if packed.is_some() { squares_and_sums(items, vector) } else { Vec::new() };
+        let total = loss.terms(pairs.users.len(), pairs.width - 1);
         let shared = Shared {
             users,
             items,
+            vector,
             item_numbers: &item_numbers,
             packed: packed.as_ref(),
-            margin,
+            loss,
             share: 1.0 / total.max(1) as f32,
         };
         let work = pairs.users.par_chunks(CHUNK).zip(pairs.items.par_chunks(CHUNK * pairs.width));
-        let chunks: Vec<_> = work.map(|(users, items)| self.chunk(&shared, users, items, pairs.width)).collect();
+        let chunk = |(at, (users, items)): (usize, (&[u32], &[u32]))| {
+            let corrections = pairs.corrections.get(at * CHUNK * pairs.width..).unwrap_or_default();
+            self.chunk(&shared, users, items, corrections, pairs.width)
+        };
+        let chunks: Vec<_> = work.enumerate().map(chunk).collect();
         let mut outcome = scatter(&shared, pairs, &chunks);
         for chunk in chunks {
             outcome.loss_sum += chunk.loss_sum;
@@ -133,7 +143,14 @@ impl Scorer {
         outcome
     }
 
-    fn chunk(&self, shared: &Shared<'_>, users: &[u32], items: &[u32], width: usize) -> ChunkOutcome {
+    fn chunk(
+        &self,
+        shared: &Shared<'_>,
+        users: &[u32],
+        items: &[u32],
+        mut corrections: &[f32],
+        width: usize,
+    ) -> ChunkOutcome {
         let mut outcome = ChunkOutcome {
             loss_sum: 0.0,
             range: [f32::INFINITY, f32::NEG_INFINITY],
@@ -151,7 +168,8 @@ impl Scorer {
             } else {
                 hidden.out = numbers.iter().map(|pair| pair.user_item).collect();
             }
-            let gradients = self.hinges(shared, &hidden.out, width, &mut outcome);
+            let gradients = self.losses(shared, &hidden.out, corrections, width, &mut outcome);
+            corrections = corrections.get(items.len()..).unwrap_or_default();
             let parts = (&self.compress, shared.packed, &mut outcome.weights);
             if let (Some(scorer), Some(packed), Some(weights)) = parts {
                 let flowing = weights.backward(scorer, packed, &hidden, &gradients);
@@ -168,25 +186,24 @@ impl Scorer {
         outcome
     }
 
-    /// The hinges of whole positives and the gradients of what the MLP gave.
-    fn hinges(&self, shared: &Shared<'_>, out: &[f32], width: usize, outcome: &mut ChunkOutcome) -> Vec<f32> {
+    /// The loss of whole positives and the gradients of what the MLP gave.
+    fn losses(
+        &self,
+        shared: &Shared<'_>,
+        out: &[f32],
+        corrections: &[f32],
+        width: usize,
+        outcome: &mut ChunkOutcome,
+    ) -> Vec<f32> {
         let (mut scores, mut slopes) = (out.to_vec(), vec![1.0; out.len()]);
         if self.activated {
             gelu_and_slope(out, &mut scores, &mut slopes);
         }
         let mut gradients = vec![0.0; out.len()];
-        for (scores, gradients) in scores.chunks_exact(width).zip(gradients.chunks_exact_mut(width)) {
-            let mut active = 0.0;
-            for (score, gradient) in scores[1..].iter().zip(&mut gradients[1..]) {
-                let hinge = shared.margin - scores[0] + score;
-                // A score that is not a number must show in the loss.
-                if hinge > 0.0 || hinge.is_nan() {
-                    outcome.loss_sum += f64::from(hinge);
-                    *gradient = shared.share;
-                    active += shared.share;
-                }
-            }
-            gradients[0] = -active;
+        let rows = scores.chunks_exact(width).zip(gradients.chunks_exact_mut(width));
+        for (at, (scores, gradients)) in rows.enumerate() {
+            let corrections = corrections.get(at * width..(at + 1) * width).unwrap_or_default();
+            outcome.loss_sum += shared.loss.of_row(scores, corrections, shared.share, gradients);
         }
         for score in &scores {
             outcome.range = [outcome.range[0].min(*score), outcome.range[1].max(*score)];
@@ -198,11 +215,11 @@ impl Scorer {
 
 impl Shared<'_> {
     fn user(&self, user: u32) -> &[f32] {
-        &self.users[user as usize * TOWER_WIDTH..][..TOWER_WIDTH]
+        &self.users[user as usize * self.vector..][..self.vector]
     }
 
     fn item(&self, item: u32) -> &[f32] {
-        &self.items[item as usize * TOWER_WIDTH..][..TOWER_WIDTH]
+        &self.items[item as usize * self.vector..][..self.vector]
     }
 
     fn numbers(&self, users: &[u32], items: &[u32], width: usize) -> Vec<PairNumbers> {
@@ -215,7 +232,7 @@ impl Shared<'_> {
     }
 }
 
-/// The gradients that reach the first layer's output, `[pairs, 128]`.
+/// The gradients that reach the first layer's output, `[pairs, first hidden]`.
 struct Flow<'a> {
     flowing: &'a [f32],
     numbers: &'a [PairNumbers],
@@ -225,7 +242,7 @@ struct Flow<'a> {
 impl Flow<'_> {
     fn pairs(&self, packed: &PackedCompress, gradients: &mut Factors, out: &mut Vec<PairGradient>) {
         let factors = &packed.factors;
-        for (row, pair) in self.flowing.chunks_exact(HIDDEN[0]).zip(self.numbers) {
+        for (row, pair) in self.flowing.chunks_exact(factors.user_item.len()).zip(self.numbers) {
             add_scaled(&mut gradients.user_item, pair.user_item, row);
             add_scaled(&mut gradients.item_item, pair.item_item, row);
             add_scaled(&mut gradients.item_sum, pair.item_sum, row);
@@ -244,8 +261,9 @@ impl Flow<'_> {
         users: impl Iterator<Item = &'a [f32]>,
         out: &mut Vec<UserGradient>,
     ) {
-        for (rows, user) in self.flowing.chunks_exact(self.width * HIDDEN[0]).zip(users) {
-            let mut all = vec![0.0; HIDDEN[0]];
+        let first = weights.first_bias.len();
+        for (rows, user) in self.flowing.chunks_exact(self.width * first).zip(users) {
+            let mut all = vec![0.0; first];
             add_rows(&mut all, rows);
             add(&mut weights.first_bias, &all);
             add_scaled(&mut weights.factors.user_user, dot(user, user), &all);
@@ -260,12 +278,13 @@ impl Flow<'_> {
 
 impl WeightGradients {
     fn zero(scorer: &Compress) -> Self {
+        let hidden = scorer.hidden();
         Self {
-            factors: Factors::zero(),
-            first_bias: vec![0.0; HIDDEN[0]],
+            factors: Factors::zero(hidden[0]),
+            first_bias: vec![0.0; hidden[0]],
             second: LinearGradients::zero(&scorer.layers[1]),
             last: LinearGradients::zero(&scorer.layers[2]),
-            norms: HIDDEN.map(|width| [vec![0.0; width], vec![0.0; width]]),
+            norms: hidden.map(|width| [vec![0.0; width], vec![0.0; width]]),
         }
     }
 
@@ -274,8 +293,9 @@ impl WeightGradients {
     fn backward(&mut self, scorer: &Compress, packed: &PackedCompress, hidden: &Hidden, gradients: &[f32]) -> Vec<f32> {
         let count = gradients.len();
         let last = scorer.layers[2].weight.values();
-        let mut flowing = vec![0.0; count * HIDDEN[1]];
-        let rows = flowing.chunks_exact_mut(HIDDEN[1]).zip(hidden.active[1].chunks_exact(HIDDEN[1])).zip(gradients);
+        let [first, second] = scorer.hidden();
+        let mut flowing = vec![0.0; count * second];
+        let rows = flowing.chunks_exact_mut(second).zip(hidden.active[1].chunks_exact(second)).zip(gradients);
         for ((target, active), gradient) in rows {
             add_scaled(&mut self.last.weight, *gradient, active);
             add_scaled(target, *gradient, last);
@@ -283,14 +303,14 @@ impl WeightGradients {
         }
         self.through_norm(scorer, hidden, 1, &mut flowing);
         linear_gradients(&mut self.second, &flowing, &hidden.active[0], count, &scorer.layers[1]);
-        let mut before = vec![0.0; count * HIDDEN[0]];
+        let mut before = vec![0.0; count * first];
         packed.second_backward.product(Left::Plain(&flowing), count, &mut before, Mode::Set);
         self.through_norm(scorer, hidden, 0, &mut before);
         before
     }
 
     fn through_norm(&mut self, scorer: &Compress, hidden: &Hidden, depth: usize, flowing: &mut [f32]) {
-        let width = HIDDEN[depth];
+        let width = scorer.hidden()[depth];
         multiply(flowing, &hidden.slope[depth]);
         let [factor_gradient, shift_gradient] = &mut self.norms[depth];
         let factor = scorer.norms[depth][0].values();
@@ -321,8 +341,8 @@ fn scatter(shared: &Shared<'_>, pairs: &Pairs, chunks: &[ChunkOutcome]) -> Outco
     let gradients: Vec<PairGradient> = chunks.iter().flat_map(|chunk| chunk.pairs.iter().copied()).collect();
     let of_users: Vec<UserGradient> = chunks.iter().flat_map(|chunk| chunk.users.iter().copied()).collect();
     let mut user_gradient = vec![0.0; shared.users.len()];
-    let positives_of = group(&pairs.users, shared.users.len() / TOWER_WIDTH);
-    user_gradient.par_chunks_mut(TOWER_WIDTH).enumerate().for_each(|(user, target)| {
+    let positives_of = group(&pairs.users, shared.users.len() / shared.vector);
+    user_gradient.par_chunks_mut(shared.vector).enumerate().for_each(|(user, target)| {
         let mut own = UserGradient::default();
         for positive in positives_of.of(user) {
             let at = *positive as usize;
@@ -339,8 +359,8 @@ fn scatter(shared: &Shared<'_>, pairs: &Pairs, chunks: &[ChunkOutcome]) -> Outco
         }
     });
     let mut item_gradient = vec![0.0; shared.items.len()];
-    let pairs_of = group(&pairs.items, shared.items.len() / TOWER_WIDTH);
-    item_gradient.par_chunks_mut(TOWER_WIDTH).enumerate().for_each(|(item, target)| {
+    let pairs_of = group(&pairs.items, shared.items.len() / shared.vector);
+    item_gradient.par_chunks_mut(shared.vector).enumerate().for_each(|(item, target)| {
         let (mut square, mut total) = (0.0, 0.0);
         for pair in pairs_of.of(item) {
             let at = *pair as usize;

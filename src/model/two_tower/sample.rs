@@ -82,7 +82,11 @@ impl Sampler {
         });
         let (users, user_indices) = distinct(positives.iter().map(|pair| pair.0), self.users);
         let (items, item_indices) = distinct(items.into_iter(), self.items);
-        Batch { users, items, pairs: Pairs { users: user_indices, items: item_indices, width } }
+        Batch {
+            users,
+            items,
+            pairs: Pairs { users: user_indices, items: item_indices, width, corrections: Vec::new() },
+        }
     }
 
     fn fill(&self, draw: &mut Draw, positives: &[(u32, u32)], at: usize, row: &mut [u32]) {

@@ -1,34 +1,38 @@
-//! From a user's and an item's 192 numbers to a score: the inner product, or
+//! From a user's and an item's vectors to a score: the inner product, or
 //! "dot compress" in its factored form.
 //!
-//! Dot compress stacks `X = [u; i]`, forms `X (X^T W + b)` and hands the 192
-//! numbers to an MLP (PAPER.md, "Model"). Row `r` of that is
+//! Dot compress stacks `X = [u; i]`, forms `X (X^T W + b)` and hands the numbers
+//! to an MLP (PAPER.md, "Model"). Row `r` of that is
 //! `(r.u) W0 + (r.i) W1 + (sum r) b`, so the first layer of the MLP is a linear
 //! map of five numbers of the pair: `u.u`, `u.i`, `i.i`, `sum u` and `sum i`.
 //! That map is [`Factors`].
 
+use super::options::{Activation, Widths};
 use super::parameters::{Linear, Start, Tensor, Weight};
-use super::tower::{EMBEDDING_WIDTH, HIDDEN, TOWER_WIDTH};
 use crate::ground::Seed;
-use refrain_kernels::{Left, Mode, Packed, add_scaled, dot, gelu, gelu_and_slope, normalize_rows};
+use refrain_kernels::{Left, Mode, Packed, add_scaled, dot, normalize_rows};
 
 /// The prefix of the scorer's tensors.
 const NAME: &str = "scorer";
+/// The tensor that says that the MLP has ReLU where GELU is usual.
+const RELU: &str = "scorer.relu";
 
 /// The MLP behind dot compress, and the compression's own weights.
 #[derive(Debug, Clone)]
 pub(super) struct Compress {
-    /// `W` `[2, 96]`.
+    /// `W` `[2, compress]`.
     pub(super) weight: Weight,
-    /// `b` `[96]`.
+    /// `b` `[compress]`.
     pub(super) bias: Weight,
-    /// 192 to 128, 128 to 64, 64 to 1.
+    /// `2 * compress` to the first hidden layer, to the second, to 1.
     pub(super) layers: [Linear; 3],
     /// Factor and shift behind the first two layers' normalisation.
     pub(super) norms: [[Weight; 2]; 2],
+    activation: Activation,
 }
 
-/// The first layer as a linear map of the pair's five numbers, each `[128]`.
+/// The first layer as a linear map of the pair's five numbers, each as wide
+/// as the first hidden layer.
 #[derive(Debug, Clone)]
 pub(super) struct Factors {
     pub(super) user_user: Vec<f32>,
@@ -71,8 +75,9 @@ pub(super) struct Hidden {
 
 impl Compress {
     /// A scorer in its first state: `W` Xavier normal, `b` zero, the rest as PyTorch.
-    pub(super) fn new(seed: Seed) -> Self {
-        let deviation = (2.0 / (2.0 + EMBEDDING_WIDTH as f32)).sqrt();
+    pub(super) fn new(widths: Widths, activation: Activation, seed: Seed) -> Self {
+        let (columns, hidden) = (widths.compress, widths.scorer_hidden);
+        let deviation = (2.0 / (2.0 + columns as f32)).sqrt();
         let norm = |at: usize, width: usize| {
             let weight = |part: &str, value| {
                 Weight::new(format!("{NAME}.mlp.{at}.{part}"), &[width], Start::Constant(value), seed)
@@ -80,25 +85,27 @@ impl Compress {
             [weight("weight", 1.0), weight("bias", 0.0)]
         };
         Self {
-            weight: Weight::new(
-                format!("{NAME}.compress.weight"),
-                &[2, EMBEDDING_WIDTH],
-                Start::Normal(deviation),
-                seed,
-            ),
-            bias: Weight::new(format!("{NAME}.compress.bias"), &[EMBEDDING_WIDTH], Start::Constant(0.0), seed),
+            weight: Weight::new(format!("{NAME}.compress.weight"), &[2, columns], Start::Normal(deviation), seed),
+            bias: Weight::new(format!("{NAME}.compress.bias"), &[columns], Start::Constant(0.0), seed),
             layers: [
-                Linear::new(&format!("{NAME}.mlp.0"), 2 * EMBEDDING_WIDTH, HIDDEN[0], seed),
-                Linear::new(&format!("{NAME}.mlp.3"), HIDDEN[0], HIDDEN[1], seed),
-                Linear::new(&format!("{NAME}.mlp.6"), HIDDEN[1], 1, seed),
+                Linear::new(&format!("{NAME}.mlp.0"), 2 * columns, hidden[0], seed),
+                Linear::new(&format!("{NAME}.mlp.3"), hidden[0], hidden[1], seed),
+                Linear::new(&format!("{NAME}.mlp.6"), hidden[1], 1, seed),
             ],
-            norms: [norm(1, HIDDEN[0]), norm(4, HIDDEN[1])],
+            norms: [norm(1, hidden[0]), norm(4, hidden[1])],
+            activation,
         }
     }
 
     /// The scorer of a model's table, if the table has one and it is whole.
     pub(super) fn of_tensors<'a>(find: impl Fn(&str) -> Option<&'a Tensor>) -> Option<Self> {
-        let mut scorer = Self::new(Seed::of_stage(0, "shape"));
+        let size = |name: &str, axis: usize| find(name)?.shape.get(axis).copied();
+        let hidden = [size("scorer.mlp.0.weight", 0)?, size("scorer.mlp.3.weight", 0)?];
+        let compress = size("scorer.compress.weight", 1)?;
+        let widths = Widths { compress, scorer_hidden: hidden, ..Widths::default() };
+        let relu = find(RELU).is_some_and(|tensor| tensor.values.first().is_some_and(|v| *v > 0.0));
+        let activation = if relu { Activation::Relu } else { Activation::Gelu };
+        let mut scorer = Self::new(widths, activation, Seed::of_stage(0, "shape"));
         for weight in scorer.weights() {
             let tensor = find(&weight.tensor.name).filter(|tensor| tensor.shape == weight.tensor.shape)?;
             weight.tensor = tensor.clone();
@@ -106,7 +113,20 @@ impl Compress {
         Some(scorer)
     }
 
-    /// Every tensor, in a fixed order.
+    /// Copies of all tensors, and the mark of another activation than GELU.
+    pub(super) fn tensors(&mut self) -> Vec<Tensor> {
+        let mark = Tensor { name: RELU.to_owned(), shape: vec![1], values: vec![1.0] };
+        let mut all: Vec<_> = self.weights().into_iter().map(|weight| weight.tensor.clone()).collect();
+        all.extend((self.activation == Activation::Relu).then_some(mark));
+        all
+    }
+
+    /// The widths of the hidden layers.
+    pub(super) fn hidden(&self) -> [usize; 2] {
+        [self.layers[0].outputs, self.layers[1].outputs]
+    }
+
+    /// Every weight, in a fixed order.
     pub(super) fn weights(&mut self) -> Vec<&mut Weight> {
         let mut all = vec![&mut self.weight, &mut self.bias];
         for layer in &mut self.layers {
@@ -126,11 +146,10 @@ impl Compress {
     }
 
     fn factors(&self) -> Factors {
-        let (of_user, of_item) = self.weight.values().split_at(EMBEDDING_WIDTH);
+        let columns = self.bias.values().len();
+        let (of_user, of_item) = self.weight.values().split_at(columns);
         let bias = self.bias.values();
-        let halves = || {
-            self.layers[0].weight.values().chunks_exact(2 * EMBEDDING_WIDTH).map(|row| row.split_at(EMBEDDING_WIDTH))
-        };
+        let halves = || self.layers[0].weight.values().chunks_exact(2 * columns).map(|row| row.split_at(columns));
         Factors {
             user_user: halves().map(|(user_row, _)| dot(user_row, of_user)).collect(),
             user_item: halves().map(|(user_row, item_row)| dot(user_row, of_item) + dot(item_row, of_user)).collect(),
@@ -143,13 +162,14 @@ impl Compress {
     /// Turns the gradient of the factors into those of the first layer's
     /// weight and of the compression.
     pub(super) fn add_factor_gradients(&mut self, gradient: &Factors) {
-        let (of_user, of_item) = self.weight.tensor.values.split_at(EMBEDDING_WIDTH);
-        let (user_gradient, item_gradient) = self.weight.gradient.split_at_mut(EMBEDDING_WIDTH);
-        let rows = self.layers[0].weight.tensor.values.chunks_exact(2 * EMBEDDING_WIDTH);
-        let row_gradients = self.layers[0].weight.gradient.chunks_exact_mut(2 * EMBEDDING_WIDTH);
+        let columns = self.bias.values().len();
+        let (of_user, of_item) = self.weight.tensor.values.split_at(columns);
+        let (user_gradient, item_gradient) = self.weight.gradient.split_at_mut(columns);
+        let rows = self.layers[0].weight.tensor.values.chunks_exact(2 * columns);
+        let row_gradients = self.layers[0].weight.gradient.chunks_exact_mut(2 * columns);
         for (at, (row, row_gradient)) in rows.zip(row_gradients).enumerate() {
-            let (user_row, item_row) = row.split_at(EMBEDDING_WIDTH);
-            let (user_row_gradient, item_row_gradient) = row_gradient.split_at_mut(EMBEDDING_WIDTH);
+            let (user_row, item_row) = row.split_at(columns);
+            let (user_row_gradient, item_row_gradient) = row_gradient.split_at_mut(columns);
             let [uu, ui, ii] = [gradient.user_user[at], gradient.user_item[at], gradient.item_item[at]];
             let [su, si] = [gradient.user_sum[at], gradient.item_sum[at]];
             add_scaled(user_row_gradient, uu, of_user);
@@ -167,7 +187,7 @@ impl Compress {
         }
     }
 
-    /// What the first layer gives for a user before the item is known, `[128]`.
+    /// What the first layer gives for a user before the item is known.
     pub(super) fn user_base(&self, factors: &Factors, user: &[f32]) -> Vec<f32> {
         let mut base = self.layers[0].bias.values().to_vec();
         add_scaled(&mut base, dot(user, user), &factors.user_user);
@@ -178,7 +198,7 @@ impl Compress {
     /// Runs the MLP for pairs; pair `n` belongs to user `n / per_user`.
     ///
     /// # Shapes
-    /// `bases` `[users, 128]`, `pairs` `[n]`; `hidden.out` becomes `[n]`.
+    /// `bases` `[users, first hidden]`, `pairs` `[n]`; `hidden.out` becomes `[n]`.
     pub(super) fn forward(
         &self,
         packed: &PackedCompress,
@@ -190,10 +210,11 @@ impl Compress {
     ) {
         let count = pairs.len();
         let factors = &packed.factors;
-        hidden.resize(count, slopes);
-        let rows = hidden.normalized[0].chunks_exact_mut(HIDDEN[0]).zip(pairs).enumerate();
+        let [first, second] = self.hidden();
+        hidden.resize(count, [first, second], slopes);
+        let rows = hidden.normalized[0].chunks_exact_mut(first).zip(pairs).enumerate();
         for (at, (row, pair)) in rows {
-            row.copy_from_slice(&bases[at / per_user * HIDDEN[0]..][..HIDDEN[0]]);
+            row.copy_from_slice(&bases[at / per_user * first..][..first]);
             add_scaled(row, pair.user_item, &factors.user_item);
             add_scaled(row, pair.item_item, &factors.item_item);
             add_scaled(row, pair.item_sum, &factors.item_sum);
@@ -203,12 +224,13 @@ impl Compress {
                 let mode = Mode::Bias(self.layers[1].bias.values());
                 packed.second.product(Left::Plain(&hidden.active[0]), count, &mut hidden.normalized[1], mode);
             }
-            normalize_rows(&mut hidden.normalized[depth], HIDDEN[depth], &mut hidden.scales[depth]);
+            normalize_rows(&mut hidden.normalized[depth], [first, second][depth], &mut hidden.scales[depth]);
             let [factor, shift] = &self.norms[depth];
-            hidden.activate(depth, factor.values(), shift.values(), slopes);
+            hidden.shift(depth, factor.values(), shift.values());
+            hidden.activate(depth, self.activation, slopes);
         }
         let (last, bias) = (self.layers[2].weight.values(), self.layers[2].bias.values()[0]);
-        for (out, row) in hidden.out.iter_mut().zip(hidden.active[1].chunks_exact(HIDDEN[1])) {
+        for (out, row) in hidden.out.iter_mut().zip(hidden.active[1].chunks_exact(second)) {
             *out = dot(row, last) + bias;
         }
     }
@@ -216,15 +238,15 @@ impl Compress {
 
 impl Factors {
     /// All zero.
-    pub(super) fn zero() -> Self {
-        let zero = || vec![0.0; HIDDEN[0]];
+    pub(super) fn zero(width: usize) -> Self {
+        let zero = || vec![0.0; width];
         Self { user_user: zero(), user_item: zero(), item_item: zero(), user_sum: zero(), item_sum: zero() }
     }
 }
 
 impl Hidden {
-    fn resize(&mut self, count: usize, slopes: bool) {
-        for (depth, width) in HIDDEN.into_iter().enumerate() {
+    fn resize(&mut self, count: usize, widths: [usize; 2], slopes: bool) {
+        for (depth, width) in widths.into_iter().enumerate() {
             self.normalized[depth].resize(count * width, 0.0);
             self.active[depth].resize(count * width, 0.0);
             self.scales[depth].resize(count, 0.0);
@@ -232,30 +254,33 @@ impl Hidden {
                 self.slope[depth].resize(count * width, 0.0);
             }
         }
-        self.shifted.resize(count * HIDDEN[0], 0.0);
+        self.shifted.resize(count * widths[0].max(widths[1]), 0.0);
         self.out.resize(count, 0.0);
     }
 
-    fn activate(&mut self, depth: usize, factor: &[f32], shift: &[f32], slopes: bool) {
-        let width = HIDDEN[depth];
-        let length = self.normalized[depth].len();
-        let shifted = &mut self.shifted[..length];
-        for (row, target) in self.normalized[depth].chunks_exact(width).zip(shifted.chunks_exact_mut(width)) {
+    fn shift(&mut self, depth: usize, factor: &[f32], shift: &[f32]) {
+        let width = factor.len();
+        let rows = self.normalized[depth].chunks_exact(width).zip(self.shifted.chunks_exact_mut(width));
+        for (row, target) in rows {
             for (((target, value), factor), shift) in target.iter_mut().zip(row).zip(factor).zip(shift) {
                 *target = value * factor + shift;
             }
         }
+    }
+
+    fn activate(&mut self, depth: usize, activation: Activation, slopes: bool) {
+        let shifted = &self.shifted[..self.normalized[depth].len()];
         if slopes {
-            gelu_and_slope(shifted, &mut self.active[depth], &mut self.slope[depth]);
+            activation.apply_with_slope(shifted, &mut self.active[depth], &mut self.slope[depth]);
         } else {
-            gelu(shifted, &mut self.active[depth]);
+            activation.apply(shifted, &mut self.active[depth]);
         }
     }
 }
 
-/// `x.x` and the sum of each row of `vectors` `[n, TOWER_WIDTH]`.
-pub(super) fn squares_and_sums(vectors: &[f32]) -> Vec<(f32, f32)> {
-    vectors.chunks_exact(TOWER_WIDTH).map(|row| (dot(row, row), refrain_kernels::sum(row))).collect()
+/// `x.x` and the sum of each row of `vectors` `[n, width]`.
+pub(super) fn squares_and_sums(vectors: &[f32], width: usize) -> Vec<(f32, f32)> {
+    vectors.chunks_exact(width).map(|row| (dot(row, row), refrain_kernels::sum(row))).collect()
 }
 
 #[cfg(test)]
@@ -266,13 +291,13 @@ mod tests {
     /// The definition, written out as the paper's code has it.
     fn naive(scorer: &Compress, user: &[f32], item: &[f32]) -> f32 {
         let (weight, bias) = (scorer.weight.values(), scorer.bias.values());
+        let columns = bias.len();
         let mut flat = Vec::new();
         for row in [user, item] {
-            for column in 0..EMBEDDING_WIDTH {
-                let value: f64 = (0..TOWER_WIDTH)
+            for column in 0..columns {
+                let value: f64 = (0..row.len())
                     .map(|d| {
-                        let inner =
-                            user[d] * weight[column] + item[d] * weight[EMBEDDING_WIDTH + column] + bias[column];
+                        let inner = user[d] * weight[column] + item[d] * weight[columns + column] + bias[column];
                         f64::from(row[d]) * f64::from(inner)
                     })
                     .sum();
@@ -289,27 +314,44 @@ mod tests {
                 let [factor, shift] = &scorer.norms[depth];
                 for (v, (f, s)) in flat.iter_mut().zip(factor.values().iter().zip(shift.values())) {
                     let before = (*v - mean) / (variance + 1e-5).sqrt() * f + s;
-                    gelu(&[before], std::slice::from_mut(v));
+                    scorer.activation.apply(&[before], std::slice::from_mut(v));
                 }
             }
         }
         flat[0]
     }
 
-    #[test]
-    fn the_factored_scorer_equals_the_definition() {
-        let mut scorer = Compress::new(Seed::of_stage(5, "scorer"));
+    fn check(widths: Widths, activation: Activation) {
+        let mut scorer = Compress::new(widths, activation, Seed::of_stage(5, "scorer"));
         let mut draw = Draw::of(Seed::of_stage(6, "scorer"));
-        scorer.bias.tensor.values = draw.normal(EMBEDDING_WIDTH, 0.3);
-        scorer.norms[0][1].tensor.values = draw.normal(HIDDEN[0], 0.3);
+        scorer.bias.tensor.values = draw.normal(widths.compress, 0.3);
+        scorer.norms[0][1].tensor.values = draw.normal(widths.scorer_hidden[0], 0.3);
         let packed = scorer.pack();
         for _ in 0..20 {
-            let (user, item) = (draw.normal(TOWER_WIDTH, 0.5), draw.normal(TOWER_WIDTH, 0.5));
-            let numbers = squares_and_sums(&item)[0];
+            let (user, item) = (draw.normal(widths.tower, 0.5), draw.normal(widths.tower, 0.5));
+            let numbers = squares_and_sums(&item, widths.tower)[0];
             let pair = PairNumbers { user_item: dot(&user, &item), item_item: numbers.0, item_sum: numbers.1 };
             let mut hidden = Hidden::default();
             scorer.forward(&packed, &scorer.user_base(&packed.factors, &user), 1, &[pair], false, &mut hidden);
             assert!((hidden.out[0] - naive(&scorer, &user, &item)).abs() < 1e-5);
         }
+    }
+
+    #[test]
+    fn the_factored_scorer_equals_the_definition() {
+        check(Widths::default(), Activation::Gelu);
+        let odd = Widths { tower: 37, compress: 11, scorer_hidden: [20, 33], ..Widths::default() };
+        check(odd, Activation::Gelu);
+        check(odd, Activation::Relu);
+    }
+
+    #[test]
+    fn a_scorer_is_read_back_with_its_widths_and_activation() {
+        let widths = Widths { compress: 5, scorer_hidden: [7, 9], ..Widths::default() };
+        let mut scorer = Compress::new(widths, Activation::Relu, Seed::of_stage(1, "scorer"));
+        let tensors = scorer.tensors();
+        let mut again = Compress::of_tensors(|name| tensors.iter().find(|t| t.name == name)).unwrap();
+        assert_eq!((again.activation, again.tensors()), (Activation::Relu, tensors.clone()));
+        assert!(Compress::of_tensors(|name| tensors[2..].iter().find(|t| t.name == name)).is_none());
     }
 }

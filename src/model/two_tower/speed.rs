@@ -2,28 +2,17 @@
 
 use std::time::Instant;
 
+use super::options::TrainingOptions;
 use super::sample::Sampler;
 use super::test_data::{features, random_split};
-use super::train::{Network, Selection, TrainingOptions};
+use super::train::Network;
 use crate::ground::Seed;
 use crate::model::interactions::Part;
 use crate::model::scoring::ScoringModel;
 
 /// The paper's options.
 fn options(compress: bool) -> TrainingOptions {
-    TrainingOptions {
-        compress,
-        activated: compress,
-        learning_rate: 2e-5,
-        margin: 1.0,
-        batch: 1024,
-        epochs: 1,
-        patience: None,
-        out_of_batch: 20,
-        in_batch: 20,
-        excluded: vec![Part::Train],
-        selection: Selection::Last,
-    }
+    TrainingOptions { compress, activated: compress, ..TrainingOptions::default() }
 }
 
 #[test]
@@ -53,7 +42,7 @@ fn speed_at_apple_size() {
             network.gradients(&of_users, &of_items, &batch);
             gradients += start.elapsed().as_secs_f64();
             let start = Instant::now();
-            network.step();
+            network.step(2e-5);
             adam += start.elapsed().as_secs_f64();
         }
         let each = |total: f64| total / steps as f64;

@@ -2,8 +2,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::options::{Selection, TrainingOptions};
 use super::test_data::{features, random_split};
-use super::train::{Epoch, Observer, Selection, Trained, TrainingError, TrainingOptions, train};
+use super::train::{Epoch, Observer, Trained, TrainingError, train};
 use crate::ground::Seed;
 use crate::metrics::rank_of;
 use crate::model::interactions::Part;
@@ -26,16 +27,12 @@ impl Observer for Counter {
 fn options(compress: bool) -> TrainingOptions {
     TrainingOptions {
         compress,
-        activated: false,
-        learning_rate: 3e-3,
-        margin: 1.0,
         batch: 64,
         epochs: 4,
         patience: None,
         out_of_batch: 5,
         in_batch: 5,
-        excluded: vec![Part::Train],
-        selection: Selection::Best(Part::Validation),
+        ..TrainingOptions::default()
     }
 }
 

@@ -4,7 +4,6 @@
 use super::loss::Scorer;
 use super::parameters::Tensor;
 use super::scorer::{Compress, Hidden, PackedCompress, PairNumbers, squares_and_sums};
-use super::tower::TOWER_WIDTH;
 use refrain_kernels::{Left, Mode, Packed, gelu};
 
 /// Items that go through the MLP together.
@@ -28,9 +27,9 @@ pub(crate) struct PreparedScorer<'a> {
 }
 
 impl VectorScorer {
-    /// Vectors `[users, TOWER_WIDTH]` and `[items, TOWER_WIDTH]` and a scorer.
-    pub(super) fn new(users: Vec<f32>, items: Vec<f32>, scorer: Scorer) -> Self {
-        Self { users, items, width: TOWER_WIDTH, scorer }
+    /// Vectors `[users, width]` and `[items, width]` and a scorer.
+    pub(super) fn new(users: Vec<f32>, items: Vec<f32>, width: usize, scorer: Scorer) -> Self {
+        Self { users, items, width, scorer }
     }
 
     /// The scorer of a model's tensors: `user_vectors`, `item_vectors`, and
@@ -49,7 +48,6 @@ impl VectorScorer {
         let (users, width) = matrix("user_vectors")?;
         let (items, item_width) = matrix("item_vectors")?;
         let compress = match find("scorer.compress.weight") {
-            Some(_) if width != TOWER_WIDTH => return Err("user_vectors".to_owned()),
             Some(_) => Some(Compress::of_tensors(&find).ok_or_else(|| "scorer.*".to_owned())?),
             None => None,
         };
@@ -88,7 +86,7 @@ impl VectorScorer {
         let mut items = Packed::default();
         items.pack_transposed(&self.items, self.width, self.counts().1);
         let compress = self.scorer.compress.as_ref().map(|compress| (compress, compress.pack()));
-        let numbers = if compress.is_some() { squares_and_sums(&self.items) } else { Vec::new() };
+        let numbers = if compress.is_some() { squares_and_sums(&self.items, self.width) } else { Vec::new() };
         PreparedScorer { source: self, items, numbers, compress }
     }
 }
