@@ -4,8 +4,8 @@
 
 #[cfg(test)]
 mod baseline_tests;
-pub mod ease;
 mod bert;
+pub mod ease;
 mod error;
 pub mod features;
 #[cfg(test)]
