@@ -113,6 +113,10 @@ pub(super) enum Command {
     Show(ShowArguments),
     /// Print the path of an artifact: for `pl.read_parquet`
     Path(PathArguments),
+    /// List what a trained model would recommend to a user
+    Recommend(super::recommend::RecommendArguments),
+    /// List the tracks most like one, by a model or by their texts
+    Similar(super::similar::SimilarArguments),
     /// Check a pipeline file; nothing is run
     Check(CheckArguments),
     /// List what stages can do, or describe one kind in full

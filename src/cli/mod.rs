@@ -24,10 +24,13 @@ mod narrator;
 mod observers;
 mod plan;
 mod project;
+mod recommend;
+mod recommender;
 mod run;
 mod runs;
 mod serve;
 mod show;
+mod similar;
 mod status;
 mod terminal;
 mod verify;
@@ -75,6 +78,8 @@ fn dispatch(arguments: &Arguments) -> anyhow::Result<Exit> {
         Command::Graph(graph) => graph::graph(global, graph),
         Command::Show(show) => show::show(global, show),
         Command::Path(path) => show::path(global, path),
+        Command::Recommend(recommend) => recommend::recommend(global, recommend),
+        Command::Similar(similar) => similar::similar(global, similar),
         Command::Check(check) => catalogue::check(global, check),
         Command::Kinds(kinds) => catalogue::kinds(global, kinds),
         Command::Schema => catalogue::schema(),

@@ -60,8 +60,7 @@ impl ItemSets {
             *one
         } else {
             let mut all = lists.concat();
-            // The stable sort takes the lists as they are and merges them.
-            all.sort();
+            all.sort_unstable();
             all.dedup();
             merged = all;
             &merged

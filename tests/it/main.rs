@@ -20,6 +20,7 @@ mod people;
 mod pipelines;
 mod progress;
 mod providers;
+mod recommend;
 mod runs;
 mod torture;
 mod trust;

@@ -29,7 +29,7 @@ fn speed_at_apple_size() {
     let of_items = third(features(items, 800, 384, 3), 4);
     for compress in [true, false] {
         let seed = Seed::of_stage(0, "speed");
-        let sampler = Sampler::new(&split, &[Part::Train], 20, 20, seed);
+        let sampler = Sampler::new(&split, &options(compress), seed);
         let mut network = Network::new(&of_users, &of_items, &options(compress), seed);
         let order = sampler.epoch(1);
         let [mut sampling, mut gradients, mut adam] = [0.0; 3];

@@ -242,7 +242,7 @@ pub fn train(
     seed: Seed,
     observer: &dyn Observer,
 ) -> Result<Trained, TrainingError> {
-    let sampler = Sampler::new(interactions, &options.excluded, options.out_of_batch, options.in_batch, seed);
+    let sampler = Sampler::new(interactions, options, seed);
     if sampler.positives() == 0 {
         return Err(TrainingError::NothingToLearn);
     }
