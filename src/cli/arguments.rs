@@ -129,6 +129,9 @@ pub(super) enum Command {
     /// Say which device models compute on and why, and whether it agrees with the processor
     #[command(after_help = DEVICE_HELP)]
     Device(DeviceArguments),
+    /// A trained model's tensors to PyTorch's safetensors, and back
+    #[command(subcommand)]
+    Weights(super::weights::WeightsCommand),
     /// Weights of models on this machine
     #[command(subcommand)]
     Model(ModelCommand),

@@ -35,6 +35,7 @@ mod similar;
 mod status;
 mod terminal;
 mod verify;
+mod weights;
 mod why;
 mod words;
 
@@ -89,6 +90,7 @@ fn dispatch(arguments: &Arguments) -> anyhow::Result<Exit> {
         Command::Gc(gc) => gc::gc(global, gc),
         Command::Memo(command) => memo::memo(global, command),
         Command::Device(arguments) => device::device(arguments),
+        Command::Weights(command) => weights::weights(global, command),
         Command::Model(ModelCommand::Fetch(fetch)) => serve::fetch(fetch),
     }
 }

@@ -2,6 +2,8 @@
 
 mod audit_split;
 mod baseline;
+#[cfg(test)]
+mod baseline_tests;
 mod compare;
 mod content_similarity;
 mod countries;
@@ -49,6 +51,7 @@ mod summarize;
 mod testing;
 mod train_two_tower;
 mod truncate_words;
+mod two_tower_settings;
 mod vectors;
 
 use crate::stage::StageKind;

@@ -10,6 +10,7 @@ mod device;
 mod draw;
 #[cfg(test)]
 mod golden;
+mod initial;
 mod loss;
 mod objective;
 mod options;
@@ -29,6 +30,7 @@ mod vectors;
 pub use check::{CheckSize, Comparison, Measured, check};
 pub use device::Computer;
 pub(in crate::model) use device::named;
+pub use initial::SELECTED_ON_TEST;
 pub use options::{Activation, Decay, Loss, Selection, TrainingOptions, Widths};
 pub use parameters::Tensor;
 pub use tower::{Category, Features, TextVectors};

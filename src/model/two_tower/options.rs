@@ -4,6 +4,7 @@
 use refrain_kernels::{gelu, gelu_and_slope};
 
 use super::device::Computer;
+use super::parameters::Tensor;
 use crate::model::interactions::Part;
 
 /// How wide the layers are; by default as in the paper.
@@ -148,6 +149,9 @@ pub struct TrainingOptions {
     pub selection: Selection,
     /// What computes it.
     pub computer: Computer,
+    /// The tensors of a model from whose weights the training begins, instead of
+    /// random ones.
+    pub initial: Option<Vec<Tensor>>,
 }
 
 impl TrainingOptions {
@@ -175,6 +179,7 @@ impl Default for TrainingOptions {
             excluded: vec![Part::Train],
             selection: Selection::Best(Part::Validation),
             computer: Computer::Kernels,
+            initial: None,
         }
     }
 }

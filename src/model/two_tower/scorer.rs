@@ -78,10 +78,16 @@ impl Compress {
 
     /// Copies of all tensors, and the mark of another activation than GELU.
     pub(super) fn tensors(&mut self) -> Vec<Tensor> {
-        let mark = Tensor { name: RELU.to_owned(), shape: vec![1], values: vec![1.0] };
+        let mark = self.mark();
         let mut all: Vec<_> = self.weights().into_iter().map(|weight| weight.tensor.clone()).collect();
         all.extend((self.activation == Activation::Relu).then_some(mark));
         all
+    }
+
+    /// Tells whether the MLP has ReLU.
+    pub(super) fn mark(&self) -> Tensor {
+        let value = f32::from(u8::from(self.activation == Activation::Relu));
+        Tensor { name: RELU.to_owned(), shape: vec![1], values: vec![value] }
     }
 
     /// Every weight, in a fixed order.

@@ -80,7 +80,7 @@ impl<B: Backend> Network<B> {
         dense.extend(users.dense);
         dense.extend(items.dense);
         let rows = Tensor::cat(vec![users.rows, items.rows], 0);
-        (self.parameters.table_gradient(&codes, rows), self.parameters.dense_gradient(dense))
+        (self.parameters.table_gradient(&codes, rows), Parameters::dense_gradient(dense))
     }
 
     fn score(&self, batch: &Batch<'_>, users: &Tensor<B, 2>, items: &Tensor<B, 2>) -> Scored<B> {

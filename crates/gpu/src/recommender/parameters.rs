@@ -117,12 +117,12 @@ impl<B: Backend> Parameters<B> {
 
     pub(super) fn matrix(&self, place: Place) -> Tensor<B, 2> {
         let [rows, columns] = place.shape;
-        self.dense.values.clone().slice([place.start..place.start + rows * columns]).reshape([rows, columns])
+        self.dense.values.clone().narrow(0, place.start, rows * columns).reshape([rows, columns])
     }
 
     pub(super) fn vector(&self, place: Place) -> Tensor<B, 1> {
         let [rows, columns] = place.shape;
-        self.dense.values.clone().slice([place.start..place.start + rows * columns])
+        self.dense.values.clone().narrow(0, place.start, rows * columns)
     }
 
     /// The dense gradient of the gathered rows of `codes`.
@@ -135,7 +135,7 @@ impl<B: Backend> Parameters<B> {
     }
 
     /// The dense gradient, its parts in the order of the weights.
-    pub(super) fn dense_gradient(&self, mut parts: Vec<(Place, Tensor<B, 1>)>) -> Tensor<B, 1> {
+    pub(super) fn dense_gradient(mut parts: Vec<(Place, Tensor<B, 1>)>) -> Tensor<B, 1> {
         parts.sort_by_key(|(place, _)| place.start);
         Tensor::cat(parts.into_iter().map(|(_, part)| part).collect(), 0)
     }

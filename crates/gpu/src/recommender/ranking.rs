@@ -47,15 +47,13 @@ impl<B: Backend> Prepared<B> {
         let scorer: Vec<NamedTensor> =
             tensors.iter().filter(|tensor| tensor.name.starts_with("scorer.")).cloned().collect();
         let parameters = Parameters::new(&scorer, 1, &device);
-        let compress = match find("scorer.compress.weight") {
-            None => None,
-            Some(_) => {
-                let activation = if marked("scorer.relu") { Activation::Relu } else { Activation::Gelu };
-                let compress = Compress::new(&parameters, activation)?;
-                let numbers = [squares_and_sums(&users), squares_and_sums(&items)];
-                Some(Folding { folded: compress.fold(&parameters), compress, numbers })
-            }
+        let activation = if marked("scorer.relu") { Activation::Relu } else { Activation::Gelu };
+        let folding = |_: &NamedTensor| -> Result<Folding<B>, RecommenderError> {
+            let compress = Compress::new(&parameters, activation)?;
+            let numbers = [squares_and_sums(&users), squares_and_sums(&items)];
+            Ok(Folding { folded: compress.fold(&parameters), compress, numbers })
         };
+        let compress = find("scorer.compress.weight").map(folding).transpose()?;
         Ok(Self { users, items, activated: marked("scorer.gelu"), parameters, compress, device })
     }
 

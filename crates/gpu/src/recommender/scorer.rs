@@ -15,7 +15,7 @@ use super::tower::{layer, layer_gradients};
 /// The weights of dot compress.
 #[derive(Debug, Clone)]
 pub(super) struct Compress {
-    compress: [Place; 2],
+    folding: [Place; 2],
     layers: [[Place; 2]; 3],
     norms: [[Place; 2]; 2],
     activation: Activation,
@@ -48,7 +48,7 @@ impl Compress {
     ) -> Result<Self, RecommenderError> {
         let layer = |name: &str| layer(parameters, &format!("scorer.{name}"));
         Ok(Self {
-            compress: layer("compress")?,
+            folding: layer("compress")?,
             layers: [layer("mlp.0")?, layer("mlp.3")?, layer("mlp.6")?],
             norms: [layer("mlp.1")?, layer("mlp.4")?],
             activation,
@@ -57,8 +57,8 @@ impl Compress {
 
     /// Folds the compression into the first layer.
     pub(super) fn fold<B: Backend>(&self, parameters: &Parameters<B>) -> Folded<B> {
-        let bias = parameters.vector(self.compress[1]).unsqueeze();
-        let compress = Tensor::cat(vec![parameters.matrix(self.compress[0]), bias], 0);
+        let bias = parameters.vector(self.folding[1]).unsqueeze();
+        let compress = Tensor::cat(vec![parameters.matrix(self.folding[0]), bias], 0);
         let first = parameters.matrix(self.layers[0][0]);
         let [hidden, width] = first.dims();
         let halves = [first.clone().slice([0..hidden, 0..width / 2]), first.slice([0..hidden, width / 2..width])];
@@ -125,12 +125,12 @@ impl Compress {
             }
         }
         dense.push((self.layers[0][1], sum_rows(flowing.clone())));
-        self.unfold(folded, hidden.numbers.transpose().matmul(flowing.clone()), dense);
+        self.unfold(folded, &hidden.numbers.transpose().matmul(flowing.clone()), dense);
         flowing.matmul(folded.factors.clone().transpose())
     }
 
     /// From the gradient of the factors to those of the weights they were folded of.
-    fn unfold<B: Backend>(&self, folded: &Folded<B>, factors: Tensor<B, 2>, dense: &mut Vec<(Place, Tensor<B, 1>)>) {
+    fn unfold<B: Backend>(&self, folded: &Folded<B>, factors: &Tensor<B, 2>, dense: &mut Vec<(Place, Tensor<B, 1>)>) {
         let hidden = factors.dims()[1];
         let row = |at: usize| factors.clone().slice([at..at + 1, 0..hidden]);
         let users = Tensor::cat(vec![row(0), row(2), row(1)], 0);
@@ -140,8 +140,8 @@ impl Compress {
         let weight = Tensor::cat(weight.to_vec(), 1);
         let width = compress.dims()[1];
         dense.push((self.layers[0][0], weight.reshape([hidden * 2 * width])));
-        dense.push((self.compress[0], compress.clone().slice([0..2, 0..width]).reshape([2 * width])));
-        dense.push((self.compress[1], compress.slice([2..3, 0..width]).reshape([width])));
+        dense.push((self.folding[0], compress.clone().slice([0..2, 0..width]).reshape([2 * width])));
+        dense.push((self.folding[1], compress.slice([2..3, 0..width]).reshape([width])));
     }
 }
 

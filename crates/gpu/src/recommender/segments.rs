@@ -29,7 +29,9 @@ impl Segments {
     /// Row `n` belongs to group `keys[n]`, below `groups`; a group may be empty.
     pub(super) fn new(keys: &[u32], groups: usize) -> Self {
         let mut lengths = vec![0_usize; groups];
-        keys.iter().for_each(|key| lengths[*key as usize] += 1);
+        for key in keys {
+            lengths[*key as usize] += 1;
+        }
         let mut ends = Vec::with_capacity(groups);
         let mut next = 0;
         for length in &lengths {
