@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::model::interactions::Part;
-use crate::model::two_tower::{Activation as LayersAs, Decay, Loss, Selection, TrainingOptions, Widths};
+use crate::model::two_tower::{Activation as LayersAs, Computer, Decay, Loss, Selection, TrainingOptions, Widths};
 use crate::stage::SettingProblem;
 
 /// What `train_two_tower` can be told.
@@ -284,7 +284,8 @@ impl Resolved {
         problems
     }
 
-    /// As the training takes them; without a model to begin from.
+    /// As the training takes them; without a model to begin from, and on the
+    /// processor: the device is no setting.
     pub(super) fn options(&self) -> TrainingOptions {
         TrainingOptions {
             widths: Widths {
@@ -326,6 +327,7 @@ impl Resolved {
                 Select::Last => Selection::Last,
             },
             initial: None,
+            computer: Computer::Kernels,
         }
     }
 }
