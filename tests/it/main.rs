@@ -24,3 +24,4 @@ mod recommend;
 mod runs;
 mod torture;
 mod trust;
+mod weights;
