@@ -2,6 +2,8 @@
 
 mod audit_split;
 mod baseline;
+#[cfg(test)]
+mod baseline_tests;
 mod compare;
 mod content_similarity;
 mod countries;
