@@ -115,7 +115,7 @@ enum Activation {
 enum LayerActivation {
     /// GELU.
     Gelu,
-    /// ReLU.
+    /// `max(x, 0)`.
     Relu,
 }
 
