@@ -7,6 +7,7 @@ mod bless;
 mod catalogue;
 mod cells;
 mod costs;
+mod device;
 mod diff;
 mod errors;
 mod exchange;
@@ -88,6 +89,7 @@ fn dispatch(arguments: &Arguments) -> anyhow::Result<Exit> {
         Command::Verify(verify) => verify::verify(global, verify),
         Command::Gc(gc) => gc::gc(global, gc),
         Command::Memo(command) => memo::memo(global, command),
+        Command::Device(arguments) => device::device(arguments),
         Command::Weights(command) => weights::weights(global, command),
         Command::Model(ModelCommand::Fetch(fetch)) => serve::fetch(fetch),
     }

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::io::IsTerminal;
 use std::sync::Arc;
 
-use super::arguments::{Device, Global, OverBudget, RunArguments, When};
+use super::arguments::{Global, OverBudget, RunArguments, When};
 use super::asking::{AskOnTerminal, Curtain};
 use super::cells;
 use super::errors::Exit;
@@ -17,7 +17,7 @@ use super::project::{self, Project};
 use super::terminal::{Style, data, say};
 use crate::engine::{self, End, Observer, RunOptions, StageResult, Summary};
 use crate::ground::Environment;
-use crate::model::{DeviceChoice, Models};
+use crate::model::Models;
 use crate::pipeline::Pipeline;
 use crate::web::{BudgetKeeper, ExceedBudget, StopAtBudget};
 
@@ -47,7 +47,7 @@ pub(super) fn run(global: &Global, arguments: &RunArguments) -> anyhow::Result<E
         jobs: arguments.jobs.unwrap_or(0) as usize,
         keep_going: arguments.keep_going,
         offline: arguments.offline,
-        models: Arc::new(Models { device: device(arguments.device), ..Models::of_environment(&environment) }),
+        models: Arc::new(Models { device: arguments.device, ..Models::of_environment(&environment) }),
         environment,
         ..RunOptions::default()
     };
@@ -94,14 +94,6 @@ fn keeper(arguments: &RunArguments, style: Style, curtain: Curtain) -> Arc<dyn B
 
 fn terminal_is_dumb() -> bool {
     std::env::var_os("TERM").is_some_and(|value| value == "dumb")
-}
-
-fn device(device: Device) -> DeviceChoice {
-    match device {
-        Device::Auto => DeviceChoice::Auto,
-        Device::Cpu => DeviceChoice::Cpu,
-        Device::Cuda => DeviceChoice::Cuda,
-    }
 }
 
 /// Prints the results that nothing else in this run reads, where they are

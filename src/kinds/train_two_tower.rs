@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::two_tower_settings::{Resolved, Settings, TowerKind};
 use crate::model::interactions::{Interactions, Part};
 use crate::model::model_table::{MODEL_COLUMNS, table_of_tensors, tensors_of_table};
-use crate::model::two_tower::{Epoch, Features, Observer, Trained, TrainingError, train};
+use crate::model::two_tower::{Computer, Epoch, Features, Observer, Trained, TrainingError, train};
 use crate::stage::{
     InputPort, OutputPort, Resource, SettingProblem, Stage, StageContext, StageError, StageKind, decode_settings,
     schema_of, settings_value,
@@ -121,7 +121,7 @@ impl Stage for Checked {
     }
 
     fn resource(&self) -> Resource {
-        Resource::Cpu(0)
+        Resource::Gpu
     }
 
     fn is_seeded(&self) -> bool {
@@ -132,6 +132,11 @@ impl Stage for Checked {
         let split = Interactions::of_table(&context.table("split")?).map_err(|e| StageError::failed(e.to_string()))?;
         let [users, items] = self.features(context, &split)?;
         let mut options = self.settings.options();
+        let selection = context.models.device().map_err(|error| StageError::failed(error.to_string()))?;
+        options.computer = selection.device.into();
+        if options.computer != Computer::Kernels {
+            context.progress.note(&selection.note);
+        }
         if let Some(initial) = context.input("initial") {
             options.initial = Some(tensors_of_table(&initial.table()?)?);
         } else if options.epochs == 0 {

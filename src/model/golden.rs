@@ -52,7 +52,7 @@ fn vectors_agree_with_sentence_transformers_on_the_cpu() {
 
 #[test]
 fn vectors_agree_with_sentence_transformers_on_the_gpu() {
-    agrees_with_sentence_transformers(DeviceChoice::Cuda);
+    agrees_with_sentence_transformers(DeviceChoice::Cuda(0));
 }
 
 #[test]

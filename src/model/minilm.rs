@@ -140,7 +140,7 @@ impl MiniLm {
             hasher.field(file.name.as_bytes()).field(file.sha256.as_bytes());
         }
         match device {
-            Device::Cuda => hasher.field(b"cuda"),
+            Device::Cuda(_) => hasher.field(b"cuda"),
             Device::Cpu => hasher.field(b"cpu").field(if fuses() { b"fused" } else { b"plain" }),
         };
         hasher.finish()

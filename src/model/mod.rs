@@ -5,6 +5,7 @@
 #[cfg(test)]
 mod baseline_tests;
 mod bert;
+mod device_ranking;
 pub mod ease;
 mod error;
 pub mod features;
@@ -95,8 +96,8 @@ mod tests {
     fn there_is_always_a_device_unless_the_gpu_was_insisted_on() {
         assert_eq!(DeviceChoice::Cpu.select().map(|s| s.device), Ok(Device::Cpu));
         let auto = DeviceChoice::Auto.select().expect("auto always finds a device");
-        match DeviceChoice::Cuda.select() {
-            Ok(selection) => assert_eq!((selection.device, auto.device), (Device::Cuda, Device::Cuda)),
+        match DeviceChoice::Cuda(0).select() {
+            Ok(selection) => assert_eq!((selection.device, auto.device), (Device::Cuda(0), Device::Cuda(0))),
             Err(error) => {
                 assert_eq!(auto.device, Device::Cpu);
                 assert!(error.to_string().starts_with("the device `cuda` was asked for, but "), "{error}");

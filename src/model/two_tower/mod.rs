@@ -5,6 +5,8 @@
 //! distinct user and item of a step goes through its tower once, and the scorer
 //! runs in its factored form. Results do not depend on the number of threads.
 
+mod check;
+mod device;
 mod draw;
 #[cfg(test)]
 mod golden;
@@ -25,6 +27,9 @@ mod train;
 mod train_tests;
 mod vectors;
 
+pub use check::{CheckSize, Comparison, Measured, check};
+pub use device::Computer;
+pub(in crate::model) use device::named;
 pub use initial::SELECTED_ON_TEST;
 pub use options::{Activation, Decay, Loss, Selection, TrainingOptions, Widths};
 pub use parameters::Tensor;

@@ -1,6 +1,7 @@
 //! The training loop: batches, both towers and the scorer forward and back,
 //! Adam, the choice of the epoch, and the signs of a training that stalls.
 
+use super::device::{Computer, Tensors};
 use super::initial::SELECTED_ON_TEST;
 use super::loss::Scorer;
 use super::options::{Loss, Selection, TrainingOptions};
@@ -239,8 +240,15 @@ impl StepOutcome {
 }
 
 /// The engine that trains a model from this state on.
-fn engine<'a>(network: Network, sides: Sides<'a>) -> Box<dyn Engine + 'a> {
-    Box::new(Processor { network, sides, outcome: StepOutcome::default() })
+pub(super) fn engine<'a>(
+    network: Network,
+    sides: Sides<'a>,
+    options: &TrainingOptions,
+) -> Result<Box<dyn Engine + 'a>, TrainingError> {
+    Ok(match options.computer {
+        Computer::Kernels => Box::new(Processor { network, sides, outcome: StepOutcome::default() }),
+        Computer::Tensors(device) => Box::new(Tensors::new(network, sides, options, device)?),
+    })
 }
 
 /// Trains a model on the train pairs of a split.
@@ -267,7 +275,7 @@ pub fn train(
         begun.map_err(|problems| TrainingError::Initial { problems })?;
     }
     let counts = [interactions.users.len(), interactions.items.len()];
-    let mut engine = engine(network, Sides { users, items, counts });
+    let mut engine = engine(network, Sides { users, items, counts }, options)?;
     let mut run = Run::new(interactions, options, sampler.positives());
     let steps = sampler.positives().div_ceil(options.batch) as u64 * u64::from(options.epochs);
     let mut step = 0;
@@ -349,7 +357,9 @@ impl<'a> Run<'a> {
         let vectors = engine.vectors()?;
         if !self.targets.is_empty() {
             let model = ScoringModel::Vectors(Box::new(vectors.clone()));
-            let ranked = model.rank(self.items, self.targets, &self.excluded, &|_| observer.advance(0));
+            let goes_on = |_| observer.advance(0);
+            let device = self.options.computer.device();
+            let ranked = model.rank_on(device, self.items, self.targets, &self.excluded, &goes_on)?;
             let ranks = ranked.ok_or(TrainingError::Stopped)?.ranks;
             let average = |metric: fn(u32, u32) -> f64| {
                 mean(&ranks.iter().map(|r| metric(r.rank, SELECTION_K)).collect::<Vec<_>>()).unwrap_or_default()
