@@ -326,6 +326,7 @@ impl Resolved {
                 Select::Last => Selection::Last,
             },
             initial: None,
+            ..TrainingOptions::default()
         }
     }
 }
