@@ -126,6 +126,21 @@ impl Split {
         Ok(Self { users: dense.users, items: dense.items, rows })
     }
 
+    /// Of users and items that are called by their numbers; pairs in any order.
+    #[cfg(test)]
+    pub(crate) fn of_pairs(users: u32, items: u32, mut train: Vec<(u32, u32)>, mut test: Vec<(u32, u32)>) -> Self {
+        use super::Ids;
+        let ids = |count: u32| {
+            let names: Vec<String> = (0..count).map(|number| number.to_string()).collect();
+            Ids::of(names.iter().map(String::as_str))
+        };
+        for pairs in [&mut train, &mut test] {
+            pairs.sort_unstable();
+            pairs.dedup();
+        }
+        Self { users: ids(users), items: ids(items), rows: Parts { train, validation: Vec::new(), test } }
+    }
+
     /// The pairs of a part: distinct, ascending.
     #[must_use]
     pub fn part(&self, part: Part) -> &[(u32, u32)] {
