@@ -36,9 +36,9 @@ def fill(name, shape, scale, centre=0.0):
     return torch.tensor(values).to(torch.float32).to(torch.float64).reshape(shape).requires_grad_()
 
 
-def linear(weights, name, inputs, outputs):
-    weights[name + ".weight"] = fill(name + ".weight", (outputs, inputs), 1 / math.sqrt(inputs))
-    weights[name + ".bias"] = fill(name + ".bias", (outputs,), 1 / math.sqrt(inputs))
+def linear(weights, name, inputs, outputs, times=1):
+    weights[name + ".weight"] = fill(name + ".weight", (outputs, inputs), times / math.sqrt(inputs))
+    weights[name + ".bias"] = fill(name + ".bias", (outputs,), times / math.sqrt(inputs))
 
 
 def make(compress, widths):
@@ -52,7 +52,8 @@ def make(compress, widths):
             linear(w, tower + ".text", text, e)
         linear(w, tower + ".mlp.0", e * (3 if text else 2), first)
         linear(w, tower + ".mlp.3", first, second)
-        linear(w, tower + ".mlp.6", second, out)
+        # Vectors that differ: else the gradients of a positive and its negatives cancel.
+        linear(w, tower + ".mlp.6", second, out, 8)
     if compress:
         c, (first, second) = widths["compress"], widths["scorer_hidden"]
         w["scorer.compress.weight"] = fill("scorer.compress.weight", (2, c), 0.05)

@@ -112,7 +112,7 @@ fn import(arguments: &ImportArguments) -> anyhow::Result<Exit> {
 
 /// `stage@VARIANT` as `stage.output@VARIANT`; a named output is replaced.
 fn output_of(stage: &str, output: &str) -> String {
-    let (name, variant) = stage.find('@').map_or((stage, ""), |at| stage.split_at(at));
+    let (name, variant) = stage.find(['@', '#']).map_or((stage, ""), |at| stage.split_at(at));
     let name = name.split('.').next().unwrap_or(name);
     format!("{name}.{output}{variant}")
 }
@@ -190,14 +190,15 @@ mod tests {
             let bytes = safetensors::serialize([("t", view)], None).unwrap();
             of_safetensors(&bytes, Path::new("x")).map(|tensors| tensors[0].values[0])
         };
-        assert_eq!(read(Dtype::F16, &0x3E00u16.to_le_bytes()).unwrap(), 1.5);
-        assert_eq!(read(Dtype::BF16, &0xBFC0u16.to_le_bytes()).unwrap(), -1.5);
+        assert!((read(Dtype::F16, &0x3E00u16.to_le_bytes()).unwrap() - 1.5).abs() < f32::EPSILON);
+        assert!((read(Dtype::BF16, &0xBFC0u16.to_le_bytes()).unwrap() + 1.5).abs() < f32::EPSILON);
         assert!(read(Dtype::I32, &[0; 4]).unwrap_err().to_string().contains("`t` is I32"));
     }
 
     #[test]
     fn the_vocabulary_is_an_output_beside() {
         assert_eq!(output_of("model", "vocabulary"), "model.vocabulary");
-        assert_eq!(output_of("model.curve@V1#2", "vocabulary"), "model.vocabulary@V1#2");
+        assert_eq!(output_of("model.curve@V2.1#2", "vocabulary"), "model.vocabulary@V2.1#2");
+        assert_eq!(output_of("model#2", "vocabulary"), "model.vocabulary#2");
     }
 }

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::model::interactions::Part;
-use crate::model::two_tower::{Activation as LayersAs, Computer, Decay, Loss, Selection, TrainingOptions, Widths};
+use crate::model::two_tower::{Activation as LayersAs, Decay, Loss, Selection, TrainingOptions, Widths};
 use crate::stage::SettingProblem;
 
 /// What `train_two_tower` can be told.
@@ -115,7 +115,7 @@ enum Activation {
 enum LayerActivation {
     /// GELU.
     Gelu,
-    /// ReLU.
+    /// `max(x, 0)`.
     Relu,
 }
 
@@ -284,8 +284,7 @@ impl Resolved {
         problems
     }
 
-    /// As the training takes them; without a model to begin from, and on the
-    /// processor: the device is no setting.
+    /// As the training takes them; without a model to begin from.
     pub(super) fn options(&self) -> TrainingOptions {
         TrainingOptions {
             widths: Widths {
@@ -327,7 +326,7 @@ impl Resolved {
                 Select::Last => Selection::Last,
             },
             initial: None,
-            computer: Computer::Kernels,
+            ..TrainingOptions::default()
         }
     }
 }

@@ -13,7 +13,7 @@ pub const BYTES_PER_PAIR: u64 = 24;
 pub const MOST_ITEMS: usize = 46_340;
 
 /// The tensor `item_item` `[items, items]`: B = I - P diag(1 / diag P) with
-/// P = (XᵀX + lambda I)⁻¹ and X the binary train matrix; the diagonal is 0.
+/// P = (Xᵀ X + lambda I)⁻¹ and X the binary train matrix; the diagonal is 0.
 /// In 64-bit floats on one thread. Nothing if the matrix could not be factored,
 /// which a `lambda` above 0 rules out but for rounding.
 pub fn ease(interactions: &Interactions, lambda: f64) -> Option<Tensor> {

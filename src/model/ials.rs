@@ -1,12 +1,16 @@
 //! iALS: matrix factorisation of what users have and do not have, by
 //! alternating least squares (Hu, Koren, Volinsky, ICDM 2008), in the form and
 //! with the regularisation of Rendle et al., "Revisiting the Performance of iALS
-//! on Item Recommendation Benchmarks", RecSys 2022.
+//! on Item Recommendation Benchmarks" (2022).
 //!
-//! The objective, with S the train pairs:
-//! sum over S of (1 - u.i)² + alpha * sum over all pairs of (u.i)²
-//! + lambda * (sum over users of (|S_u| + alpha * items) |u|² + sum over items of
-//!   (|S_i| + alpha * users) |i|²).
+//! The objective, where n is in how many train pairs a user or an item is:
+//!
+//! ```text
+//!   sum over train pairs of (1 - u.i)²
+//! + alpha * sum over all pairs of (u.i)²
+//! + lambda * sum over users of (n + alpha * items) |u|²
+//! + lambda * sum over items of (n + alpha * users) |i|²
+//! ```
 
 use rayon::prelude::*;
 
@@ -96,7 +100,9 @@ fn solve(side: &mut Side, other: &Side, options: &IalsOptions, goes_on: &(dyn Fn
     for vector in other.vectors.chunks_exact(width) {
         add_square(&mut all, vector);
     }
-    all.iter_mut().for_each(|value| *value *= options.alpha);
+    for value in &mut all {
+        *value *= options.alpha;
+    }
     let everybody = options.alpha * other.with.len() as f64;
     let rows = side.vectors.par_chunks_exact_mut(width).zip(side.with.par_iter());
     let solved = rows.map_init(

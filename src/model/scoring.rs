@@ -70,7 +70,7 @@ impl ScoringModel {
     pub(super) fn prepare(&self) -> Prepared<'_> {
         match self {
             Self::Items(scores) => Prepared::Items(scores),
-            Self::Vectors(vectors) => Prepared::Vectors(vectors.prepare()),
+            Self::Vectors(vectors) => Prepared::Vectors(Box::new(vectors.prepare())),
             Self::ItemWeights(weights) => Prepared::ItemWeights(weights),
         }
     }
@@ -79,7 +79,7 @@ impl ScoringModel {
 /// A [`ScoringModel`] laid out for many scores.
 pub(super) enum Prepared<'a> {
     Items(&'a [f32]),
-    Vectors(PreparedScorer<'a>),
+    Vectors(Box<PreparedScorer<'a>>),
     ItemWeights(&'a ItemWeights),
 }
 

@@ -25,3 +25,4 @@ mod recommend;
 mod runs;
 mod torture;
 mod trust;
+mod weights;

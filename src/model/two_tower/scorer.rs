@@ -14,7 +14,7 @@ use refrain_kernels::{PairNet, PairWeightGradients, PairWeights, add, add_scaled
 
 /// The prefix of the scorer's tensors.
 const NAME: &str = "scorer";
-/// The tensor that says that the MLP has ReLU where GELU is usual.
+/// The tensor that says that the MLP has `max(x, 0)` where GELU is usual.
 const RELU: &str = "scorer.relu";
 
 /// The MLP behind dot compress, and the compression's own weights.
@@ -84,7 +84,7 @@ impl Compress {
         all
     }
 
-    /// Tells whether the MLP has ReLU.
+    /// Tells whether the MLP has `max(x, 0)`.
     pub(super) fn mark(&self) -> Tensor {
         let value = f32::from(u8::from(self.activation == Activation::Relu));
         Tensor { name: RELU.to_owned(), shape: vec![1], values: vec![value] }
