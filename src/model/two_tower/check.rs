@@ -78,11 +78,18 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    /// Whether loss and metrics agree to 1e-3, and ranks but for ties within
-    /// rounding: at most one in a hundred.
+    /// How far loss and metrics may be apart: 1e-3, or what one target is among
+    /// few of them.
+    #[must_use]
+    pub fn tolerance(&self) -> f64 {
+        f64::max(1e-3, 1.0 / self.ranks.max(1) as f64)
+    }
+
+    /// Whether loss and metrics agree within the tolerance, and ranks but for
+    /// ties within rounding: at most one in a hundred.
     #[must_use]
     pub fn agrees(&self) -> bool {
-        let near = |a: f64, b: f64| (a - b).abs() <= 1e-3;
+        let near = |a: f64, b: f64| (a - b).abs() <= self.tolerance();
         let metrics = self.kernels.metrics.iter().zip(self.device.metrics).all(|(a, b)| near(*a, b));
         metrics && near(self.kernels.loss, self.device.loss) && self.other_ranks * 100 <= self.ranks
     }
