@@ -123,7 +123,7 @@ impl MiniLm {
         let weights = files.file("model.safetensors");
         let network = match selection.device {
             Device::Cpu => Network::Cpu(Bert::read(weights, &ARCHITECTURE)?),
-            device => Network::Gpu(Encoder::read(weights, &ARCHITECTURE, device)?),
+            device @ Device::Cuda(_) => Network::Gpu(Encoder::read(weights, &ARCHITECTURE, device)?),
         };
         Ok(Self { tokenizer, network, selection })
     }
