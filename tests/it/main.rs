@@ -7,6 +7,7 @@ mod cache;
 mod chat_server;
 mod commands;
 mod demo;
+mod device;
 mod diff;
 mod faults;
 mod interrupt;
