@@ -98,7 +98,8 @@ fn name_of(instance: &Instance) -> &str {
 
 /// The first variant of the leaderboard that was made last.
 fn best(project: &Project) -> Option<String> {
-    let boards = project.pipeline.instances.iter().filter(|instance| instance.kind.name() == "compare");
+    let has_board = |instance: &&Instance| instance.stage.outputs().iter().any(|port| port.name == "leaderboard");
+    let boards = project.pipeline.instances.iter().filter(has_board);
     boards.into_iter().find_map(|board| {
         let resolved = engine::resolve(&project.pipeline, &project.store, &board.id.to_string()).ok()?;
         let table = read_parquet(&resolved.path, Some(&["variant".to_owned()])).ok()?;

@@ -1,5 +1,7 @@
 //! `recommend` and `similar`: titles from the artifacts of the last run.
 
+use std::fmt::Write as _;
+
 use insta::assert_snapshot;
 use serde_json::Value;
 
@@ -48,7 +50,7 @@ fn lab() -> Lab {
     // User n has items n to n + 4 of eight, around; all but u0 also have item 1.
     for user in 0..8 {
         for step in 0..5 {
-            loved.push_str(&format!("u{user},{},{}\n", 1 + (user + step) % 8, 100 + step));
+            writeln!(loved, "u{user},{},{}", 1 + (user + step) % 8, 100 + step).expect("text");
         }
     }
     let songs = "item_id,artist,title\n1,Björk,Jóga\n2,Björk,Hunter\n3,Air,Sexy Boy\n4,Air,Remember\n5,Can,Vitamin C\n\
