@@ -5,6 +5,8 @@ mod baseline;
 #[cfg(test)]
 mod baseline_tests;
 mod compare;
+#[cfg(test)]
+mod compare_tests;
 mod content_similarity;
 mod countries;
 mod crawl_loved_tracks;
@@ -31,6 +33,7 @@ mod match_tracks;
 #[cfg(test)]
 mod memory_tests;
 mod peel;
+mod per_user;
 mod popularity;
 mod prompt;
 mod read_table;
