@@ -4,6 +4,7 @@
 mod arguments;
 mod asking;
 mod bless;
+mod board;
 mod catalogue;
 mod cells;
 mod costs;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::arguments::{Global, OverBudget, RunArguments, When};
 use super::asking::{AskOnTerminal, Curtain};
+use super::board;
 use super::cells;
 use super::errors::Exit;
 use super::interrupt;
@@ -107,7 +108,10 @@ fn print_ends(project: &Project, summary: &Summary, style: Style) -> anyhow::Res
     for result in small.iter().take(SHOWN_ENDS) {
         let resolved = engine::resolve(&project.pipeline, &project.store, &result.stage).map_err(project::refused)?;
         let table = cells::first_rows(&resolved.path, SMALL as usize)?;
-        let mut text = format!("\n{}\n{}", style.bold(&result.stage), cells::grid(&table, false)?.text(2, 40));
+        let mut text = format!("\n{}\n{}", style.bold(&result.stage), board::grid(&table)?.text(2, 40));
+        for line in board::words(project, &resolved)? {
+            write!(text, "\n  {line}").ok();
+        }
         if result.synthetic {
             write!(text, "\n  {}", style.yellow(SYNTHETIC)).ok();
         }

@@ -129,7 +129,7 @@ fn an_ablation_tells_what_of_a_gain_is_left() {
 fn validation_far_above_test_is_warned_of() {
     let ran = with_ranks(&json!({}), 55).unwrap();
     let warned: Vec<_> = ran.warnings.iter().filter_map(|line| line.split(':').next()).collect();
-    assert_eq!(warned, ["CF", "V1-tag", "near", "top"]);
+    assert_eq!(warned, ["CF", "near", "top"]);
     assert!(ran.warnings[0].contains("NDCG@10 is 0.5500 on validation and 0.2000 ("), "{:?}", ran.warnings);
 }
 
