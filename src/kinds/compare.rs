@@ -12,8 +12,8 @@ use serde_json::Value;
 use super::per_user::{PerUser, Sampling, Verdict, sentence};
 use crate::metrics::{Interval, PERMUTATIONS, RESAMPLES, deviation, mean};
 use crate::stage::{
-    Input, InputPort, OutputPort, Resource, SettingProblem, Stage, StageContext, StageError, StageKind, decode_settings,
-    schema_of, settings_value,
+    Input, InputPort, OutputPort, Resource, SettingProblem, Stage, StageContext, StageError, StageKind,
+    decode_settings, schema_of, settings_value,
 };
 use crate::table::{Table, complete};
 
@@ -243,7 +243,8 @@ impl Checked {
         let k = self.settings.k;
         let with_interval = |name: &str| ["", "_low", "_high"].map(|end| format!("{name}@{k}{end}"));
         let (hr, ndcg) = (with_interval("hr"), with_interval("ndcg"));
-        let others = ["warm_hr@K", "cold_hr@K", "hr@K_sd", "ndcg@K_sd", "p"].map(|name| name.replace('K', &k.to_string()));
+        let others =
+            ["warm_hr@K", "cold_hr@K", "hr@K_sd", "ndcg@K_sd", "p"].map(|name| name.replace('K', &k.to_string()));
         hr.into_iter().chain(ndcg).chain(others).collect()
     }
 
@@ -350,7 +351,8 @@ impl Checked {
             let values: Float64Array = entries.iter().map(|(_, entry)| entry.numbers()[place]).collect();
             columns.push((name, Arc::new(values)));
         }
-        let verdicts: StringArray = entries.iter().map(|(_, entry)| entry.verdict.map(|verdict| verdict.word)).collect();
+        let verdicts: StringArray =
+            entries.iter().map(|(_, entry)| entry.verdict.map(|verdict| verdict.word)).collect();
         columns.push(("verdict".to_owned(), Arc::new(verdicts)));
         let users = entries.iter().map(|(_, entry)| Some(entry.users)).collect::<Int64Array>();
         columns.push(("users".to_owned(), Arc::new(users)));

@@ -94,7 +94,8 @@ fn ranks_give_intervals_and_verdicts_against_the_baseline() {
     let board = &ran.outputs["leaderboard"];
     let (names, verdicts) = (board.strings("variant").unwrap(), board.strings("verdict").unwrap());
     let said: Vec<_> = names.iter().flatten().zip(verdicts.iter().flatten()).collect();
-    let expected = [("V1", "better"), ("V1-tag", "better"), ("near", "not distinguishable"), ("CF", "baseline"), ("top", "worse")];
+    let expected =
+        [("V1", "better"), ("V1-tag", "better"), ("near", "not distinguishable"), ("CF", "baseline"), ("top", "worse")];
     assert_eq!(said, expected);
     let p = board.floats("p").unwrap();
     assert!(p.is_null(3) && p.value(0) < 0.001 && p.value(2) > 0.5, "{p:?}");
@@ -113,7 +114,11 @@ fn an_ablation_tells_what_of_a_gain_is_left() {
     assert!((number("gain") - 0.29).abs() < 1e-9 && (number("remaining") - 0.15).abs() < 1e-9);
     assert!((number("share") - 15.0 / 29.0).abs() < 1e-9);
     assert!(number("share_low") > 0.3 && number("share_high") < 0.7);
-    assert!(ran.notes[0].starts_with("of V1's gain over CF of +0.290 HR@10, +0.150 (52 %, 95 % interval "), "{:?}", ran.notes);
+    assert!(
+        ran.notes[0].starts_with("of V1's gain over CF of +0.290 HR@10, +0.150 (52 %, 95 % interval "),
+        "{:?}",
+        ran.notes
+    );
     assert!(ran.notes[0].ends_with(" %) remain in V1-tag"));
     let none = with_ranks(&ablation("near"), 0).unwrap();
     assert!(none.outputs["ablation"].floats("share").unwrap().is_null(0));

@@ -15,7 +15,7 @@ use crate::stage::{
     Input, InputPort, OutputPort, SettingProblem, Stage, StageContext, StageError, StageKind, decode_settings,
     schema_of, settings_value,
 };
-use crate::table::{Interaction, Interactions};
+use crate::table::Interactions;
 
 /// The kind.
 #[derive(Debug)]
@@ -92,16 +92,16 @@ impl Stage for Checked {
     }
 
     async fn run(&self, context: &StageContext) -> Result<(), StageError> {
-        let all = match context.input("interactions").and_then(Input::path) {
+        let mut all = match context.input("interactions").and_then(Input::path) {
             Some(path) => Interactions::of_parquet(path, "at")?,
             None => Interactions::of_table(&context.table("interactions")?, "at")?,
         };
         context.check_cancelled()?;
         let (users, items) = peel(&all, self.settings.min_per_user.get(), self.settings.min_per_item.get());
-        let stays = |row: &&Interaction| users[row.user as usize] && items[row.item as usize];
-        let kept: Vec<Interaction> = all.rows.iter().filter(stays).copied().collect();
         let count = |stay: &[bool]| stay.iter().filter(|stays| **stays).count();
         let before = (all.users.len(), all.items.len(), all.rows.len());
+        all.rows.retain(|row| users[row.user as usize] && items[row.item as usize]);
+        let kept = &all.rows;
         context.progress.note(&format!(
             "kept {} of {} users, {} of {} items, {} of {} interactions",
             count(&users),
@@ -118,7 +118,7 @@ impl Stage for Checked {
             ));
         }
         if kept.is_empty() {
-            return context.write("interactions", &all.to_table(&kept)?);
+            return context.write("interactions", &all.to_table(kept)?);
         }
         for rows in kept.chunks(WRITTEN_AT_ONCE) {
             context.check_cancelled()?;

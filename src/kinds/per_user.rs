@@ -42,7 +42,8 @@ impl PerUser {
     /// Adds a seed: one of `evaluate`'s tables of ranks.
     pub(super) fn add(&mut self, input: &Input, part: &str, k: u32) -> Result<(), StageError> {
         let table = input.table()?;
-        let (users, parts) = (complete("user_id", table.strings("user_id")?)?, complete("part", table.strings("part")?)?);
+        let (users, parts) =
+            (complete("user_id", table.strings("user_id")?)?, complete("part", table.strings("part")?)?);
         let ranks = complete("rank", table.integers("rank")?)?;
         let mut of_users: BTreeMap<&str, [f64; 3]> = BTreeMap::new();
         let mut validation = Vec::new();
@@ -149,9 +150,9 @@ impl Sampling {
         let interval = |statistic: fn(&[f64]) -> f64| interval_of(&samples, &statistic, self.resamples, &self.seed);
         let gain = interval(|means| means[0] - means[2]);
         let remaining = interval(|means| means[1] - means[2]);
-        let share = gain.filter(|gain| gain.low > 0.0).and_then(|_| {
-            interval(|means| (means[1] - means[2]) / (means[0] - means[2]))
-        });
+        let share = gain
+            .filter(|gain| gain.low > 0.0)
+            .and_then(|_| interval(|means| (means[1] - means[2]) / (means[0] - means[2])));
         let value = |interval: Option<Interval>| interval.map_or(f64::NAN, |interval| interval.value);
         Ok(Remainder { gain: value(gain), remaining: value(remaining), share })
     }

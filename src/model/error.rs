@@ -15,6 +15,9 @@ pub enum ModelError {
     /// The network or its weights failed.
     #[error(transparent)]
     Encoder(#[from] EncoderError),
+    /// The weights are not of this model.
+    #[error("could not use the model's weights: {0}")]
+    Weights(String),
     /// The tokenizer's file, or a text, was refused by the tokenizer.
     #[error("could not {action} with the tokenizer: {why}")]
     Tokenizer {

@@ -5,8 +5,8 @@
 
 use std::ops::ControlFlow;
 
+use super::MINILM_WIDTH as WIDTH;
 use super::{DeviceChoice, MINILM, MiniLm, ModelError, ModelFiles, Models};
-use refrain_gpu::WIDTH;
 
 /// The encoder on a device, if the weights are on this machine.
 fn encoder(choice: DeviceChoice) -> Option<MiniLm> {
@@ -52,7 +52,7 @@ fn vectors_agree_with_sentence_transformers_on_the_cpu() {
 
 #[test]
 fn vectors_agree_with_sentence_transformers_on_the_gpu() {
-    agrees_with_sentence_transformers(DeviceChoice::Cuda);
+    agrees_with_sentence_transformers(DeviceChoice::Cuda(0));
 }
 
 #[test]

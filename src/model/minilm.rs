@@ -8,9 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
-use refrain_gpu::{Device, Encoder, Selection, WIDTH};
+use refrain_gpu::{Architecture, Device, Encoder, Pooling, Selection};
 use tokenizers::{Tokenizer, TruncationDirection, TruncationParams, TruncationStrategy};
 
+use super::bert::Bert;
 use super::error::ModelError;
 use super::weights::{MINILM, ModelFiles};
 use crate::ground::{ContentHash, Hasher};
@@ -23,7 +24,31 @@ const CPU_BATCH_TOKENS: usize = 384;
 const CUDA_BATCH_TOKENS: usize = 32_768;
 
 /// Raised when the same text would have another vector.
-const VECTOR_VERSION: u32 = 1;
+const VECTOR_VERSION: u32 = 2;
+
+/// The length of a text's vector.
+pub const MINILM_WIDTH: usize = 384;
+use MINILM_WIDTH as WIDTH;
+
+/// The sizes of all-MiniLM-L6-v2.
+const ARCHITECTURE: Architecture = Architecture {
+    layers: 6,
+    heads: 12,
+    hidden: WIDTH,
+    intermediate: 4 * WIDTH,
+    vocabulary: 30_522,
+    positions: 512,
+    types: 2,
+    epsilon: 1e-12,
+    pooling: Pooling::Mean,
+    unit_length: true,
+};
+
+/// The network where it runs.
+enum Network {
+    Cpu(Bert),
+    Gpu(Encoder),
+}
 
 /// The vectors of a list of texts; equal texts share one.
 #[derive(Debug, Clone, PartialEq)]
@@ -66,7 +91,7 @@ impl TextVectors {
 /// The encoder on a device, ready to use.
 pub struct MiniLm {
     tokenizer: Tokenizer,
-    encoder: Encoder,
+    network: Network,
     selection: Selection,
 }
 
@@ -95,14 +120,17 @@ impl MiniLm {
             direction: TruncationDirection::Right,
         };
         tokenizer.with_padding(None).with_truncation(Some(truncation)).map_err(refused)?;
-        let encoder = Encoder::read(files.file("model.safetensors"), selection.device)?;
-        Ok(Self { tokenizer, encoder, selection })
+        let weights = files.file("model.safetensors");
+        let network = match selection.device {
+            Device::Cpu => Network::Cpu(Bert::read(weights, &ARCHITECTURE)?),
+            device @ Device::Cuda(_) => Network::Gpu(Encoder::read(weights, &ARCHITECTURE, device)?),
+        };
+        Ok(Self { tokenizer, network, selection })
     }
 
     /// What stands for all that decides the bits of a text's vector: the
-    /// weights, how they are used, and what computes. On the CPU this names the
-    /// instructions that its products are made of; what another processor
-    /// computes differs in the last bits. On a GPU it is the class alone: its
+    /// weights, how they are used, and what computes. All CPUs with a fused
+    /// multiply-add give the same bits, whatever their vectors. On a GPU it is the class alone: its
     /// products may differ in the last bits from batch to batch and card to card.
     #[must_use]
     pub fn identity(device: Device) -> ContentHash {
@@ -112,10 +140,8 @@ impl MiniLm {
             hasher.field(file.name.as_bytes()).field(file.sha256.as_bytes());
         }
         match device {
-            Device::Cuda => hasher.field(b"cuda"),
-            Device::Cpu => {
-                hasher.field(b"cpu").field(std::env::consts::ARCH.as_bytes()).field(instructions().as_bytes())
-            }
+            Device::Cuda(_) => hasher.field(b"cuda"),
+            Device::Cpu => hasher.field(b"cpu").field(if fuses() { b"fused" } else { b"plain" }),
         };
         hasher.finish()
     }
@@ -166,9 +192,9 @@ impl MiniLm {
     /// As [`MiniLm::embed`].
     pub fn embed_each(&self, texts: &[&str], on_batch: &OnBatch<'_>) -> Result<(), ModelError> {
         let ids = texts.par_iter().map(|text| self.tokens(text)).collect::<Result<Vec<_>, _>>()?;
-        let budget = match self.encoder.device() {
-            Device::Cpu => CPU_BATCH_TOKENS,
-            Device::Cuda => CUDA_BATCH_TOKENS,
+        let budget = match self.network {
+            Network::Cpu(_) => CPU_BATCH_TOKENS,
+            Network::Gpu(_) => CUDA_BATCH_TOKENS,
         };
         let stopped = AtomicBool::new(false);
         let run = |batch: &Batch| {
@@ -176,7 +202,10 @@ impl MiniLm {
                 return Err(ModelError::Stopped);
             }
             let joined: Vec<u32> = batch.texts.iter().flat_map(|&text| ids[text].iter().copied()).collect();
-            let vectors = self.encoder.encode(&joined, batch.length)?;
+            let vectors = match &self.network {
+                Network::Cpu(bert) => bert.encode(&joined, batch.length),
+                Network::Gpu(encoder) => encoder.encode(&joined, batch.length)?,
+            };
             if on_batch(&batch.texts, &vectors).is_break() {
                 stopped.store(true, Ordering::Relaxed);
             }
@@ -185,9 +214,9 @@ impl MiniLm {
         let batches = batches(&ids, budget);
         // Whole batches side by side, each on one core: faster than splitting
         // each product over the cores, and the same whatever their number.
-        match self.encoder.device() {
-            Device::Cpu => batches.par_iter().with_max_len(1).map(run).collect::<Result<(), _>>()?,
-            Device::Cuda => batches.iter().try_for_each(run)?,
+        match self.network {
+            Network::Cpu(_) => batches.par_iter().with_max_len(1).map(run).collect::<Result<(), _>>()?,
+            Network::Gpu(_) => batches.iter().try_for_each(run)?,
         }
         if stopped.into_inner() { Err(ModelError::Stopped) } else { Ok(()) }
     }
@@ -201,20 +230,16 @@ impl MiniLm {
     }
 }
 
-/// The widest vectors that this processor computes with.
-fn instructions() -> &'static str {
+/// Whether this processor multiplies and adds with one rounding.
+fn fuses() -> bool {
     #[cfg(target_arch = "x86_64")]
     {
-        let found = [
-            ("avx512f", std::is_x86_feature_detected!("avx512f")),
-            ("fma", std::is_x86_feature_detected!("fma")),
-            ("avx", std::is_x86_feature_detected!("avx")),
-        ];
-        if let Some((name, _)) = found.into_iter().find(|(_, there)| *there) {
-            return name;
-        }
+        std::is_x86_feature_detected!("fma") && std::is_x86_feature_detected!("avx2")
     }
-    "plain"
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        cfg!(target_arch = "aarch64")
+    }
 }
 
 /// The texts without repetition, in order of first appearance, and for each

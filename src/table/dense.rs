@@ -17,6 +17,11 @@ const ROWS_OF_BUCKET: usize = 1 << 14;
 /// Most places that a thread writes to in turn.
 const MOST_BUCKETS: usize = 1 << 11;
 
+/// Bits of the digits by which they are sorted.
+const DIGIT: u32 = 10;
+/// Below so many rows, comparing is faster than counting digits.
+const FEW_PAIRS: usize = 512;
+
 /// Where rows come from.
 #[derive(Clone, Copy)]
 pub(super) enum Source<'a> {
@@ -109,7 +114,9 @@ impl<V: Send> Dense<V> {
         let ((users, of_users), (items, of_items)) = rayon::join(|| merge(users), || merge(items));
         pieces.par_iter_mut().zip(&of_users).zip(&of_items).for_each(|((pieces, users), items)| {
             let renumber = |numbers: &mut Vec<u32>, places: &[u32]| {
-                numbers.iter_mut().for_each(|number| *number = places[*number as usize]);
+                for number in numbers {
+                    *number = places[*number as usize];
+                }
             };
             for piece in pieces {
                 renumber(&mut piece.users, users);
@@ -165,15 +172,19 @@ impl Side {
         let known = self.known.take().filter(|(dictionary, _)| std::sync::Arc::ptr_eq(dictionary, values));
         let mut numbers = known.map_or_else(|| vec![UNUSED; values.len()], |(_, numbers)| numbers);
         let texts = values.as_string::<i32>();
-        let number = |key: &i32| {
-            let key = *key as usize;
-            // What no row has is no id.
-            if numbers[key] == UNUSED {
-                numbers[key] = self.interner.number(texts.value(key));
+        // What no row has is no id.
+        let mut used = vec![false; numbers.len()];
+        for key in keys {
+            used[*key as usize] = true;
+        }
+        let new: Vec<usize> = (0..used.len()).filter(|key| used[*key] && numbers[*key] == UNUSED).collect();
+        let mut places = new.iter();
+        self.interner.numbers(new.iter().map(|key| texts.value(*key)), |number| {
+            if let Some(key) = places.next() {
+                numbers[*key] = number;
             }
-            numbers[key]
-        };
-        let of_rows = keys.iter().map(number).collect();
+        });
+        let of_rows = keys.iter().map(|key| numbers[*key as usize]).collect();
         self.known = Some((std::sync::Arc::clone(values), numbers));
         of_rows
     }
@@ -206,7 +217,8 @@ impl<V: Sync> Dense<V> {
             self.pieces.par_chunks(length).map(|pieces| Part::of(pieces, shift, buckets, &values)).collect();
         let sizes: Vec<usize> =
             (0..buckets).map(|at| parts.iter().map(|part| part.of_bucket(at).len()).sum()).collect();
-        let mut sorted = vec![R::default(); sizes.iter().sum()];
+        // By all threads: memory that is new costs as much as the sorting.
+        let mut sorted: Vec<R> = (0..sizes.iter().sum()).into_par_iter().map(|_: usize| R::default()).collect();
         let mut rest = sorted.as_mut_slice();
         let mut places = Vec::with_capacity(buckets);
         for size in &sizes {
@@ -217,17 +229,54 @@ impl<V: Sync> Dense<V> {
         let kept: Vec<usize> = places
             .into_par_iter()
             .enumerate()
-            .map_init(Vec::new, |rows, (at, place)| {
+            .map_init(Default::default, |(rows, other): &mut (Vec<Row<T>>, Vec<Row<T>>), (at, place)| {
                 rows.clear();
-                parts.iter().for_each(|part| rows.extend_from_slice(part.of_bucket(at)));
-                rows.sort_unstable();
-                let last = rows.chunk_by(|one, other| one.0 == other.0).filter_map(<[_]>::last);
+                for part in &parts {
+                    rows.extend_from_slice(part.of_bucket(at));
+                }
+                sort_pairs(rows, other, shift, self.items.len());
+                let last = rows.chunk_by(|one, other| one.0 == other.0).filter_map(|same| same.iter().max());
                 last.zip(place).map(|(row, place)| *place = make(*row)).count()
             })
             .collect();
         drop(parts);
         close_gaps(&mut sorted, &sizes, &kept);
         sorted
+    }
+}
+
+/// Sorts rows by user, as far as the lowest `user_bits` tell, and item: digit
+/// by digit from the lowest, for few rows by comparison.
+fn sort_pairs<T: Copy + Default>(rows: &mut Vec<Row<T>>, other: &mut Vec<Row<T>>, user_bits: u32, items: usize) {
+    if rows.len() < FEW_PAIRS {
+        rows.sort_unstable_by_key(|row| row.0);
+        return;
+    }
+    let item_bits = usize::BITS - items.saturating_sub(1).leading_zeros();
+    let bits = item_bits + user_bits;
+    let passes = bits.div_ceil(DIGIT).max(1);
+    let width = bits.div_ceil(passes).max(1);
+    other.resize(rows.len(), Row::default());
+    let users = (1_u64 << user_bits) - 1;
+    for pass in 0..passes {
+        let digit = |row: &Row<T>| {
+            let key = (u64::from(row.0.0) & users) << item_bits | u64::from(row.0.1);
+            (key >> (pass * width)) as usize & ((1 << width) - 1)
+        };
+        let mut next = [0_u32; 1 << DIGIT];
+        for row in rows.iter() {
+            next[digit(row)] += 1;
+        }
+        let mut total = 0;
+        for place in &mut next[..1 << width] {
+            (*place, total) = (total, total + *place);
+        }
+        for row in rows.iter() {
+            let place = &mut next[digit(row)];
+            other[*place as usize] = *row;
+            *place += 1;
+        }
+        std::mem::swap(rows, other);
     }
 }
 

@@ -33,18 +33,24 @@ impl Ids {
             numbers_of(interner).into_par_iter().all(|number| interner.text(number).parse::<i64>().is_ok())
         });
         let entries = interners.par_iter().enumerate().flat_map(|(of, interner)| {
-            let entry = move |number| Entry { start: start(interner.text(number), numeric), of: of as u32, number };
+            let entry = move |number| {
+                let (start, whole) = start(interner.text(number), numeric);
+                Entry { start, of: of as u32, number, whole }
+            };
             numbers_of(interner).into_par_iter().map(entry)
         });
         let mut entries: Vec<Entry> = entries.collect();
         let text = |entry: &Entry| interners[entry.of as usize].text(entry.number);
         // Whatever is equal here is the same text.
-        entries.par_sort_unstable_by(|a, b| a.start.cmp(&b.start).then_with(|| text(a).cmp(text(b))));
+        let order = |a: &Entry, b: &Entry| {
+            let rest = || if a.whole && b.whole { Ordering::Equal } else { text(a).cmp(text(b)) };
+            a.start.cmp(&b.start).then_with(rest)
+        };
+        entries.par_sort_unstable_by(order);
         let mut places: Vec<Vec<u32>> = interners.iter().map(|interner| vec![0; interner.len()]).collect();
         let mut firsts: Vec<Entry> = Vec::with_capacity(interners.iter().map(Interner::len).max().unwrap_or(0));
         for entry in entries {
-            let new = firsts.last().is_none_or(|last| last.start != entry.start || text(last) != text(&entry));
-            if new {
+            if firsts.last().is_none_or(|last| order(last, &entry) != Ordering::Equal) {
                 firsts.push(entry);
             }
             places[entry.of as usize][entry.number as usize] = firsts.len() as u32 - 1;
@@ -84,19 +90,22 @@ struct Entry {
     start: u128,
     of: u32,
     number: u32,
+    /// Whether no other text has this start.
+    whole: bool,
 }
 
-/// A number in the order of the ids, as far as it goes: of texts with the same
-/// one the bytes decide.
-fn start(id: &str, numeric: bool) -> u128 {
+/// A number in the order of the ids, as far as it goes, and whether it tells
+/// the id from all others that are whole: of the rest the bytes decide.
+fn start(id: &str, numeric: bool) -> (u128, bool) {
     if numeric {
-        return u128::from(id.parse::<i64>().unwrap_or_default().cast_unsigned() ^ 1 << 63);
+        let number = id.parse::<i64>().unwrap_or_default();
+        let plain = matches!(id.as_bytes(), [b'1'..=b'9', ..] | [b'-', b'1'..=b'9', ..] | [b'0']);
+        return (u128::from(number.cast_unsigned() ^ 1 << 63), plain);
     }
     let mut bytes = [0; 16];
-    for (to, from) in bytes.iter_mut().zip(id.bytes()) {
-        *to = from;
-    }
-    u128::from_be_bytes(bytes)
+    let length = id.len().min(16);
+    bytes[..length].copy_from_slice(&id.as_bytes()[..length]);
+    (u128::from_be_bytes(bytes), id.len() <= 16 && !id.as_bytes().contains(&0))
 }
 
 fn compare(numeric: bool, a: &str, b: &str) -> Ordering {

@@ -165,4 +165,89 @@ mod tests {
         let table = Table::of_columns([("user_id", Arc::clone(&ids)), ("item_id", ids), ("at", times)]).unwrap();
         assert!(matches!(Interactions::of_table(&table, "at"), Err(TableError::Nulls { nulls: 1, .. })));
     }
+
+    /// The same, said plainly: a map of pairs to their latest times.
+    fn naive(rows: &[(String, String, Option<i64>)]) -> Vec<(&str, &str, Option<i64>)> {
+        let mut latest = std::collections::BTreeMap::new();
+        for (user, item, at) in rows {
+            let known = latest.entry((user.as_str(), item.as_str())).or_insert(*at);
+            *known = (*known).max(*at);
+        }
+        latest.into_iter().map(|((user, item), at)| (user, item, at)).collect()
+    }
+
+    fn table_of(rows: &[(String, String, Option<i64>)]) -> Table {
+        let users: StringArray = rows.iter().map(|row| Some(row.0.as_str())).collect();
+        let items: StringArray = rows.iter().map(|row| Some(row.1.as_str())).collect();
+        let times: Int64Array = rows.iter().map(|row| row.2).collect();
+        let columns: [(&str, ArrayRef); 3] =
+            [("user_id", Arc::new(users)), ("item_id", Arc::new(items)), ("at", Arc::new(times))];
+        Table::of_columns(columns).unwrap()
+    }
+
+    fn named(read: &Interactions) -> Vec<(&str, &str, Option<i64>)> {
+        let (users, items) = (read.users.as_slice(), read.items.as_slice());
+        read.rows.iter().map(|row| (&*users[row.user as usize], &*items[row.item as usize], row.at)).collect()
+    }
+
+    /// Rows without an order, with repeats, times that are missing and ids of any length.
+    fn rows(count: u64, users: u64, items: u64, nulls: bool) -> Vec<(String, String, Option<i64>)> {
+        let mut state = 7_u64;
+        let mut drawn = |below: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) % below
+        };
+        let mut row = || {
+            let (user, item) = (drawn(users), drawn(items));
+            let at = (drawn(9) as i64) - 4;
+            (format!("u{user}"), format!("{}{item}", "i".repeat(item as usize % 14)), (!nulls || at != 2).then_some(at))
+        };
+        (0..count).map(|_| row()).collect()
+    }
+
+    #[test]
+    fn tables_and_files_of_any_shape_give_the_latest_of_each_pair() {
+        for (count, users, items, nulls) in
+            [(0, 1, 1, false), (300, 9, 9, true), (5_000, 40, 70, true), (150_000, 3_000, 900, false)]
+        {
+            let rows = rows(count, users, items, nulls);
+            let expected = naive(&rows);
+            let table = table_of(&rows);
+            let read = Interactions::of_table(&table, "at").unwrap();
+            assert_eq!(named(&read), expected, "{count}");
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("t.parquet");
+            drop(crate::table::write_parquet(&table, std::fs::File::create(&path).unwrap()).unwrap());
+            let one = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+            assert_eq!(one.install(|| Interactions::of_parquet(&path, "at")).unwrap(), read);
+            let many = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
+            assert_eq!(many.install(|| Interactions::of_parquet(&path, "at")).unwrap(), read);
+        }
+    }
+
+    #[test]
+    fn of_a_dictionary_only_what_rows_have_is_an_id() {
+        let whole: arrow::array::DictionaryArray<arrow::datatypes::Int32Type> =
+            ["a", "b", "c", "b"].into_iter().collect();
+        let ids: ArrayRef = Arc::new(whole.slice(1, 3));
+        let times: ArrayRef = Arc::new(Int64Array::from(vec![1, 2, 3]));
+        let table = Table::of_columns([("user_id", Arc::clone(&ids)), ("item_id", ids), ("at", times)]).unwrap();
+        let read = Interactions::of_table(&table, "at").unwrap();
+        assert_eq!(read.users.as_slice(), ["b", "c"]);
+        assert_eq!(named(&read), [("b", "b", Some(3)), ("c", "c", Some(2))]);
+    }
+
+    #[test]
+    fn what_is_missing_or_of_another_type_is_named() {
+        let table = table_of(&rows(3, 2, 2, false));
+        let message = |table: &Table, at: &str| Interactions::of_table(table, at).unwrap_err().to_string();
+        assert_eq!(message(&table, "when"), "there is no column `when`; the columns are user_id, item_id, at");
+        let texts: ArrayRef = Arc::new(StringArray::from(vec!["x", "1", "2"]));
+        let other = Table::of_columns([
+            ("user_id", table.column("user_id").unwrap()),
+            ("item_id", table.column("item_id").unwrap()),
+            ("at", texts),
+        ]);
+        assert_eq!(message(&other.unwrap(), "at"), "column `at` is Utf8, not integers");
+    }
 }

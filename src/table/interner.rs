@@ -8,6 +8,8 @@
 const SHORT: usize = 12;
 /// Marks the slot of a text that does not stand in it.
 const LONG: u32 = 1 << 31;
+/// How many texts are looked for at once.
+const BLOCK: usize = 32;
 /// Odd numbers without a pattern, for mixing.
 const MIX: [u64; 2] = [0x9e37_79b9_7f4a_7c15, 0xd6e8_feb8_6659_fd93];
 
@@ -45,6 +47,34 @@ impl Interner {
     /// The number of a text, a new one if it was not there.
     pub(super) fn number(&mut self, text: &str) -> u32 {
         let (tag, hash) = tag_of(text.as_bytes());
+        self.find(text, tag, hash)
+    }
+
+    /// Hands out the numbers of many texts, in their order. The memory that they
+    /// stand in is asked for at once: one look after the other would wait for each.
+    pub(super) fn numbers<'a>(&mut self, texts: impl Iterator<Item = &'a str>, mut given: impl FnMut(u32)) {
+        let mut texts = texts.map(|text| (text, tag_of(text.as_bytes())));
+        let mut block: [(&str, (u128, u64)); BLOCK] = [("", (0, 0)); BLOCK];
+        loop {
+            let mut length = 0;
+            for (place, text) in block.iter_mut().zip(texts.by_ref()) {
+                *place = text;
+                length += 1;
+            }
+            let mask = self.slots.len() - 1;
+            let slots = block.map(|(_, (_, hash))| self.slots[hash as usize & mask]);
+            for ((text, (tag, hash)), slot) in block.iter().zip(slots).take(length) {
+                let short = *tag as u32 & LONG == 0;
+                let there = short && (slot ^ tag) >> 31 == 0 && slot as u32 != 0;
+                given(if there { slot as u32 - 1 } else { self.find(text, *tag, *hash) });
+            }
+            if length < BLOCK {
+                return;
+            }
+        }
+    }
+
+    fn find(&mut self, text: &str, tag: u128, hash: u64) -> u32 {
         let mask = self.slots.len() - 1;
         let mut at = hash as usize & mask;
         loop {
@@ -153,6 +183,10 @@ mod tests {
                 prop_assert_eq!(interner.number(text), number);
                 prop_assert_eq!(interner.text(number), text);
             }
+            let mut given = Vec::new();
+            let mut other = Interner::new();
+            other.numbers(texts.iter().map(String::as_str), |number| given.push(number));
+            prop_assert_eq!(given, texts.iter().map(|text| expected[text.as_str()]).collect::<Vec<_>>());
             prop_assert_eq!(interner.len(), expected.len());
         }
     }

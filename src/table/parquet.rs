@@ -27,6 +27,9 @@ use crate::ground::files::FileError;
 
 /// Rows in a row group, and in a batch that is read.
 pub(super) const ROW_GROUP: usize = 65_536;
+/// Most row groups that are encoded side by side, and most bytes of them.
+const GROUPS_AT_ONCE: usize = 8;
+const BYTES_AT_ONCE: usize = 64 << 20;
 /// Below so many rows, other threads cost more than they give.
 pub const FEW_ROWS: usize = 2_048;
 
@@ -70,6 +73,7 @@ impl<W: Write + Send> ParquetWriter<W> {
         if table.schema() != first {
             return Err(TableError::OtherColumns { first: columns_of(first), other: columns_of(table.schema()) });
         }
+        let mut full = Vec::new();
         for batch in table.batches() {
             // Row groups, and thereby pages, start at the same rows however
             // the rows arrive.
@@ -80,12 +84,16 @@ impl<W: Write + Send> ParquetWriter<W> {
                 taken += length;
                 *rows += length;
                 if *rows == ROW_GROUP {
-                    groups.write(pending)?;
+                    full.push(groups.joined(pending)?);
                     *rows = 0;
+                    let bytes: usize = full.iter().map(RecordBatch::get_array_memory_size).sum();
+                    if full.len() == GROUPS_AT_ONCE || bytes > BYTES_AT_ONCE {
+                        groups.write(&mut full)?;
+                    }
                 }
             }
         }
-        Ok(())
+        groups.write(&mut full)
     }
 
     /// Ends a row group here: for rows so long that a whole group of them would
@@ -97,7 +105,8 @@ impl<W: Write + Send> ParquetWriter<W> {
         match &mut self.state {
             State::Writing { groups, pending, rows } if *rows > 0 => {
                 *rows = 0;
-                groups.write(pending)
+                let group = groups.joined(pending)?;
+                groups.write(&mut vec![group])
             }
             _ => Ok(()),
         }
@@ -111,7 +120,8 @@ impl<W: Write + Send> ParquetWriter<W> {
     pub fn finish(self) -> Result<W, TableError> {
         let State::Writing { mut groups, mut pending, .. } = self.state else { return Err(broken()) };
         if !pending.is_empty() {
-            groups.write(&mut pending)?;
+            let group = groups.joined(&mut pending)?;
+            groups.write(&mut vec![group])?;
         }
         groups.file.into_inner().map_err(refused("write"))
     }
@@ -136,20 +146,30 @@ impl<W: Write + Send> Groups<W> {
         Ok(Self { schema: Arc::clone(schema), file, encoders })
     }
 
-    /// Writes a row group. Its columns are encoded side by side and written in
-    /// their order, so that the bytes do not depend on the number of threads.
-    fn write(&mut self, pending: &mut Vec<RecordBatch>) -> Result<(), TableError> {
-        let group = concat_batches(&self.schema, pending.iter())
-            .map_err(|source| TableError::Arrow { action: "join the parts of", source })?;
-        pending.clear();
-        self.encoded(&group).and_then(|columns| self.append(columns)).map_err(refused("write"))
+    /// One batch of what waits.
+    fn joined(&self, pending: &mut Vec<RecordBatch>) -> Result<RecordBatch, TableError> {
+        let pending = std::mem::take(pending);
+        concat_batches(&self.schema, &pending)
+            .map_err(|source| TableError::Arrow { action: "join the parts of", source })
     }
 
-    fn encoded(&self, group: &RecordBatch) -> Result<Vec<Vec<ArrowColumnChunk>>, ParquetError> {
-        let index = self.file.flushed_row_groups().len();
-        let mut encoders: Vec<Vec<ArrowColumnWriter>> = self.schema.fields().iter().map(|_| Vec::new()).collect();
-        for (leaf, encoder) in self.encoders.create_column_writers(index)?.into_iter().enumerate() {
-            encoders[self.file.schema_descr().get_column_root_idx(leaf)].push(encoder);
+    /// Writes row groups. Their columns are encoded side by side and written in
+    /// their order, so that the bytes do not depend on the number of threads.
+    fn write(&mut self, full: &mut Vec<RecordBatch>) -> Result<(), TableError> {
+        let groups = std::mem::take(full);
+        let columns = self.encoded(&groups).map_err(refused("write"))?;
+        columns.into_iter().try_for_each(|columns| self.append(columns)).map_err(refused("write"))
+    }
+
+    fn encoded(&self, groups: &[RecordBatch]) -> Result<Vec<Vec<Column>>, ParquetError> {
+        let first = self.file.flushed_row_groups().len();
+        let mut columns = Vec::new();
+        for (number, group) in groups.iter().enumerate() {
+            let mut encoders: Vec<Vec<ArrowColumnWriter>> = self.schema.fields().iter().map(|_| Vec::new()).collect();
+            for (leaf, encoder) in self.encoders.create_column_writers(first + number)?.into_iter().enumerate() {
+                encoders[self.file.schema_descr().get_column_root_idx(leaf)].push(encoder);
+            }
+            columns.extend(self.schema.fields().iter().zip(group.columns()).zip(encoders));
         }
         let encode = |((field, array), encoders): ((&FieldRef, &ArrayRef), Vec<ArrowColumnWriter>)| {
             let leaves = compute_leaves(field, array)?;
@@ -159,20 +179,26 @@ impl<W: Write + Send> Groups<W> {
             };
             encoders.into_iter().zip(leaves).map(encode).collect()
         };
-        let columns = self.schema.fields().iter().zip(group.columns());
-        let columns: Vec<_> = columns.zip(encoders).collect();
-        if group.num_rows() < FEW_ROWS {
-            return columns.into_iter().map(encode).collect();
-        }
-        columns.into_par_iter().map(encode).collect()
+        let few = groups.iter().all(|group| group.num_rows() < FEW_ROWS);
+        let encoded: Result<Vec<Column>, ParquetError> = if few {
+            columns.into_iter().map(encode).collect()
+        } else {
+            // One at a time: a share of several would leave threads without work.
+            columns.into_par_iter().with_max_len(1).map(encode).collect()
+        };
+        let mut encoded = encoded?.into_iter();
+        Ok(groups.iter().map(|group| encoded.by_ref().take(group.num_columns()).collect()).collect())
     }
 
-    fn append(&mut self, columns: Vec<Vec<ArrowColumnChunk>>) -> Result<(), ParquetError> {
+    fn append(&mut self, columns: Vec<Column>) -> Result<(), ParquetError> {
         let mut group = self.file.next_row_group()?;
         columns.into_iter().flatten().try_for_each(|chunk| chunk.append_to_row_group(&mut group))?;
         group.close().map(drop)
     }
 }
+
+/// One column of a row group, encoded: a chunk for each of its leaves.
+type Column = Vec<ArrowColumnChunk>;
 
 impl<W: Write + Send> fmt::Debug for Groups<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

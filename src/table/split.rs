@@ -60,8 +60,7 @@ impl ItemSets {
             *one
         } else {
             let mut all = lists.concat();
-            // The stable sort takes the lists as they are and merges them.
-            all.sort();
+            all.sort_unstable();
             all.dedup();
             merged = all;
             &merged
@@ -125,6 +124,21 @@ impl Split {
         };
         let rows = Parts { train: of(Part::Train), validation: of(Part::Validation), test: of(Part::Test) };
         Ok(Self { users: dense.users, items: dense.items, rows })
+    }
+
+    /// Of users and items that are called by their numbers; pairs in any order.
+    #[cfg(test)]
+    pub(crate) fn of_pairs(users: u32, items: u32, mut train: Vec<(u32, u32)>, mut test: Vec<(u32, u32)>) -> Self {
+        use super::Ids;
+        let ids = |count: u32| {
+            let names: Vec<String> = (0..count).map(|number| number.to_string()).collect();
+            Ids::of(names.iter().map(String::as_str))
+        };
+        for pairs in [&mut train, &mut test] {
+            pairs.sort_unstable();
+            pairs.dedup();
+        }
+        Self { users: ids(users), items: ids(items), rows: Parts { train, validation: Vec::new(), test } }
     }
 
     /// The pairs of a part: distinct, ascending.
@@ -220,5 +234,30 @@ mod tests {
     fn an_unknown_part_is_named() {
         let error = Split::of_table(&table(&[("1", "a", "dev")])).unwrap_err();
         assert!(error.to_string().contains("`dev`"), "{error}");
+    }
+
+    #[test]
+    fn a_file_gives_what_its_table_gives() {
+        let names: Vec<(String, String)> = (0..9_000).map(|n| ((n % 97).to_string(), format!("i{}", n % 89))).collect();
+        let part = |n: usize| ["train", "train", "validation", "train", "test"][n % 5];
+        let rows: Vec<(&str, &str, &str)> =
+            names.iter().enumerate().map(|(n, (user, item))| (&**user, &**item, part(n))).collect();
+        let table = table(&rows);
+        let read = Split::of_table(&table).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("t.parquet");
+        drop(crate::table::write_parquet(&table, std::fs::File::create(&path).unwrap()).unwrap());
+        let of_file = Split::of_parquet(&path).unwrap();
+        assert_eq!((&of_file.users, &of_file.items, &of_file.rows), (&read.users, &read.items, &read.rows));
+        let (train, test) = (read.part(Part::Train), read.part(Part::Test));
+        assert!(train.is_sorted_by(|a, b| a < b) && test.is_sorted_by(|a, b| a < b));
+        let both = read.sets(&[Part::Train, Part::Test]);
+        for user in 0..97 {
+            let of = |pairs: &[(u32, u32)]| pairs.iter().filter(|p| p.0 == user).map(|p| p.1).collect::<Vec<_>>();
+            let mut expected = [of(train), of(test)].concat();
+            expected.sort_unstable();
+            expected.dedup();
+            assert_eq!(both.of_user(user), expected);
+        }
     }
 }

@@ -1,5 +1,5 @@
-//! The encoder of BERT, as all-MiniLM-L6-v2 uses it: six layers of attention
-//! and feed-forward, then the mean over the tokens and normalisation.
+//! The encoder of BERT on Burn's tensors: layers of attention and feed-forward,
+//! then one vector for the text.
 //!
 //! A batch holds texts of one length only. So there is no padding to compute
 //! and no mask, and a text's vector does not depend on its neighbours.
@@ -10,16 +10,8 @@ use burn::tensor::{Int, Tensor, TensorData};
 use safetensors::{Dtype, SafeTensors};
 
 use super::EncoderError;
+use super::architecture::{Architecture, Pooling};
 use super::kernels::{Kernels, Norm};
-
-/// The length of a text's vector.
-pub const WIDTH: usize = 384;
-/// Layers of the encoder.
-const LAYERS: usize = 6;
-/// Attention heads in each layer.
-const HEADS: usize = 12;
-/// The feed-forward part's inner width.
-const INNER: usize = 4 * WIDTH;
 
 /// `x W + b`; the weight is kept as `[in, out]`, as the product wants it.
 #[derive(Debug, Clone)]
@@ -28,7 +20,7 @@ struct Linear<B: Kernels> {
     bias: Tensor<B, 1>,
 }
 
-/// One layer; query, key and value are one product of width `3 * WIDTH`.
+/// One layer; query, key and value are one product of width `3 * hidden`.
 #[derive(Debug, Clone)]
 struct Layer<B: Kernels> {
     query_key_value: Linear<B>,
@@ -42,13 +34,14 @@ struct Layer<B: Kernels> {
 /// The encoder's weights on one device.
 #[derive(Debug, Clone)]
 pub(super) struct Bert<B: Kernels> {
-    /// `[vocabulary, WIDTH]`
+    /// `[vocabulary, hidden]`
     words: Tensor<B, 2>,
-    /// `[positions, WIDTH]`, with the vector of token type 0 added.
+    /// `[positions, hidden]`, with the vector of token type 0 added.
     positions: Tensor<B, 2>,
     no_bias: Tensor<B, 1>,
     norm: Norm<B>,
     layers: Vec<Layer<B>>,
+    architecture: Architecture,
     device: B::Device,
 }
 
@@ -57,24 +50,26 @@ impl<B: Kernels> Bert<B> {
     ///
     /// # Errors
     /// [`EncoderError::Weights`] if the file is not of this model.
-    pub(super) fn read(bytes: &[u8], device: &B::Device) -> Result<Self, EncoderError> {
+    pub(super) fn read(bytes: &[u8], architecture: &Architecture, device: &B::Device) -> Result<Self, EncoderError> {
         let file = SafeTensors::deserialize(bytes)
             .map_err(|error| EncoderError::Weights(format!("it is not a safetensors file ({error})")))?;
+        let of = architecture;
         let reader = Reader { file, device: device.clone() };
-        let types = reader.values("embeddings.token_type_embeddings.weight", &[2, WIDTH])?;
-        let mut positions = reader.values("embeddings.position_embeddings.weight", &[512, WIDTH])?;
-        for row in positions.chunks_exact_mut(WIDTH) {
-            row.iter_mut().zip(&types[..WIDTH]).for_each(|(position, of_type)| *position += of_type);
+        let types = reader.values("embeddings.token_type_embeddings.weight", &[of.types, of.hidden])?;
+        let mut positions = reader.values("embeddings.position_embeddings.weight", &[of.positions, of.hidden])?;
+        for row in positions.chunks_exact_mut(of.hidden) {
+            row.iter_mut().zip(&types[..of.hidden]).for_each(|(position, of_type)| *position += of_type);
         }
-        let words = reader.values("embeddings.word_embeddings.weight", &[30_522, WIDTH])?;
+        let words = reader.values("embeddings.word_embeddings.weight", &[of.vocabulary, of.hidden])?;
         Ok(Self {
-            words: reader.matrix(words, [30_522, WIDTH]),
-            positions: reader.matrix(positions, [512, WIDTH]),
-            no_bias: Tensor::zeros([WIDTH], device),
-            norm: reader.norm("embeddings.LayerNorm")?,
-            layers: (0..LAYERS)
-                .map(|layer| reader.layer(&format!("encoder.layer.{layer}")))
+            words: reader.matrix(words, [of.vocabulary, of.hidden]),
+            positions: reader.matrix(positions, [of.positions, of.hidden]),
+            no_bias: Tensor::zeros([of.hidden], device),
+            norm: reader.norm("embeddings.LayerNorm", of)?,
+            layers: (0..of.layers)
+                .map(|layer| reader.layer(&format!("encoder.layer.{layer}"), of))
                 .collect::<Result<_, _>>()?,
+            architecture: of.clone(),
             device: device.clone(),
         })
     }
@@ -83,45 +78,55 @@ impl<B: Kernels> Bert<B> {
     ///
     /// # Shapes
     /// `ids` has `texts * length` token ids, text after text; the result
-    /// `texts * WIDTH` numbers, each text's of Euclidean length 1.
+    /// `texts * hidden` numbers.
     ///
     /// # Errors
     /// [`EncoderError::Device`] if the device fails.
     pub(super) fn encode(&self, ids: &[u32], length: usize) -> Result<Vec<f32>, EncoderError> {
-        let (texts, rows) = (ids.len() / length, ids.len());
+        let (texts, rows, of) = (ids.len() / length, ids.len(), &self.architecture);
+        let width = of.hidden;
         let ids: Vec<i32> = ids.iter().map(|&id| id as i32).collect();
         let ids = Tensor::<B, 1, Int>::from_data(TensorData::new(ids, [rows]), &self.device);
-        let words: Tensor<B, 3> = self.words.clone().select(0, ids).reshape([texts, length, WIDTH]);
-        let places: Tensor<B, 3> = self.positions.clone().slice([0..length, 0..WIDTH]).unsqueeze();
-        let places = places.expand([texts, length, WIDTH]).reshape([rows, WIDTH]);
-        let mut x = B::add_and_normalise(words.reshape([rows, WIDTH]), &self.no_bias, places, &self.norm);
+        let words: Tensor<B, 3> = self.words.clone().select(0, ids).reshape([texts, length, width]);
+        let places: Tensor<B, 3> = self.positions.clone().slice([0..length, 0..width]).unsqueeze();
+        let places = places.expand([texts, length, width]).reshape([rows, width]);
+        let words = words.reshape([rows, width]);
+        let mut x = B::add_and_normalise(words, &self.no_bias, places, &self.norm, of.epsilon);
         for layer in &self.layers {
-            x = layer.forward(x, texts, length);
+            x = layer.forward(x, texts, length, of);
         }
-        let mean = x.reshape([texts, length, WIDTH]).mean_dim(1).reshape([texts, WIDTH]);
-        let data = mean.try_into_data().map_err(|error| EncoderError::Device(format!("{error:?}")))?;
+        let tokens: Tensor<B, 3> = x.reshape([texts, length, width]);
+        let pooled = match of.pooling {
+            Pooling::Mean => tokens.mean_dim(1),
+            Pooling::First => tokens.slice([0..texts, 0..1, 0..width]),
+        };
+        let pooled: Tensor<B, 2> = pooled.reshape([texts, width]);
+        let data = pooled.try_into_data().map_err(|error| EncoderError::Device(format!("{error:?}")))?;
         let mut vectors = data.into_vec::<f32>().map_err(|error| EncoderError::Device(format!("{error:?}")))?;
-        vectors.chunks_exact_mut(WIDTH).for_each(to_unit_length);
+        if of.unit_length {
+            vectors.chunks_exact_mut(width).for_each(to_unit_length);
+        }
         Ok(vectors)
     }
 }
 
 impl<B: Kernels> Layer<B> {
     /// # Shapes
-    /// `x` and the result `[texts * length, WIDTH]`.
-    fn forward(&self, x: Tensor<B, 2>, texts: usize, length: usize) -> Tensor<B, 2> {
+    /// `x` and the result `[texts * length, hidden]`.
+    fn forward(&self, x: Tensor<B, 2>, texts: usize, length: usize, of: &Architecture) -> Tensor<B, 2> {
+        let width = of.hidden;
         let all = x.clone().matmul(self.query_key_value.weight.clone()) + self.query_key_value.bias.clone().unsqueeze();
         let part = |index: usize| -> Tensor<B, 4> {
-            let columns = all.clone().slice([0..texts * length, index * WIDTH..(index + 1) * WIDTH]);
-            columns.reshape([texts, length, HEADS, WIDTH / HEADS]).swap_dims(1, 2)
+            let columns = all.clone().slice([0..texts * length, index * width..(index + 1) * width]);
+            columns.reshape([texts, length, of.heads, width / of.heads]).swap_dims(1, 2)
         };
         let heads = attention(part(0), part(1), part(2), None, None, AttentionModuleOptions::default());
-        let joined = heads.swap_dims(1, 2).reshape([texts * length, WIDTH]);
+        let joined = heads.swap_dims(1, 2).reshape([texts * length, width]);
         let attended = joined.matmul(self.attended.weight.clone());
-        let x = B::add_and_normalise(attended, &self.attended.bias, x, &self.attended_norm);
+        let x = B::add_and_normalise(attended, &self.attended.bias, x, &self.attended_norm, of.epsilon);
         let inner = B::add_bias_gelu(x.clone().matmul(self.inner.weight.clone()), &self.inner.bias);
         let outer = inner.matmul(self.outer.weight.clone());
-        B::add_and_normalise(outer, &self.outer.bias, x, &self.outer_norm)
+        B::add_and_normalise(outer, &self.outer.bias, x, &self.outer_norm, of.epsilon)
     }
 }
 
@@ -142,12 +147,17 @@ struct Reader<'a, B: Kernels> {
 
 impl<B: Kernels> Reader<'_, B> {
     fn values(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, EncoderError> {
-        let tensor = self.file.tensor(name).map_err(|_| EncoderError::Weights(format!("it has no tensor `{name}`")))?;
-        if tensor.dtype() != Dtype::F32 || tensor.shape() != shape {
-            let (dtype, actual) = (tensor.dtype(), tensor.shape());
-            return Err(EncoderError::Weights(format!("`{name}` is {dtype:?} {actual:?}, not F32 {shape:?}")));
+        let found = self.file.tensor(name).or_else(|_| self.file.tensor(&format!("bert.{name}")));
+        let tensor = found.map_err(|_| EncoderError::Weights(format!("it has no tensor `{name}`")))?;
+        if tensor.shape() != shape {
+            let actual = tensor.shape();
+            return Err(EncoderError::Weights(format!("`{name}` is {actual:?}, not {shape:?}")));
         }
-        Ok(tensor.data().as_chunks::<4>().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect())
+        let data = tensor.data();
+        match tensor.dtype() {
+            Dtype::F32 => Ok(data.as_chunks::<4>().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect()),
+            other => Err(EncoderError::Weights(format!("`{name}` holds {other:?}, not F32"))),
+        }
     }
 
     fn matrix(&self, values: Vec<f32>, shape: [usize; 2]) -> Tensor<B, 2> {
@@ -159,8 +169,8 @@ impl<B: Kernels> Reader<'_, B> {
         Tensor::from_data(TensorData::new(values, [length]), &self.device)
     }
 
-    fn norm(&self, name: &str) -> Result<Norm<B>, EncoderError> {
-        let read = |part: &str| self.values(&format!("{name}.{part}"), &[WIDTH]).map(|values| self.vector(values));
+    fn norm(&self, name: &str, of: &Architecture) -> Result<Norm<B>, EncoderError> {
+        let read = |part: &str| self.values(&format!("{name}.{part}"), &[of.hidden]).map(|values| self.vector(values));
         Ok(Norm { gamma: read("weight")?, beta: read("bias")? })
     }
 
@@ -181,15 +191,15 @@ impl<B: Kernels> Reader<'_, B> {
         Ok(Linear { weight: self.matrix(weight, [inputs, all]), bias: self.vector(bias) })
     }
 
-    fn layer(&self, name: &str) -> Result<Layer<B>, EncoderError> {
+    fn layer(&self, name: &str, of: &Architecture) -> Result<Layer<B>, EncoderError> {
         let heads = ["query", "key", "value"].map(|part| format!("{name}.attention.self.{part}"));
         Ok(Layer {
-            query_key_value: self.linear(&heads, WIDTH, WIDTH)?,
-            attended: self.linear(&[format!("{name}.attention.output.dense")], WIDTH, WIDTH)?,
-            attended_norm: self.norm(&format!("{name}.attention.output.LayerNorm"))?,
-            inner: self.linear(&[format!("{name}.intermediate.dense")], WIDTH, INNER)?,
-            outer: self.linear(&[format!("{name}.output.dense")], INNER, WIDTH)?,
-            outer_norm: self.norm(&format!("{name}.output.LayerNorm"))?,
+            query_key_value: self.linear(&heads, of.hidden, of.hidden)?,
+            attended: self.linear(&[format!("{name}.attention.output.dense")], of.hidden, of.hidden)?,
+            attended_norm: self.norm(&format!("{name}.attention.output.LayerNorm"), of)?,
+            inner: self.linear(&[format!("{name}.intermediate.dense")], of.hidden, of.intermediate)?,
+            outer: self.linear(&[format!("{name}.output.dense")], of.intermediate, of.hidden)?,
+            outer_norm: self.norm(&format!("{name}.output.LayerNorm"), of)?,
         })
     }
 }
@@ -201,13 +211,25 @@ mod tests {
 
     #[test]
     fn a_file_that_is_not_of_this_model_is_refused() {
-        let refuse =
-            |bytes: &[u8]| Bert::<CpuBackend>::read(bytes, &burn::backend::flex::FlexDevice).unwrap_err().to_string();
+        let architecture = Architecture {
+            layers: 6,
+            heads: 12,
+            hidden: 384,
+            intermediate: 1536,
+            vocabulary: 100,
+            positions: 16,
+            types: 2,
+            epsilon: 1e-12,
+            pooling: Pooling::Mean,
+            unit_length: true,
+        };
+        let device = burn::backend::flex::FlexDevice;
+        let refuse = |bytes: &[u8]| Bert::<CpuBackend>::read(bytes, &architecture, &device).unwrap_err().to_string();
         assert!(refuse(b"not safetensors").contains("it is not a safetensors file"));
         let values = 1.0_f32.to_le_bytes();
         let view = safetensors::tensor::TensorView::new(Dtype::F32, vec![1], &values).unwrap();
         let other = safetensors::serialize([("embeddings.token_type_embeddings.weight", view)], None).unwrap();
-        assert!(refuse(&other).contains("is F32 [1], not F32 [2, 384]"), "{}", refuse(&other));
+        assert!(refuse(&other).contains("is [1], not [2, 384]"), "{}", refuse(&other));
     }
 
     #[test]

@@ -10,9 +10,6 @@ use burn::tensor::{Tensor, TensorData};
 
 use super::device::{CpuBackend, CudaBackend};
 
-/// BERT's epsilon in layer normalisation.
-const EPSILON: f32 = 1e-12;
-
 /// A layer normalisation's parameters, each `[width]`.
 #[derive(Debug, Clone)]
 pub(super) struct Norm<B: Backend> {
@@ -37,6 +34,7 @@ pub(super) trait Kernels: Backend {
         bias: &Tensor<Self, 1>,
         residual: Tensor<Self, 2>,
         norm: &Norm<Self>,
+        epsilon: f32,
     ) -> Tensor<Self, 2>;
 }
 
@@ -50,11 +48,12 @@ impl Kernels for CudaBackend {
         bias: &Tensor<Self, 1>,
         residual: Tensor<Self, 2>,
         norm: &Norm<Self>,
+        epsilon: f32,
     ) -> Tensor<Self, 2> {
         let sum = x + bias.clone().unsqueeze() + residual;
         let centred = sum.clone() - sum.mean_dim(1);
         let variance = centred.clone().square().mean_dim(1);
-        let scaled = centred / (variance + EPSILON).sqrt();
+        let scaled = centred / (variance + epsilon).sqrt();
         scaled * norm.gamma.clone().unsqueeze() + norm.beta.clone().unsqueeze()
     }
 }
@@ -76,6 +75,7 @@ impl Kernels for CpuBackend {
         bias: &Tensor<Self, 1>,
         residual: Tensor<Self, 2>,
         norm: &Norm<Self>,
+        epsilon: f32,
     ) -> Tensor<Self, 2> {
         let (bias, residual) = (values(bias.clone()), values(residual));
         let (gamma, beta) = (values(norm.gamma.clone()), values(norm.beta.clone()));
@@ -84,7 +84,7 @@ impl Kernels for CpuBackend {
                 for ((value, residual), bias) in row.iter_mut().zip(residual).zip(&bias) {
                     *value += residual + bias;
                 }
-                normalise(row, &gamma, &beta);
+                normalise(row, &gamma, &beta, epsilon);
             }
         })
     }
@@ -122,11 +122,11 @@ fn sum_of(row: &[f32], term: impl Fn(f32) -> f32) -> f32 {
 }
 
 /// Layer normalisation of one row.
-fn normalise(row: &mut [f32], gamma: &[f32], beta: &[f32]) {
+fn normalise(row: &mut [f32], gamma: &[f32], beta: &[f32], epsilon: f32) {
     let width = row.len() as f32;
     let mean = sum_of(row, |value| value) / width;
     let variance = sum_of(row, |value| (value - mean) * (value - mean)) / width;
-    let scale = 1.0 / (variance + EPSILON).sqrt();
+    let scale = 1.0 / (variance + epsilon).sqrt();
     for ((value, gamma), beta) in row.iter_mut().zip(gamma).zip(beta) {
         *value = (*value - mean) * scale * gamma + beta;
     }
@@ -189,7 +189,7 @@ mod tests {
         let plain = gelu(x.clone() + bias.clone().unsqueeze());
         fused.into_data().assert_approx_eq::<f32>(&plain.into_data(), burn::tensor::Tolerance::absolute(3e-6));
 
-        let fused = CpuBackend::add_and_normalise(x.clone(), &bias, residual.clone(), &norm);
+        let fused = CpuBackend::add_and_normalise(x.clone(), &bias, residual.clone(), &norm, 1e-12);
         let sum = x + bias.unsqueeze() + residual;
         let (variance, mean) = sum.clone().var_mean_bias(1);
         let plain = (sum - mean) / variance.sqrt() * norm.gamma.unsqueeze() + norm.beta.unsqueeze();

@@ -1,19 +1,20 @@
-//! All of Burn: the device to compute on, and the network of
-//! all-MiniLM-L6-v2 on it.
+//! All of Burn: the device to compute on, and the networks of the sentence
+//! encoder and of the recommender on it.
 //!
 //! A crate of its own for one reason: whoever names a CUDA tensor compiles
 //! Burn's kernels with it, eight minutes of a processor. Here that is done once;
 //! nothing generic leaves this crate, so refrain itself stays quick to build.
 //! Texts, files and weights' whereabouts are the `model` module's part.
 
+mod architecture;
 mod bert;
 mod device;
 mod kernels;
+pub mod recommender;
 
-use burn::backend::cuda::CudaDevice;
 use burn::backend::flex::FlexDevice;
 
-pub use bert::WIDTH;
+pub use architecture::{Architecture, Pooling};
 pub use device::{Device, DeviceChoice, DeviceError, Selection};
 
 use bert::Bert;
@@ -30,9 +31,13 @@ pub enum EncoderError {
     Weights(String),
 }
 
-/// The network of all-MiniLM-L6-v2 with its weights on a device.
+/// A BERT with its weights on a device. On [`Device::Cpu`] it runs on Burn's
+/// flex backend: to compare with, not to be fast.
 #[derive(Debug)]
-pub struct Encoder(OnDevice);
+pub struct Encoder {
+    network: OnDevice,
+    device: Device,
+}
 
 #[derive(Debug)]
 enum OnDevice {
@@ -44,21 +49,19 @@ impl Encoder {
     /// The network with weights from the bytes of a safetensors file.
     ///
     /// # Errors
-    /// [`EncoderError::Weights`] if the file is not of this model.
-    pub fn read(weights: &[u8], device: Device) -> Result<Self, EncoderError> {
-        Ok(Self(match device {
-            Device::Cpu => OnDevice::Cpu(Box::new(Bert::read(weights, &FlexDevice)?)),
-            Device::Cuda => OnDevice::Cuda(Box::new(Bert::read(weights, &CudaDevice::default())?)),
-        }))
+    /// [`EncoderError::Weights`] if the file is not of this architecture.
+    pub fn read(weights: &[u8], architecture: &Architecture, device: Device) -> Result<Self, EncoderError> {
+        let network = match device {
+            Device::Cpu => OnDevice::Cpu(Box::new(Bert::read(weights, architecture, &FlexDevice)?)),
+            Device::Cuda(index) => OnDevice::Cuda(Box::new(Bert::read(weights, architecture, &device::cuda(index))?)),
+        };
+        Ok(Self { network, device })
     }
 
     /// Where it computes.
     #[must_use]
     pub fn device(&self) -> Device {
-        match self.0 {
-            OnDevice::Cpu(_) => Device::Cpu,
-            OnDevice::Cuda(_) => Device::Cuda,
-        }
+        self.device
     }
 
     /// The vectors of texts that all have `length` tokens; a text's vector does
@@ -66,12 +69,12 @@ impl Encoder {
     ///
     /// # Shapes
     /// `ids` has `texts * length` token ids, text after text; the result
-    /// `texts * WIDTH` numbers, each text's of Euclidean length 1.
+    /// `texts * hidden` numbers.
     ///
     /// # Errors
     /// [`EncoderError::Device`] if the device fails.
     pub fn encode(&self, ids: &[u32], length: usize) -> Result<Vec<f32>, EncoderError> {
-        match &self.0 {
+        match &self.network {
             OnDevice::Cpu(bert) => bert.encode(ids, length),
             OnDevice::Cuda(bert) => bert.encode(ids, length),
         }

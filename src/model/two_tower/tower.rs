@@ -6,18 +6,11 @@
 
 use rayon::prelude::*;
 
+use super::options::{Activation, TrainingOptions, Widths};
 use super::parameters::{Linear, LinearGradients, Start, Tensor, Weight};
 use crate::ground::Seed;
-use refrain_kernels::{
-    AdamStep, Left, Mode, Packed, add, add_rows, gelu, gelu_and_slope, normalize_rows, normalize_rows_backward,
-};
+use refrain_kernels::{AdamStep, Left, Mode, Packed, add, add_rows, normalize_rows, normalize_rows_backward};
 
-/// Width of every embedding, and of the text after its layer (PAPER: 96).
-pub const EMBEDDING_WIDTH: usize = 96;
-/// Width of a tower's output (PAPER: 192).
-pub const TOWER_WIDTH: usize = 192;
-/// Widths of the hidden layers, of the towers and of the scorer.
-pub(super) const HIDDEN: [usize; 2] = [128, 64];
 /// Rows that one task takes.
 const CHUNK: usize = 480;
 
@@ -56,6 +49,8 @@ pub(super) struct Tower {
     embeddings: Vec<Weight>,
     text: Option<Linear>,
     layers: [Linear; 3],
+    widths: Widths,
+    activation: Activation,
 }
 
 /// The weights of a tower as the products need them.
@@ -68,7 +63,7 @@ pub(super) struct PackedTower {
 
 /// What a forward pass leaves for the backward pass.
 pub(super) struct Passed {
-    /// The output, `[rows, TOWER_WIDTH]`.
+    /// The output, `[rows, tower]`.
     pub(super) out: Vec<f32>,
     chunks: Vec<ChunkState>,
 }
@@ -90,20 +85,22 @@ struct ChunkGradients {
 
 impl Tower {
     /// A tower for these features, initialised as PyTorch does.
-    pub(super) fn new(name: &str, features: &Features, seed: Seed) -> Self {
+    pub(super) fn new(name: &str, features: &Features, options: &TrainingOptions, seed: Seed) -> Self {
+        let widths = options.widths;
         let embedding = |category: &Category| {
-            let shape = [category.size, EMBEDDING_WIDTH];
+            let shape = [category.size, widths.embedding];
             Weight::new(format!("{name}.embeddings.{}.weight", category.name), &shape, Start::Normal(1.0), seed)
         };
         let embeddings: Vec<_> = features.columns.iter().map(embedding).collect();
-        let text = features.text.as_ref().map(|t| Linear::new(&format!("{name}.text"), t.width, EMBEDDING_WIDTH, seed));
-        let joined = EMBEDDING_WIDTH * (embeddings.len() + usize::from(text.is_some()));
+        let text =
+            features.text.as_ref().map(|t| Linear::new(&format!("{name}.text"), t.width, widths.embedding, seed));
+        let joined = widths.embedding * (embeddings.len() + usize::from(text.is_some()));
         let layers = [
-            Linear::new(&format!("{name}.mlp.0"), joined, HIDDEN[0], seed),
-            Linear::new(&format!("{name}.mlp.3"), HIDDEN[0], HIDDEN[1], seed),
-            Linear::new(&format!("{name}.mlp.6"), HIDDEN[1], TOWER_WIDTH, seed),
+            Linear::new(&format!("{name}.mlp.0"), joined, widths.hidden[0], seed),
+            Linear::new(&format!("{name}.mlp.3"), widths.hidden[0], widths.hidden[1], seed),
+            Linear::new(&format!("{name}.mlp.6"), widths.hidden[1], widths.tower, seed),
         ];
-        Self { embeddings, text, layers }
+        Self { embeddings, text, layers, widths, activation: options.activation }
     }
 
     /// Every tensor, in a fixed order.
@@ -137,19 +134,19 @@ impl Tower {
 
     /// The outputs of the entities `rows`, and what the backward pass needs.
     pub(super) fn forward(&self, packed: &PackedTower, features: &Features, rows: &[u32]) -> Passed {
-        let mut out = vec![0.0; rows.len() * TOWER_WIDTH];
-        let work = out.par_chunks_mut(CHUNK * TOWER_WIDTH).zip(rows.par_chunks(CHUNK));
+        let mut out = vec![0.0; rows.len() * self.widths.tower];
+        let work = out.par_chunks_mut(CHUNK * self.widths.tower).zip(rows.par_chunks(CHUNK));
         let chunks = work.map(|(out, rows)| self.forward_chunk(packed, features, rows, out)).collect();
         Passed { out, chunks }
     }
 
-    /// The outputs of all `count` entities, `[count, TOWER_WIDTH]`.
+    /// The outputs of all `count` entities, `[count, tower]`.
     pub(super) fn outputs(&self, features: &Features, count: usize) -> Vec<f32> {
         let mut packed = PackedTower::default();
         self.pack(&mut packed, false);
         let rows: Vec<u32> = (0..count as u32).collect();
-        let mut out = vec![0.0; count * TOWER_WIDTH];
-        let work = out.par_chunks_mut(CHUNK * TOWER_WIDTH).zip(rows.par_chunks(CHUNK));
+        let mut out = vec![0.0; count * self.widths.tower];
+        let work = out.par_chunks_mut(CHUNK * self.widths.tower).zip(rows.par_chunks(CHUNK));
         work.for_each(|(out, rows)| drop(self.forward_chunk(&packed, features, rows, out)));
         out
     }
@@ -161,8 +158,8 @@ impl Tower {
         for (at, (weight, category)) in self.embeddings.iter().zip(&features.columns).enumerate() {
             for (row, target) in rows.iter().zip(joined.chunks_exact_mut(width)) {
                 let code = category.codes[*row as usize] as usize;
-                target[at * EMBEDDING_WIDTH..][..EMBEDDING_WIDTH]
-                    .copy_from_slice(&weight.values()[code * EMBEDDING_WIDTH..][..EMBEDDING_WIDTH]);
+                target[at * self.widths.embedding..][..self.widths.embedding]
+                    .copy_from_slice(&weight.values()[code * self.widths.embedding..][..self.widths.embedding]);
             }
         }
         let (mut text, mut text_before) = (Vec::new(), Vec::new());
@@ -171,29 +168,30 @@ impl Tower {
                 text.extend_from_slice(&vectors.values[*row as usize * vectors.width..][..vectors.width]);
             }
             text_before = linear(&packed.text, &text, count, layer);
-            let at = width - EMBEDDING_WIDTH;
-            for (before, target) in text_before.chunks_exact(EMBEDDING_WIDTH).zip(joined.chunks_exact_mut(width)) {
-                gelu(before, &mut target[at..]);
+            let at = width - self.widths.embedding;
+            for (before, target) in text_before.chunks_exact(self.widths.embedding).zip(joined.chunks_exact_mut(width))
+            {
+                self.activation.apply(before, &mut target[at..]);
             }
         }
         let mut scales = [vec![0.0; count], vec![0.0; count]];
         let mut first = linear(&packed.forward[0], &joined, count, &self.layers[0]);
-        normalize_rows(&mut first, HIDDEN[0], &mut scales[0]);
+        normalize_rows(&mut first, self.widths.hidden[0], &mut scales[0]);
         let mut active = vec![0.0; first.len()];
-        gelu(&first, &mut active);
+        self.activation.apply(&first, &mut active);
         let mut second = linear(&packed.forward[1], &active, count, &self.layers[1]);
-        normalize_rows(&mut second, HIDDEN[1], &mut scales[1]);
-        active.truncate(second.len());
-        gelu(&second, &mut active);
+        normalize_rows(&mut second, self.widths.hidden[1], &mut scales[1]);
+        active.resize(second.len(), 0.0);
+        self.activation.apply(&second, &mut active);
         let before_last = linear(&packed.forward[2], &active, count, &self.layers[2]);
-        gelu(&before_last, out);
+        self.activation.apply(&before_last, out);
         ChunkState { joined, text, text_before, normalized: [first, second], scales, before_last }
     }
 
     /// Adds the gradients of all weights, given that of the output.
     ///
     /// # Shapes
-    /// `gradient` `[rows, TOWER_WIDTH]`.
+    /// `gradient` `[rows, tower]`.
     pub(super) fn backward(
         &mut self,
         packed: &PackedTower,
@@ -203,7 +201,7 @@ impl Tower {
         gradient: &[f32],
     ) {
         let shared = &*self;
-        let work = passed.chunks.par_iter().zip(gradient.par_chunks(CHUNK * TOWER_WIDTH));
+        let work = passed.chunks.par_iter().zip(gradient.par_chunks(CHUNK * self.widths.tower));
         let parts: Vec<_> = work.map(|(state, gradient)| shared.backward_chunk(packed, state, gradient)).collect();
         for part in &parts {
             for (layer, gradients) in self.layers.iter_mut().zip(&part.layers) {
@@ -218,8 +216,8 @@ impl Tower {
             for (rows, part) in rows.chunks(CHUNK).zip(&parts) {
                 for (row, gradient) in rows.iter().zip(part.joined.chunks_exact(width)) {
                     let code = category.codes[*row as usize] as usize;
-                    let target = &mut weight.gradient[code * EMBEDDING_WIDTH..][..EMBEDDING_WIDTH];
-                    add(target, &gradient[at * EMBEDDING_WIDTH..][..EMBEDDING_WIDTH]);
+                    let target = &mut weight.gradient[code * self.widths.embedding..][..self.widths.embedding];
+                    add(target, &gradient[at * self.widths.embedding..][..self.widths.embedding]);
                 }
             }
         });
@@ -229,15 +227,14 @@ impl Tower {
         let count = state.scales[0].len();
         let mut layers = self.layers.each_ref().map(LinearGradients::zero);
         let (mut active, mut slope) = (vec![0.0; gradient.len()], vec![0.0; gradient.len()]);
-        gelu_and_slope(&state.before_last, &mut active, &mut slope);
+        self.activation.apply_with_slope(&state.before_last, &mut active, &mut slope);
         let mut flowing = gradient.to_vec();
         multiply(&mut flowing, &slope);
         for depth in [1, 0] {
-            let (normalized, width) = (&state.normalized[depth], HIDDEN[depth]);
-            active.truncate(normalized.len());
+            let (normalized, width) = (&state.normalized[depth], self.widths.hidden[depth]);
             active.resize(normalized.len(), 0.0);
             slope.resize(normalized.len(), 0.0);
-            gelu_and_slope(normalized, &mut active, &mut slope);
+            self.activation.apply_with_slope(normalized, &mut active, &mut slope);
             linear_gradients(&mut layers[depth + 1], &flowing, &active, count, &self.layers[depth + 1]);
             let mut before = vec![0.0; count * width];
             packed.backward[depth + 1].product(Left::Plain(&flowing), count, &mut before, Mode::Set);
@@ -252,9 +249,9 @@ impl Tower {
         let text = self.text.as_ref().map(|layer| {
             let mut gradients = LinearGradients::zero(layer);
             let (mut out, mut slope) = (vec![0.0; state.text_before.len()], vec![0.0; state.text_before.len()]);
-            gelu_and_slope(&state.text_before, &mut out, &mut slope);
-            for (row, slope) in joined.chunks_exact(width).zip(slope.chunks_exact_mut(EMBEDDING_WIDTH)) {
-                multiply(slope, &row[width - EMBEDDING_WIDTH..]);
+            self.activation.apply_with_slope(&state.text_before, &mut out, &mut slope);
+            for (row, slope) in joined.chunks_exact(width).zip(slope.chunks_exact_mut(self.widths.embedding)) {
+                multiply(slope, &row[width - self.widths.embedding..]);
             }
             linear_gradients(&mut gradients, &slope, &state.text, count, layer);
             gradients

@@ -1,8 +1,11 @@
 //! The training loop: batches, both towers and the scorer forward and back,
 //! Adam, the choice of the epoch, and the signs of a training that stalls.
 
+use super::device::{Computer, Tensors};
+use super::initial::SELECTED_ON_TEST;
 use super::loss::Scorer;
-use super::parameters::Tensor;
+use super::options::{Loss, Selection, TrainingOptions};
+use super::parameters::{Tensor, Weight};
 use super::sample::{Batch, Sampler};
 use super::scorer::Compress;
 use super::tower::{Features, PackedTower, Tower};
@@ -19,51 +22,17 @@ const SELECTION_K: u32 = 10;
 const GELU_FLOOR: f32 = -0.1701;
 /// A loss above this share of the margin has taught next to nothing.
 const STALLED_SHARE: f64 = 0.9;
-
-/// Which epoch's model is kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Selection {
-    /// The best NDCG@10 on these targets, the first of equals.
-    Best(Part),
-    /// The last.
-    Last,
-}
-
-/// How a two-tower model is trained.
-#[derive(Debug, Clone)]
-pub struct TrainingOptions {
-    /// Dot compress instead of the inner product.
-    pub compress: bool,
-    /// GELU on the score.
-    pub activated: bool,
-    /// Adam's learning rate.
-    pub learning_rate: f64,
-    /// The hinge's margin.
-    pub margin: f32,
-    /// Positives of a step.
-    pub batch: usize,
-    /// Epochs at most.
-    pub epochs: u32,
-    /// Stop after that many epochs without a better one.
-    pub patience: Option<u32>,
-    /// Negatives drawn from all items, for each positive.
-    pub out_of_batch: usize,
-    /// Negatives drawn from the batch, for each positive.
-    pub in_batch: usize,
-    /// Items of these parts are never negatives of their user.
-    pub excluded: Vec<Part>,
-    /// Which epoch is kept.
-    pub selection: Selection,
-}
+/// The same of a softmax, as a share of what guessing gives.
+const STALLED_SOFTMAX_SHARE: f64 = 0.98;
 
 /// What an epoch gave.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Epoch {
-    /// From 1.
+    /// From 1; 0 where nothing was trained.
     pub epoch: u32,
-    /// Mean hinge over the epoch's pairs.
+    /// Mean of the loss over the epoch; not a number where nothing was trained.
     pub loss: f64,
-    /// Lowest and highest score seen.
+    /// Lowest and highest score seen; infinite where nothing was trained.
     pub range: [f32; 2],
     /// HR@10 and NDCG@10 on the targets by which the epoch is picked (those of
     /// validation if the last is kept), where there are any.
@@ -106,50 +75,111 @@ pub enum TrainingError {
         /// The epoch.
         epoch: u32,
     },
+    /// The model to begin from does not fit.
+    #[error("the model to begin from does not fit:\n  {}", problems.join("\n  "))]
+    Initial {
+        /// What does not fit.
+        problems: Vec<String>,
+    },
+    /// The device that trains failed.
+    #[error("{0}")]
+    Device(String),
 }
 
-/// A model in training.
+/// What the steps since the last question gave.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct StepOutcome {
+    /// Sum of the loss over the steps' terms (see [`Loss`]).
+    pub(super) loss_sum: f64,
+    /// Lowest and highest score.
+    pub(super) range: [f32; 2],
+}
+
+/// A model in training, wherever it is computed.
+pub(super) trait Engine {
+    /// One step of Adam on a batch, at this learning rate. Need not be finished
+    /// when it returns.
+    fn step(&mut self, batch: &Batch, learning_rate: f64);
+
+    /// What the steps since the last call gave; waits for them.
+    ///
+    /// # Errors
+    /// [`TrainingError::Device`] if the device failed.
+    fn outcome(&mut self) -> Result<StepOutcome, TrainingError>;
+
+    /// The vectors of all users and items with the scorer.
+    ///
+    /// # Errors
+    /// [`TrainingError::Device`] if the device failed.
+    fn vectors(&mut self) -> Result<VectorScorer, TrainingError>;
+
+    /// The towers' weights in a fixed order; the scorer's are in the vectors'.
+    ///
+    /// # Errors
+    /// [`TrainingError::Device`] if the device failed.
+    fn tensors(&mut self) -> Result<Vec<Tensor>, TrainingError>;
+}
+
+/// What the towers read of all users and items.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sides<'a> {
+    pub(super) users: &'a Features,
+    pub(super) items: &'a Features,
+    /// How many users and items there are.
+    pub(super) counts: [usize; 2],
+}
+
+/// The model and its gradients on this processor.
 pub(super) struct Network {
     pub(super) users: Tower,
     pub(super) items: Tower,
     pub(super) scorer: Scorer,
     packed: [PackedTower; 2],
-    learning_rate: f64,
-    margin: f32,
+    /// Length of the towers' vectors.
+    vector: usize,
+    loss: Loss,
     steps: i32,
 }
 
 impl Network {
     /// A model in its first state.
     pub(super) fn new(users: &Features, items: &Features, options: &TrainingOptions, seed: Seed) -> Self {
-        let compress = options.compress.then(|| Compress::new(seed));
+        let compress = options.compress.then(|| Compress::new(options.widths, options.activation, seed));
         Self {
-            users: Tower::new("user_tower", users, seed),
-            items: Tower::new("item_tower", items, seed),
+            users: Tower::new("user_tower", users, options, seed),
+            items: Tower::new("item_tower", items, options, seed),
             scorer: Scorer { compress, activated: options.activated },
             packed: Default::default(),
-            learning_rate: options.learning_rate,
-            margin: options.margin,
+            vector: options.widths.tower,
+            loss: options.loss,
             steps: 0,
         }
     }
 
-    /// The loss and all gradients of a batch: sum of the hinges, range of the scores.
-    pub(super) fn gradients(&mut self, users: &Features, items: &Features, batch: &Batch) -> (f64, [f32; 2]) {
+    /// Every weight, in a fixed order: users, items, scorer.
+    pub(super) fn weights(&mut self) -> Vec<&mut Weight> {
+        let mut all = self.users.weights();
+        all.extend(self.items.weights());
+        all.extend(self.scorer.compress.iter_mut().flat_map(Compress::weights));
+        all
+    }
+
+    /// The loss and all gradients of a batch.
+    pub(super) fn gradients(&mut self, users: &Features, items: &Features, batch: &Batch) -> StepOutcome {
         self.users.pack(&mut self.packed[0], true);
         self.items.pack(&mut self.packed[1], true);
         let of_users = self.users.forward(&self.packed[0], users, &batch.users);
         let of_items = self.items.forward(&self.packed[1], items, &batch.items);
-        let outcome = self.scorer.pass(&of_users.out, &of_items.out, &batch.pairs, self.margin);
+        let outcome = self.scorer.pass(&of_users.out, &of_items.out, self.vector, &batch.pairs, self.loss);
         self.users.backward(&self.packed[0], users, &batch.users, &of_users, &outcome.user_gradient);
         self.items.backward(&self.packed[1], items, &batch.items, &of_items, &outcome.item_gradient);
-        (outcome.loss_sum, outcome.range)
+        StepOutcome { loss_sum: outcome.loss_sum, range: outcome.range }
     }
 
     /// One step of Adam.
-    pub(super) fn step(&mut self) {
+    pub(super) fn step(&mut self, learning_rate: f64) {
         self.steps = self.steps.saturating_add(1);
-        let rate = self.learning_rate / (1.0 - 0.9f64.powi(self.steps));
+        let rate = learning_rate / (1.0 - 0.9f64.powi(self.steps));
         let root = (1.0 - 0.999f64.powi(self.steps)).sqrt();
         let step = AdamStep { rate: rate as f32, root: root as f32 };
         self.users.step(step);
@@ -160,8 +190,65 @@ impl Network {
     /// The vectors of all users and items with the scorer.
     pub(super) fn vectors(&self, users: &Features, items: &Features, counts: [usize; 2]) -> VectorScorer {
         let of_users = self.users.outputs(users, counts[0]);
-        VectorScorer::new(of_users, self.items.outputs(items, counts[1]), self.scorer.clone())
+        VectorScorer::new(of_users, self.items.outputs(items, counts[1]), self.vector, self.scorer.clone())
     }
+}
+
+/// The engine of this processor.
+struct Processor<'a> {
+    network: Network,
+    sides: Sides<'a>,
+    outcome: StepOutcome,
+}
+
+impl Engine for Processor<'_> {
+    fn step(&mut self, batch: &Batch, learning_rate: f64) {
+        let outcome = self.network.gradients(self.sides.users, self.sides.items, batch);
+        self.network.step(learning_rate);
+        self.outcome = self.outcome.and(outcome);
+    }
+
+    fn outcome(&mut self) -> Result<StepOutcome, TrainingError> {
+        Ok(std::mem::take(&mut self.outcome))
+    }
+
+    fn vectors(&mut self) -> Result<VectorScorer, TrainingError> {
+        Ok(self.network.vectors(self.sides.users, self.sides.items, self.sides.counts))
+    }
+
+    fn tensors(&mut self) -> Result<Vec<Tensor>, TrainingError> {
+        let mut all = self.network.users.tensors();
+        all.extend(self.network.items.tensors());
+        Ok(all)
+    }
+}
+
+impl Default for StepOutcome {
+    fn default() -> Self {
+        Self { loss_sum: 0.0, range: [f32::INFINITY, f32::NEG_INFINITY] }
+    }
+}
+
+impl StepOutcome {
+    /// Of these steps and of later ones.
+    pub(super) fn and(self, later: Self) -> Self {
+        Self {
+            loss_sum: self.loss_sum + later.loss_sum,
+            range: [self.range[0].min(later.range[0]), self.range[1].max(later.range[1])],
+        }
+    }
+}
+
+/// The engine that trains a model from this state on.
+pub(super) fn engine<'a>(
+    network: Network,
+    sides: Sides<'a>,
+    options: &TrainingOptions,
+) -> Result<Box<dyn Engine + 'a>, TrainingError> {
+    Ok(match options.computer {
+        Computer::Kernels => Box::new(Processor { network, sides, outcome: StepOutcome::default() }),
+        Computer::Tensors(device) => Box::new(Tensors::new(network, sides, options, device)?),
+    })
 }
 
 /// Trains a model on the train pairs of a split.
@@ -178,35 +265,42 @@ pub fn train(
     seed: Seed,
     observer: &dyn Observer,
 ) -> Result<Trained, TrainingError> {
-    let sampler = Sampler::new(interactions, &options.excluded, options.out_of_batch, options.in_batch, seed);
+    let sampler = Sampler::new(interactions, options, seed);
     if sampler.positives() == 0 {
         return Err(TrainingError::NothingToLearn);
     }
     let mut network = Network::new(users, items, options, seed);
+    if let Some(initial) = &options.initial {
+        let begun = network.begin_from(initial, &interactions.check());
+        begun.map_err(|problems| TrainingError::Initial { problems })?;
+    }
+    let counts = [interactions.users.len(), interactions.items.len()];
+    let mut engine = engine(network, Sides { users, items, counts }, options)?;
     let mut run = Run::new(interactions, options, sampler.positives());
+    let steps = sampler.positives().div_ceil(options.batch) as u64 * u64::from(options.epochs);
     let mut step = 0;
     for epoch in 1..=options.epochs {
-        let (mut loss_sum, mut range) = (0.0, [f32::INFINITY, f32::NEG_INFINITY]);
         for positives in sampler.epoch(epoch).chunks(options.batch) {
             let batch = sampler.batch(positives, step);
-            let (loss, seen) = network.gradients(users, items, &batch);
-            network.step();
-            loss_sum += loss;
-            range = [range[0].min(seen[0]), range[1].max(seen[1])];
+            engine.step(&batch, options.learning_rate * options.decay.factor(step, steps, epoch - 1));
             step += 1;
             if !observer.advance(positives.len() as u64) {
                 return Err(TrainingError::Stopped);
             }
         }
-        let pairs = sampler.positives() * (options.out_of_batch + options.in_batch);
-        let report = Epoch { epoch, loss: loss_sum / pairs.max(1) as f64, range, metrics: None };
-        if !report.loss.is_finite() {
+        let outcome = engine.outcome()?;
+        let loss = outcome.loss_sum / options.terms(sampler.positives()) as f64;
+        if !loss.is_finite() {
             return Err(TrainingError::NotFinite { epoch });
         }
-        let vectors = network.vectors(users, items, [interactions.users.len(), interactions.items.len()]);
-        if run.finish_epoch(report, &vectors, &mut network, observer)? {
+        let report = Epoch { epoch, loss, range: outcome.range, metrics: None };
+        if run.finish_epoch(report, engine.as_mut(), observer)? {
             break;
         }
+    }
+    if options.epochs == 0 {
+        let StepOutcome { range, .. } = StepOutcome::default();
+        run.finish_epoch(Epoch { epoch: 0, loss: f64::NAN, range, metrics: None }, engine.as_mut(), observer)?;
     }
     Ok(run.finish(interactions))
 }
@@ -257,13 +351,15 @@ impl<'a> Run<'a> {
     fn finish_epoch(
         &mut self,
         mut report: Epoch,
-        vectors: &VectorScorer,
-        network: &mut Network,
+        engine: &mut dyn Engine,
         observer: &dyn Observer,
     ) -> Result<bool, TrainingError> {
+        let vectors = engine.vectors()?;
         if !self.targets.is_empty() {
             let model = ScoringModel::Vectors(Box::new(vectors.clone()));
-            let ranked = model.rank(self.items, self.targets, &self.excluded, &|_| observer.advance(0));
+            let goes_on = |_| observer.advance(0);
+            let device = self.options.computer.device();
+            let ranked = model.rank_on(device, self.items, self.targets, &self.excluded, &goes_on)?;
             let ranks = ranked.ok_or(TrainingError::Stopped)?.ranks;
             let average = |metric: fn(u32, u32) -> f64| {
                 mean(&ranks.iter().map(|r| metric(r.rank, SELECTION_K)).collect::<Vec<_>>()).unwrap_or_default()
@@ -281,8 +377,7 @@ impl<'a> Run<'a> {
         if better {
             self.best = Some((value.unwrap_or_default(), report.epoch));
             self.kept = vectors.tensors();
-            self.kept.extend(network.users.tensors());
-            self.kept.extend(network.items.tensors());
+            self.kept.extend(engine.tensors()?);
         }
         observer.epoch(&report);
         let since = self.best.map_or(0, |(_, epoch)| report.epoch - epoch);
@@ -294,25 +389,36 @@ impl<'a> Run<'a> {
         self.warnings.extend(self.stall());
         let check = interactions.check();
         self.kept.push(Tensor { name: "id_check".to_owned(), shape: vec![check.len()], values: check });
+        let marked = |tensors: &Vec<Tensor>| tensors.iter().any(|tensor| tensor.name == SELECTED_ON_TEST);
+        if self.options.selection == Selection::Best(Part::Test) || self.options.initial.as_ref().is_some_and(marked) {
+            self.kept.push(Tensor { name: SELECTED_ON_TEST.to_owned(), shape: vec![1], values: vec![1.0] });
+        }
         let selected = self.best.map_or(0, |(_, epoch)| epoch);
         Trained { tensors: self.kept, curve: self.curve, selected, warnings: self.warnings }
     }
 
     /// What to say of a training that taught next to nothing.
     fn stall(&self) -> Option<String> {
-        let last = self.curve.last()?;
-        let margin = f64::from(self.options.margin);
+        let last = self.curve.last().filter(|last| last.epoch > 0)?;
+        let (bar, of) = match self.options.loss {
+            Loss::Margin(margin) => (STALLED_SHARE * f64::from(margin), format!("at a margin of {margin}")),
+            Loss::SampledSoftmax { logq, .. } => {
+                let negatives = self.options.out_of_batch + self.options.in_batch;
+                let chance = (if logq { self.items } else { 1 + negatives } as f64).ln();
+                (STALLED_SOFTMAX_SHARE * chance, format!("where guessing gives {chance:.3}"))
+            }
+        };
         let trapped = self.options.activated && last.range[0] >= GELU_FLOOR && last.range[1] <= 0.0;
         if trapped {
             return Some(format!(
                 "training stalled: GELU on the score has trapped it, all scores of the last epoch lie in [{:.2}, {:.2}] \
-                 and the loss is {:.3} at a margin of {margin}; set score_activation: none or scorer: dot",
+                 and the loss is {:.3} {of}; set score_activation: none or scorer: dot",
                 last.range[0], last.range[1], last.loss
             ));
         }
-        (last.loss >= STALLED_SHARE * margin).then(|| {
+        (last.loss >= bar).then(|| {
             format!(
-                "training stalled: after {} epochs the loss is {:.3} at a margin of {margin}, so it hardly ranks what users \
+                "training stalled: after {} epochs the loss is {:.3} {of}, so it hardly ranks what users \
                  like above what they do not; raise learning_rate or epochs, or set scorer: dot and score_activation: none",
                 self.curve.len(),
                 last.loss
