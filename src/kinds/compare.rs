@@ -294,7 +294,9 @@ impl Checked {
             let row = [Some(left.gain), Some(left.remaining), share(|s| s.value), share(|s| s.low), share(|s| s.high)];
             numbers.iter_mut().zip(row).for_each(|(column, value)| column.push(value));
         }
-        words.iter().for_each(|line| context.progress.note(line));
+        for line in &words {
+            context.progress.note(line);
+        }
         let text = |pick: fn(&Ablation) -> &String| -> ArrayRef {
             Arc::new(asked.iter().map(|ablation| Some(pick(ablation))).collect::<StringArray>())
         };
