@@ -110,7 +110,8 @@ impl StageKind for Compare {
          - `hr@K_sd`, `ndcg@K_sd`: sample standard deviations over the seeds, null for one.\n\
          - `p`: of a two-sided paired sign-flip test on NDCG@K of each user (averaged over seeds) against the \
          `baseline`, corrected after Holm for how many are compared.\n\
-         - `verdict`: `better` or `worse` where p is 0.05 or less, else `not distinguishable`; `baseline`.\n\
+         - `verdict`: `better` or `worse` where p is 0.05 or less, else `not distinguishable`; `baseline`. A model whose epoch was picked on the test set has `picked on test` \
+         in its verdict.\n\
          - `users`: of the first seed.\n\n\
          Writes `ablation`, a row for each of `ablations`, on HR@K: `gain` of `variant` over `base`, `remaining` of \
          `without` over `base`, `share` of the two with its interval (null where the gain's own interval holds 0), and \
@@ -150,9 +151,20 @@ struct Entry {
     hr: Option<Interval>,
     ndcg: Option<Interval>,
     verdict: Option<Verdict>,
+    /// Whether its epoch was picked on the test set.
+    on_test: bool,
 }
 
 impl Entry {
+    /// The verdict, and a word of warning where the test set was looked at.
+    fn words(&self) -> Option<String> {
+        let word = self.verdict.map(|verdict| verdict.word.to_owned());
+        if !self.on_test {
+            return word;
+        }
+        Some(word.map_or_else(|| "picked on test".to_owned(), |word| format!("{word}, picked on test")))
+    }
+
     /// The numbers in the order of the columns.
     fn numbers(&self) -> [Option<f64>; 11] {
         let average = |name: &str| self.values.get(name).and_then(|values| mean(values));
@@ -315,6 +327,7 @@ impl Checked {
         let (ks, values, users) = (table.integers("k")?, table.floats("value")?, table.integers("users")?);
         let part = self.part();
         let k = i64::from(self.settings.k);
+        entry.on_test |= metrics.iter().flatten().any(|metric| metric == "selected_on_test");
         let rows =
             (0..table.rows()).filter(|row| parts.value(*row) == part && ks.is_valid(*row) && ks.value(*row) == k);
         let mut found = false;
@@ -353,8 +366,7 @@ impl Checked {
             let values: Float64Array = entries.iter().map(|(_, entry)| entry.numbers()[place]).collect();
             columns.push((name, Arc::new(values)));
         }
-        let verdicts: StringArray =
-            entries.iter().map(|(_, entry)| entry.verdict.map(|verdict| verdict.word)).collect();
+        let verdicts: StringArray = entries.iter().map(|(_, entry)| entry.words()).collect();
         columns.push(("verdict".to_owned(), Arc::new(verdicts)));
         let users = entries.iter().map(|(_, entry)| Some(entry.users)).collect::<Int64Array>();
         columns.push(("users".to_owned(), Arc::new(users)));

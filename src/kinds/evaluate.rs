@@ -3,16 +3,16 @@
 //! Full ranking, no sampled candidates: each target stands among all items that
 //! its user has no train interaction with.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, StringArray};
+use arrow::array::{ArrayRef, BooleanArray, Int64Array, StringArray};
 use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::metrics::{Rank, hit, mean, ndcg, reciprocal_rank, warm_items};
+use super::evaluation::{Grouping, Measures, Outcome, PARTS, Recommended, metrics_table};
+use crate::metrics::warm_items;
 use crate::model::interactions::{Interactions, Part};
 use crate::model::model_table::tensors_of_table;
 use crate::model::scoring::{ModelError, ScoringModel};
@@ -22,10 +22,6 @@ use crate::stage::{
     schema_of, settings_value,
 };
 use crate::table::Table;
-
-/// The parts that are ranked, and the slices of each.
-const PARTS: [Part; 2] = [Part::Test, Part::Validation];
-const SLICES: [&str; 3] = ["all", "warm", "cold"];
 
 /// The kind.
 pub(crate) struct Evaluate;
@@ -37,10 +33,23 @@ struct Settings {
     /// The k of HR@k and NDCG@k, each at least 1; 10 by default.
     #[serde(default = "default_k")]
     k: Vec<u32>,
+    /// Columns of `users` by whose values users are measured apart, such as `country`; none by default.
+    #[serde(default)]
+    by_user: Vec<String>,
+    /// Columns of `items` by whose values targets are measured apart, such as `tag`; none by default.
+    #[serde(default)]
+    by_item: Vec<String>,
+    /// Values with fewer users than that are measured together, as `(other)`; at least 1, 20 by default.
+    #[serde(default = "default_min_group")]
+    min_group: u32,
 }
 
 fn default_k() -> Vec<u32> {
     vec![10]
+}
+
+fn default_min_group() -> u32 {
+    20
 }
 
 impl StageKind for Evaluate {
@@ -57,23 +66,25 @@ impl StageKind for Evaluate {
     }
 
     fn documentation(&self) -> &'static str {
-        "Reads `split` (`user_id`, `item_id`, `part`) and `model` (`name`, `shape`, `values`; from `train_two_tower` or \
-         `popularity`).\n\nEach test and validation item is ranked among all items that its user has no *train* \
-         interaction with. Higher scores come first, ties go to the item that stands first in ascending order of id \
-         (numeric if every id is an integer), scores that are not finite come last and are warned of.\n\nWrites \
-         `metrics` (`part`, `slice`, `metric`, `k`, `value`, `users`): `hr`, `ndcg` and `recall` for each k and `mrr` \
-         (k null); `slice` is `all`, `warm` or `cold`, and `value` is null where there is nobody. All are means over \
-         targets but `recall`, the mean over users of the share of a user's targets among the first k: the same as \
-         `hr` where a user has one target. For `all` there are `coverage`, the share of the items that are among the \
-         first k of anybody, and `popularity`, the mean number of train interactions of the items among the first k. Warm items are \
-         those left after removing four fifths of the items, rounded down, in ascending order of (train \
-         interactions, id).\nWrites `ranks` (`user_id`, `item_id`, `part`, `rank`, `candidates`, `warm`), one row for \
-         each target, by part (test first), user and item.\n\nWarns of a model that \
-         was selected on test.\n\nDeterministic."
+        "Reads `split` (`user_id`, `item_id`, `part`), `model` (`name`, `shape`, `values`; from `train_two_tower` or a \
+         baseline such as `popularity` or `ease`) and, for `by_user` and `by_item`, `users` (`user_id` and those columns) \
+         and `items` (`item_id` and those).\n\nEach test and validation item is ranked among all items that its user has \
+         no *train* interaction with. Higher scores come first, ties go to the item that stands first in ascending order \
+         of id (numeric if every id is an integer), scores that are not finite come last and are warned of.\n\nWrites \
+         `metrics` (`part`, `slice`, `metric`, `k`, `value`, `users`): `hr` and `ndcg` for each k and `mrr` (k null) as \
+         means over targets; `recall` for each k, the share of its targets that a user finds, over users (with one \
+         target a user it is `hr`); `value` is null where there is nobody. `slice` is `all`, `warm`, `cold`, or a value \
+         of a column, `country=DE`. Warm items are those left after removing four fifths of the items, rounded down, in \
+         ascending order of (train interactions, id). For test, of all: `coverage`, the share of all items that is in \
+         somebody's first k, and `popularity`, how many train interactions a recommended item has on average. A model \
+         whose epoch was picked on the test set gets the row `selected_on_test` and a warning.\nWrites `ranks` \
+         (`user_id`, `item_id`, `part`, `rank`, `candidates`, `warm`), one row for each target, by part (test first), user \
+         and item.\n\nDeterministic."
     }
 
     fn example(&self) -> &'static str {
-        "kind: evaluate\ninputs: { split: split, model: train }\nwith: { k: [10, 20] }"
+        "kind: evaluate\ninputs: { split: split, model: train, users: users, items: songs }\nwith: { k: [10, 20], by_user: \
+         [country], by_item: [tag] }"
     }
 
     fn settings_schema(&self) -> Value {
@@ -82,6 +93,9 @@ impl StageKind for Evaluate {
 
     fn parse(&self, with: &Value) -> Result<Arc<dyn Stage>, Vec<SettingProblem>> {
         let mut settings: Settings = decode_settings(with)?;
+        if settings.min_group == 0 {
+            return Err(vec![SettingProblem::new("min_group", "`min_group` must be at least 1")]);
+        }
         settings.k.sort_unstable();
         settings.k.dedup();
         if settings.k.first().is_none_or(|k| *k == 0) {
@@ -96,15 +110,6 @@ struct Checked {
     settings: Settings,
 }
 
-/// One ranked target.
-struct Outcome {
-    part: Part,
-    user: u32,
-    item: u32,
-    rank: Rank,
-    warm: bool,
-}
-
 #[async_trait]
 impl Stage for Checked {
     fn settings(&self) -> Value {
@@ -112,9 +117,15 @@ impl Stage for Checked {
     }
 
     fn inputs(&self) -> Vec<InputPort> {
+        let columns = |key: &str, by: &[String]| {
+            let used = !by.is_empty();
+            std::iter::once(key.to_owned()).filter(move |_| used).chain(by.to_vec()).collect::<Vec<_>>()
+        };
         vec![
             InputPort::new("split", ["user_id", "item_id", "part"]),
             InputPort::new("model", ["name", "shape", "values"]),
+            InputPort::new("users", columns("user_id", &self.settings.by_user)).optional(),
+            InputPort::new("items", columns("item_id", &self.settings.by_item)).optional(),
         ]
     }
 
@@ -143,15 +154,61 @@ impl Stage for Checked {
         let split = Interactions::of_table(&context.table("split")?).map_err(|e| StageError::failed(e.to_string()))?;
         let tensors = tensors_of_table(&context.table("model")?)?;
         let model = ScoringModel::of_tensors(&tensors, &split).map_err(|error| explain(&error))?;
-        if tensors.iter().any(|tensor| tensor.name == SELECTED_ON_TEST) {
-            context.progress.warn("selected on test: the model was chosen by the part that it is measured on");
-        }
+        let selected_on_test = tensors.iter().any(|tensor| tensor.name == "selected_on_test");
         drop(tensors);
+        if selected_on_test {
+            context.progress.warn("the model's epoch was picked on the test set: its test metrics read too high");
+        }
+        let groupings = self.groupings(context, &split)?;
         let outcomes = rank(context, &split, &model)?;
-        let shown = shown(context, &split, &model, self.settings.k.last().copied().unwrap_or(1))?;
-        context.write("metrics", &metrics_table(&outcomes, &shown, &split.degrees(), &self.settings.k)?)?;
+        let most = self.settings.k.last().copied().unwrap_or_default();
+        let recommended = recommended(context, &split, &model, most)?;
+        let Settings { k, min_group, .. } = &self.settings;
+        let measures = Measures {
+            ks: k,
+            groupings: &groupings,
+            min_group: *min_group,
+            recommended: &recommended,
+            selected_on_test,
+        };
+        context.write("metrics", &metrics_table(&outcomes, &measures)?)?;
         context.write("ranks", &ranks_table(&split, &outcomes)?)
     }
+}
+
+impl Checked {
+    fn groupings(&self, context: &StageContext, split: &Interactions) -> Result<Vec<Grouping>, StageError> {
+        let sides = [
+            ("users", "user_id", &split.users, &self.settings.by_user),
+            ("items", "item_id", &split.items, &self.settings.by_item),
+        ];
+        let mut groupings = Vec::new();
+        for (port, key, ids, columns) in sides.into_iter().filter(|(_, _, _, columns)| !columns.is_empty()) {
+            let Some(input) = context.input(port) else {
+                let what = format!("to measure by {} needs the input `{port}`", columns.join(", "));
+                return Err(StageError::with_hint(what, format!("give `{port}` under `inputs`")));
+            };
+            let table = input.table()?;
+            for column in columns {
+                groupings.push(Grouping::read(&table, key, column, ids)?);
+            }
+        }
+        Ok(groupings)
+    }
+}
+
+/// What the users with a test target would be recommended.
+fn recommended(
+    context: &StageContext,
+    split: &Interactions,
+    model: &ScoringModel,
+    most: u32,
+) -> Result<Recommended, StageError> {
+    let mut users: Vec<u32> = split.part(Part::Test).iter().map(|(user, _)| *user).collect();
+    users.dedup();
+    let goes_on = |_| !context.cancel.is_cancelled();
+    let lists = model.top(&users, most as usize, &split.sets(&[Part::Train]), &goes_on);
+    Ok(Recommended { lists: lists.ok_or(StageError::Cancelled)?, degrees: split.degrees() })
 }
 
 fn explain(error: &ModelError) -> StageError {
@@ -161,7 +218,7 @@ fn explain(error: &ModelError) -> StageError {
             StageError::with_hint(what, "give `evaluate` the same `split` that the model was trained on")
         }
         ModelError::Tensor { .. } => {
-            StageError::with_hint(what, "give a model written by `train_two_tower` or `popularity`")
+            StageError::with_hint(what, "give a model written by `train_two_tower` or a baseline such as `popularity`")
         }
     }
 }
@@ -183,90 +240,6 @@ fn rank(context: &StageContext, split: &Interactions, model: &ScoringModel) -> R
     let parts = PARTS.iter().flat_map(|part| std::iter::repeat_n(*part, split.part(*part).len()));
     let all = parts.zip(targets).zip(ranked.ranks);
     Ok(all.map(|((part, (user, item)), rank)| Outcome { part, user, item, rank, warm: warm[item as usize] }).collect())
-}
-
-/// The first `k` items of each user with a target, best first.
-fn shown(
-    context: &StageContext,
-    split: &Interactions,
-    model: &ScoringModel,
-    k: u32,
-) -> Result<BTreeMap<u32, Vec<u32>>, StageError> {
-    let users: BTreeSet<u32> = PARTS.iter().flat_map(|part| split.part(*part)).map(|(user, _)| *user).collect();
-    let users: Vec<u32> = users.into_iter().collect();
-    let goes_on = |_| !context.cancel.is_cancelled();
-    let tops =
-        model.top(&users, k as usize, &split.sets(&[Part::Train]), &goes_on).ok_or(StageError::Cancelled)?;
-    let items = tops.into_iter().map(|top| top.into_iter().map(|(item, _)| item).collect());
-    Ok(users.into_iter().zip(items).collect())
-}
-
-/// The mean over users of the share of their targets among the first `k`.
-fn recall<'a>(outcomes: impl Iterator<Item = &'a Outcome>, k: u32) -> Option<f64> {
-    let mut of_users: BTreeMap<u32, [f64; 2]> = BTreeMap::new();
-    for outcome in outcomes {
-        let [hits, targets] = of_users.entry(outcome.user).or_default();
-        (*hits, *targets) = (*hits + hit(outcome.rank.rank, k), *targets + 1.0);
-    }
-    mean(&of_users.values().map(|[hits, targets]| hits / targets).collect::<Vec<_>>())
-}
-
-/// The share of the items that are among the first `k` of any of the users, and
-/// the mean train degree of all that are.
-fn spread(shown: &[&Vec<u32>], degrees: &[u32], k: u32) -> [Option<f64>; 2] {
-    let first: Vec<u32> = shown.iter().flat_map(|items| items.iter().take(k as usize)).copied().collect();
-    let distinct: BTreeSet<u32> = first.iter().copied().collect();
-    let popularity: Vec<f64> = first.iter().map(|item| f64::from(degrees[*item as usize])).collect();
-    let coverage = (!shown.is_empty()).then(|| distinct.len() as f64 / degrees.len() as f64);
-    [coverage, mean(&popularity)]
-}
-
-fn metrics_table(
-    outcomes: &[Outcome],
-    shown: &BTreeMap<u32, Vec<u32>>,
-    degrees: &[u32],
-    ks: &[u32],
-) -> Result<Table, StageError> {
-    let mut names: Vec<[&'static str; 3]> = Vec::new();
-    let (mut ks_column, mut values_column, mut users_column) = (Vec::new(), Vec::new(), Vec::new());
-    for part in PARTS {
-        for slice in SLICES {
-            let belongs =
-                |outcome: &&Outcome| outcome.part == part && (slice == "all" || outcome.warm == (slice == "warm"));
-            let users: BTreeSet<u32> = outcomes.iter().filter(belongs).map(|outcome| outcome.user).collect();
-            let ranks: Vec<u32> = outcomes.iter().filter(belongs).map(|outcome| outcome.rank.rank).collect();
-            let of_ranks =
-                |value: &dyn Fn(u32) -> f64| mean(&ranks.iter().map(|rank| value(*rank)).collect::<Vec<_>>());
-            let mut push = |metric, k: Option<u32>, value: Option<f64>| {
-                names.push([part.name(), slice, metric]);
-                ks_column.push(k.map(i64::from));
-                values_column.push(value);
-                users_column.push(users.len() as i64);
-            };
-            for k in ks {
-                push("hr", Some(*k), of_ranks(&|rank| hit(rank, *k)));
-                push("ndcg", Some(*k), of_ranks(&|rank| ndcg(rank, *k)));
-                push("recall", Some(*k), recall(outcomes.iter().filter(belongs), *k));
-                if slice == "all" {
-                    let lists: Vec<&Vec<u32>> = users.iter().filter_map(|user| shown.get(user)).collect();
-                    let [coverage, popularity] = spread(&lists, degrees, *k);
-                    push("coverage", Some(*k), coverage);
-                    push("popularity", Some(*k), popularity);
-                }
-            }
-            push("mrr", None, of_ranks(&reciprocal_rank));
-        }
-    }
-    let text = |at: usize| -> ArrayRef { Arc::new(names.iter().map(|row| Some(row[at])).collect::<StringArray>()) };
-    let columns: [(&str, ArrayRef); 6] = [
-        ("part", text(0)),
-        ("slice", text(1)),
-        ("metric", text(2)),
-        ("k", Arc::new(Int64Array::from(ks_column))),
-        ("value", Arc::new(Float64Array::from(values_column))),
-        ("users", Arc::new(Int64Array::from(users_column))),
-    ];
-    Ok(Table::of_columns(columns)?)
 }
 
 fn ranks_table(split: &Interactions, outcomes: &[Outcome]) -> Result<Table, StageError> {

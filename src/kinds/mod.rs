@@ -19,6 +19,9 @@ mod embed_remote;
 #[cfg(test)]
 mod embed_remote_tests;
 mod evaluate;
+mod evaluation;
+#[cfg(test)]
+mod evaluation_tests;
 mod filter_k_core;
 mod friends;
 #[cfg(test)]
