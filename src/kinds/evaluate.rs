@@ -16,7 +16,6 @@ use crate::metrics::warm_items;
 use crate::model::interactions::{Interactions, Part};
 use crate::model::model_table::tensors_of_table;
 use crate::model::scoring::{ModelError, ScoringModel};
-use crate::model::two_tower::SELECTED_ON_TEST;
 use crate::stage::{
     InputPort, OutputPort, Resource, SettingProblem, Stage, StageContext, StageError, StageKind, decode_settings,
     schema_of, settings_value,
@@ -258,57 +257,4 @@ fn ranks_table(split: &Interactions, outcomes: &[Outcome]) -> Result<Table, Stag
         ("warm", Arc::new(outcomes.iter().map(|outcome| Some(outcome.warm)).collect::<BooleanArray>())),
     ];
     Ok(Table::of_columns(columns)?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::testing::{numbers, run, texts};
-    use super::*;
-    use crate::model::model_table::table_of_tensors;
-    use crate::model::two_tower::Tensor;
-    use serde_json::json;
-
-    fn outcome(user: u32, rank: u32) -> Outcome {
-        Outcome { part: Part::Test, user, item: 0, rank: Rank { rank, candidates: 50 }, warm: true }
-    }
-
-    #[test]
-    fn recall_is_a_share_of_each_users_targets() {
-        let outcomes = [outcome(0, 1), outcome(0, 40), outcome(1, 3), outcome(2, 11)];
-        assert_eq!(recall(outcomes.iter(), 10), Some((0.5 + 1.0 + 0.0) / 3.0));
-        assert_eq!(recall([].iter(), 10), None);
-    }
-
-    #[test]
-    fn spread_counts_each_item_once_and_each_place_by_its_degree() {
-        let lists = [vec![0, 1, 3], vec![1, 2, 3]];
-        let lists: Vec<&Vec<u32>> = lists.iter().collect();
-        assert_eq!(spread(&lists, &[4, 2, 0, 9], 2), [Some(0.75), Some(2.0)]);
-        assert_eq!(spread(&[], &[1], 2), [None, None]);
-    }
-
-    #[test]
-    fn a_model_chosen_on_test_is_warned_of_and_its_lists_are_measured() {
-        let columns = [
-            ("user_id", texts(&["u", "u", "v", "v"])),
-            ("item_id", texts(&["a", "b", "a", "c"])),
-            ("at", numbers(&[1, 2, 1, 2])),
-            ("part", texts(&["train", "test", "train", "test"])),
-        ];
-        let split = Table::of_columns(columns).unwrap();
-        let tensor = |name: &str, values: &[f32]| Tensor {
-            name: name.to_owned(),
-            shape: vec![values.len()],
-            values: values.to_vec(),
-        };
-        let tensors = [tensor("item_scores", &[3.0, 2.0, 1.0]), tensor(SELECTED_ON_TEST, &[1.0])];
-        let model = table_of_tensors(&tensors).unwrap();
-        let ran = run(&Evaluate, &json!({"k": [1]}), vec![("split", split), ("model", model)]).unwrap();
-        assert!(ran.warnings[0].starts_with("selected on test"), "{:?}", ran.warnings);
-        let rows = ran.rows("metrics");
-        let all: Vec<&str> = rows.iter().filter_map(|row| row.strip_prefix("test|all|")).collect();
-        let coverage = format!("coverage|1|{}|2", 1.0 / 3.0);
-        let expected = ["hr|1|0.5|2", "ndcg|1|0.5|2", "recall|1|0.5|2", &coverage, "popularity|1|0.0|2", "mrr|-|0.75|2"];
-        assert_eq!(all, expected);
-    }
 }
