@@ -72,7 +72,15 @@ fn json_of(answer: Answer) -> Value {
 #[test]
 fn what_a_user_does_not_have_is_recommended_by_title() {
     let lab = after_a_run();
-    assert_snapshot!(ok(lab.line("recommend --variant popularity --user u0 -k 2")), @"");
+    assert_snapshot!(ok(lab.line("recommend --variant popularity --user u0 -k 2")), @r"
+    u0  by popularity
+      last of 5: Can - Vitamin C; Air - Remember; Air - Sexy Boy; Björk - Hunter; Björk - Jóga
+
+      rank   score  artist  title       item
+      ────  ──────  ──────  ──────────  ────
+         1  3.0000  Can     Spoon       6
+         2  3.0000  Neu     Hallogallo  7
+    ");
     let answer = json_of(lab.line("recommend pipeline.yaml --variant V1 --user u0 --json"));
     let mut items: Vec<&str> =
         answer["recommended"].as_array().unwrap().iter().map(|row| row["item_id"].as_str().unwrap()).collect();
