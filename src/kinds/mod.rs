@@ -8,6 +8,7 @@ mod crawl_lyrics;
 mod crawl_top_tags;
 mod crawl_users;
 mod embed;
+mod embed_model;
 mod embed_remote;
 #[cfg(test)]
 mod embed_remote_tests;

@@ -3,12 +3,13 @@
 //! touches Burn is in `crates/gpu`.
 
 mod bert;
+mod description;
+mod encoder;
 mod error;
 pub mod features;
 #[cfg(test)]
 mod golden;
 pub mod interactions;
-mod minilm;
 pub mod model_table;
 pub mod ranking;
 pub mod scoring;
@@ -19,9 +20,9 @@ use std::path::PathBuf;
 
 pub use refrain_gpu::{Device, DeviceChoice, DeviceError, Selection};
 
+pub use encoder::{OnBatch, TextEncoder, TextVectors};
 pub use error::ModelError;
-pub use minilm::{MINILM_WIDTH, MiniLm, OnBatch, TextVectors};
-pub use weights::{MINILM, ModelFile, ModelFiles, ModelSource};
+pub use weights::{BERT_FILES, MINILM, ModelFile, ModelFiles, ModelSource};
 
 use crate::ground::Environment;
 
