@@ -76,9 +76,8 @@ torture: toolchain ## Kill, starve and confuse hundreds of runs: docs/torture.md
 	TORTURE_KILLS=$(KILLS) TORTURE_SEED=$(SEED) TORTURE_REPLAY='$(REPLAY)' \
 		cargo test $(CARGO_FLAGS) --test it -- --ignored --nocapture torture::$(if $(REPLAY),replay)
 
-gpu-check: toolchain ## On a machine with a CUDA GPU: embed on it and compare with the CPU
-	@cargo build $(CARGO_FLAGS) --bin refrain
-	@REFRAIN="$${CARGO_TARGET_DIR:-target}/release/refrain" scripts/gpu_check.sh
+gpu-check: ## On a machine with a CUDA GPU: hold it against the processor, with the binary that REFRAIN names
+	@REFRAIN="$${REFRAIN:-$${CARGO_TARGET_DIR:-target}/release/refrain}" scripts/gpu_check.sh
 
 clean: ## Remove what cargo built; artifacts stay
 	cargo clean

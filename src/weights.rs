@@ -182,7 +182,7 @@ pub async fn find_or_fetch(
 }
 
 fn hint(source: &ModelSource, folder: &Path) -> String {
-    let names: Vec<&str> = source.files.iter().map(|file| &*file.name).collect();
+    let names: Vec<&str> = source.files.iter().map(|file| file.name).collect();
     let (names, folder) = (names.join(" and "), folder.display());
     let variable = source.variable.map(|name| format!(", or set {name} to a folder that has them"));
     format!("put {names} into {folder}{}", variable.unwrap_or_default())
@@ -205,7 +205,7 @@ async fn from_hub(
     let mut fetched = Vec::new();
     for file in &*source.files {
         let url = format!("{}/{}/resolve/{}/{}", places.hub, source.name, source.revision, file.name);
-        fetched.push(fetch_file(&url, &file.name, file.bytes, note).await?);
+        fetched.push(fetch_file(&url, file.name, file.bytes, note).await?);
     }
     let mut fetched = fetched.into_iter();
     ModelFiles::collect(source, &format!("from {}", places.hub), |_| Ok(fetched.next().unwrap_or_default()))
@@ -307,7 +307,7 @@ mod tests {
         name: Cow::Borrowed("someone/small"),
         revision: Cow::Borrowed("main"),
         files: Cow::Borrowed(&[ModelFile {
-            name: Cow::Borrowed("a.txt"),
+            name: "a.txt",
             sha256: Cow::Borrowed("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"),
             bytes: Some(3),
         }]),

@@ -19,13 +19,15 @@ import tempfile
 import core
 import crawl
 import demo
+import embed
+import model
 import plot
 import rows
 import stages
 import start
 from measure import REFRAIN
 
-SECTIONS = ["start", "stages", "rows", "demo", "crawl", "core"]
+SECTIONS = ["start", "stages", "rows", "demo", "crawl", "core", "embed", "model"]
 
 
 def sizes(text):
@@ -42,6 +44,8 @@ def arguments():
     parser.add_argument("--data", default="datasets", help="where the real catalogs are, for `crawl`")
     parser.add_argument("--users", type=int, default=8000, help="users of the crawl")
     parser.add_argument("--interactions", type=int, default=20_000_000, help="rows for `core`")
+    parser.add_argument("--worlds", nargs="+", default=["80000,10000,1000000", "1000000,100000,50000000"],
+                        help="users,items,interactions of the curve of `model`")
     parser.add_argument("--points", help="keep the points of the curves in this file, beside those of other sections")
     parser.add_argument("--plot", help="draw the curves into this SVG file")
     given = parser.parse_args()
@@ -84,6 +88,10 @@ def main():
             crawl.main(scratch, given.data, given.users)
         if "core" in wanted:
             core.main(scratch, given.interactions)
+        if "embed" in wanted:
+            embed.main(scratch)
+        if "model" in wanted:
+            model.main(given.worlds)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     points = merged(points, given.points)

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::memo::MemoCommand;
+use crate::model::DeviceChoice;
 use crate::sandbox::FaultKind;
 
 const AFTER_HELP: &str = "\
@@ -31,6 +32,10 @@ Rows are matched by the columns that the kind says tell them apart, else by thos
 const COSTS_HELP: &str = "\
 What sandboxes answered is left out, for nothing was paid for it; --sandbox sums it instead.
 The ledger is Parquet, a file for each run: `pl.read_parquet(f\"{folder}/*.parquet\")` with the folder of --path.";
+
+const DEVICE_HELP: &str = "\
+The check trains and ranks a small generated split on the processor and on the device, and embeds some texts where the
+weights are on this machine. Exit code 1 if they do not agree. What a GPU needs is in docs/gpu.md.";
 
 /// Runs data pipelines written in YAML, and refrains from doing again what has been done
 #[derive(Debug, Parser)]
@@ -62,17 +67,6 @@ pub(super) enum When {
     Always,
     /// Never
     Never,
-}
-
-/// Where models compute.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Device {
-    /// A GPU where there is one
-    Auto,
-    /// The processor
-    Cpu,
-    /// The first CUDA GPU
-    Cuda,
 }
 
 /// What to do where a budget is not enough.
@@ -113,6 +107,10 @@ pub(super) enum Command {
     Show(ShowArguments),
     /// Print the path of an artifact: for `pl.read_parquet`
     Path(PathArguments),
+    /// List what a trained model would recommend to a user
+    Recommend(super::recommend::RecommendArguments),
+    /// List the tracks most like one, by a model or by their texts
+    Similar(super::similar::SimilarArguments),
     /// Check a pipeline file; nothing is run
     Check(CheckArguments),
     /// List what stages can do, or describe one kind in full
@@ -128,6 +126,12 @@ pub(super) enum Command {
     /// What the memo holds and lacks; its answers and vectors as one file
     #[command(subcommand)]
     Memo(MemoCommand),
+    /// Say which device models compute on and why, and whether it agrees with the processor
+    #[command(after_help = DEVICE_HELP)]
+    Device(DeviceArguments),
+    /// A trained model's tensors to PyTorch's safetensors, and back
+    #[command(subcommand)]
+    Weights(super::weights::WeightsCommand),
     /// Weights of models on this machine
     #[command(subcommand)]
     Model(ModelCommand),
@@ -172,9 +176,23 @@ pub(super) struct RunArguments {
     /// Print events on stdout, one JSON object per line; the last is `finished`
     #[arg(long)]
     pub(super) json: bool,
-    /// Where models compute
-    #[arg(long, value_enum, default_value_t = Device::Auto)]
-    pub(super) device: Device,
+    /// Where models compute: `auto` (a GPU where one works), `cpu`, `cuda`, or `cuda:N` for the GPU of that number
+    #[arg(long, value_name = "DEVICE", env = "REFRAIN_DEVICE", default_value_t = DeviceChoice::Auto)]
+    pub(super) device: DeviceChoice,
+}
+
+/// Options of `device`.
+#[derive(Debug, Args)]
+pub(super) struct DeviceArguments {
+    /// The device: `auto` (a GPU where one works), `cpu`, `cuda`, or `cuda:N` for the GPU of that number
+    #[arg(long, value_name = "DEVICE", env = "REFRAIN_DEVICE", default_value_t = DeviceChoice::Auto)]
+    pub(super) device: DeviceChoice,
+    /// Compare with the processor, and time both
+    #[arg(long)]
+    pub(super) check: bool,
+    /// The check at the size of the paper's data: minutes where there is no GPU
+    #[arg(long, requires = "check")]
+    pub(super) full: bool,
 }
 
 #[derive(Debug, Args)]

@@ -4,9 +4,11 @@
 mod arguments;
 mod asking;
 mod bless;
+mod board;
 mod catalogue;
 mod cells;
 mod costs;
+mod device;
 mod diff;
 mod errors;
 mod exchange;
@@ -24,13 +26,17 @@ mod narrator;
 mod observers;
 mod plan;
 mod project;
+mod recommend;
+mod recommender;
 mod run;
 mod runs;
 mod serve;
 mod show;
+mod similar;
 mod status;
 mod terminal;
 mod verify;
+mod weights;
 mod why;
 mod words;
 
@@ -75,6 +81,8 @@ fn dispatch(arguments: &Arguments) -> anyhow::Result<Exit> {
         Command::Graph(graph) => graph::graph(global, graph),
         Command::Show(show) => show::show(global, show),
         Command::Path(path) => show::path(global, path),
+        Command::Recommend(recommend) => recommend::recommend(global, recommend),
+        Command::Similar(similar) => similar::similar(global, similar),
         Command::Check(check) => catalogue::check(global, check),
         Command::Kinds(kinds) => catalogue::kinds(global, kinds),
         Command::Schema => catalogue::schema(),
@@ -82,6 +90,8 @@ fn dispatch(arguments: &Arguments) -> anyhow::Result<Exit> {
         Command::Verify(verify) => verify::verify(global, verify),
         Command::Gc(gc) => gc::gc(global, gc),
         Command::Memo(command) => memo::memo(global, command),
+        Command::Device(arguments) => device::device(arguments),
+        Command::Weights(command) => weights::weights(global, command),
         Command::Model(ModelCommand::Fetch(fetch)) => serve::fetch(fetch),
     }
 }

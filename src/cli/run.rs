@@ -6,8 +6,9 @@ use std::fmt::Write as _;
 use std::io::IsTerminal;
 use std::sync::Arc;
 
-use super::arguments::{Device, Global, OverBudget, RunArguments, When};
+use super::arguments::{Global, OverBudget, RunArguments, When};
 use super::asking::{AskOnTerminal, Curtain};
+use super::board;
 use super::cells;
 use super::errors::Exit;
 use super::interrupt;
@@ -17,7 +18,7 @@ use super::project::{self, Project};
 use super::terminal::{Style, data, say};
 use crate::engine::{self, End, Observer, RunOptions, StageResult, Summary};
 use crate::ground::Environment;
-use crate::model::{DeviceChoice, Models};
+use crate::model::Models;
 use crate::pipeline::Pipeline;
 use crate::web::{BudgetKeeper, ExceedBudget, StopAtBudget};
 
@@ -47,7 +48,7 @@ pub(super) fn run(global: &Global, arguments: &RunArguments) -> anyhow::Result<E
         jobs: arguments.jobs.unwrap_or(0) as usize,
         keep_going: arguments.keep_going,
         offline: arguments.offline,
-        models: Arc::new(Models { device: device(arguments.device), ..Models::of_environment(&environment) }),
+        models: Arc::new(Models { device: arguments.device, ..Models::of_environment(&environment) }),
         environment,
         ..RunOptions::default()
     };
@@ -96,14 +97,6 @@ fn terminal_is_dumb() -> bool {
     std::env::var_os("TERM").is_some_and(|value| value == "dumb")
 }
 
-fn device(device: Device) -> DeviceChoice {
-    match device {
-        Device::Auto => DeviceChoice::Auto,
-        Device::Cpu => DeviceChoice::Cpu,
-        Device::Cuda => DeviceChoice::Cuda,
-    }
-}
-
 /// Prints the results that nothing else in this run reads, where they are
 /// small: they are what the run was for.
 fn print_ends(project: &Project, summary: &Summary, style: Style) -> anyhow::Result<()> {
@@ -115,7 +108,10 @@ fn print_ends(project: &Project, summary: &Summary, style: Style) -> anyhow::Res
     for result in small.iter().take(SHOWN_ENDS) {
         let resolved = engine::resolve(&project.pipeline, &project.store, &result.stage).map_err(project::refused)?;
         let table = cells::first_rows(&resolved.path, SMALL as usize)?;
-        let mut text = format!("\n{}\n{}", style.bold(&result.stage), cells::grid(&table, false)?.text(2, 40));
+        let mut text = format!("\n{}\n{}", style.bold(&result.stage), board::grid(&table)?.text(2, 40));
+        for line in board::words(project, &resolved)? {
+            write!(text, "\n  {line}").ok();
+        }
         if result.synthetic {
             write!(text, "\n  {}", style.yellow(SYNTHETIC)).ok();
         }

@@ -174,7 +174,7 @@ fn capacity(pipeline: &Pipeline, plan: &Plan, options: &RunOptions) -> Capacity 
     let wanted = plan.stages.iter().any(|stage| {
         !matches!(stage.state, State::Fresh { .. }) && pipeline.instances[stage.index].stage.resource() == Resource::Gpu
     });
-    let gpu = wanted && options.models.device().is_ok_and(|selection| selection.device == Device::Cuda);
+    let gpu = wanted && options.models.device().is_ok_and(|selection| matches!(selection.device, Device::Cuda(_)));
     Capacity { slots, gpu }
 }
 

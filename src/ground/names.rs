@@ -54,14 +54,14 @@ pub struct InstanceId {
 }
 
 impl InstanceId {
-    /// What tells this instance from its siblings: `V1`, `#3`, `V1#3`, or the
-    /// stage's name where it is not repeated.
+    /// What tells this instance from its siblings: `V1`, `V1#3`, and the stage's
+    /// name where it has no variant: `stage`, `stage#3`.
     #[must_use]
     pub fn label(&self) -> String {
         match (&self.variant, self.seed) {
             (None, None) => self.stage.clone(),
             (Some(variant), None) => variant.clone(),
-            (variant, Some(seed)) => format!("{}#{seed}", variant.as_deref().unwrap_or_default()),
+            (variant, Some(seed)) => format!("{}#{seed}", variant.as_ref().unwrap_or(&self.stage)),
         }
     }
 }

@@ -9,10 +9,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::metrics::{deviation, mean};
+use super::per_user::{PerUser, Sampling, Verdict, sentence};
+use crate::metrics::{Interval, PERMUTATIONS, RESAMPLES, deviation, mean};
 use crate::stage::{
-    Input, InputPort, OutputPort, SettingProblem, Stage, StageContext, StageError, StageKind, decode_settings,
-    schema_of, settings_value,
+    Input, InputPort, OutputPort, Resource, SettingProblem, Stage, StageContext, StageError, StageKind,
+    decode_settings, schema_of, settings_value,
 };
 use crate::table::{Table, complete};
 
@@ -29,6 +30,44 @@ struct Settings {
     /// The part that is compared: `test` (default) or `validation`.
     #[serde(default)]
     part: ComparedPart,
+    /// The variant that the others are held against; without one there are no verdicts.
+    #[serde(default)]
+    baseline: Option<String>,
+    /// Resamples of each interval, at least 1; 2000 by default.
+    #[serde(default = "default_resamples")]
+    resamples: u32,
+    /// Sign flips of each test, at least 1; 10000 by default.
+    #[serde(default = "default_permutations")]
+    permutations: u32,
+    /// What of a variant's gain over a base is left without a part of it.
+    #[serde(default)]
+    ablations: Vec<Ablation>,
+}
+
+/// Three variants to hold against each other.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Ablation {
+    /// The whole variant.
+    variant: String,
+    /// The same without the part in question.
+    without: String,
+    /// What both are held against.
+    base: String,
+}
+
+impl Ablation {
+    fn names(&self) -> [&str; 3] {
+        [&self.variant, &self.without, &self.base]
+    }
+}
+
+fn default_resamples() -> u32 {
+    RESAMPLES
+}
+
+fn default_permutations() -> u32 {
+    PERMUTATIONS
 }
 
 fn default_k() -> u32 {
@@ -52,7 +91,7 @@ impl StageKind for Compare {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn summary(&self) -> &'static str {
@@ -60,15 +99,29 @@ impl StageKind for Compare {
     }
 
     fn documentation(&self) -> &'static str {
-        "Reads `metrics`, a list of tables written by `evaluate` (`[\"evaluate@*\", evaluate_popularity]`).\n\nWrites \
-         `leaderboard`: `variant` (the label before `#`; the stage's name where it has no variant), `seeds` (how many), \
-         `hr@K`, `ndcg@K`, `warm_hr@K`, `cold_hr@K` (means over the seeds), `hr@K_sd`, `ndcg@K_sd` (sample standard \
-         deviations, null for one seed) and `users` (of the first seed). Sorted by `ndcg@K` and then `hr@K`, best \
-         first, then by name. Deterministic."
+        "Reads `metrics`, a list of tables written by `evaluate`, and `ranks`, the same list of its second output. \
+         Without `ranks` there are neither intervals nor verdicts nor ablations.\n\n\
+         Writes `leaderboard`, sorted by `ndcg@K` and then `hr@K`, best first, then by name:\n\n\
+         - `variant`: the label before `#`; the stage's name where it has no variant.\n\
+         - `seeds`: how many.\n\
+         - `hr@K`, `ndcg@K`, `warm_hr@K`, `cold_hr@K`: means over the seeds.\n\
+         - `hr@K_low`, `hr@K_high`, `ndcg@K_low`, `ndcg@K_high`: 95 % percentile intervals of a bootstrap that draws \
+         users and seeds with replacement. With one seed they know nothing of how seeds differ.\n\
+         - `hr@K_sd`, `ndcg@K_sd`: sample standard deviations over the seeds, null for one.\n\
+         - `p`: of a two-sided paired sign-flip test on NDCG@K of each user (averaged over seeds) against the \
+         `baseline`, corrected after Holm for how many are compared.\n\
+         - `verdict`: `better` or `worse` where p is 0.05 or less, else `not distinguishable`; `baseline`.\n\
+         - `users`: of the first seed.\n\n\
+         Writes `ablation`, a row for each of `ablations`, on HR@K: `gain` of `variant` over `base`, `remaining` of \
+         `without` over `base`, `share` of the two with its interval (null where the gain's own interval holds 0), and \
+         `words`.\n\n\
+         Warns where NDCG@K on validation lies above the test interval by more than the interval's width. \
+         Deterministic: every draw is from a seed that never changes."
     }
 
     fn example(&self) -> &'static str {
-        "kind: compare\ninputs: { metrics: [\"evaluate@*\", evaluate_popularity] }\nwith: { k: 10 }"
+        "kind: compare\ninputs:\n  metrics: [\"evaluate@*\", popularity]\n  ranks: [\"evaluate.ranks@*\", popularity.ranks]\nwith: { k: 10, \
+         baseline: popularity }"
     }
 
     fn settings_schema(&self) -> Value {
@@ -76,7 +129,11 @@ impl StageKind for Compare {
     }
 
     fn parse(&self, with: &Value) -> Result<Arc<dyn Stage>, Vec<SettingProblem>> {
-        Ok(Arc::new(Checked { settings: decode_settings(with)? }))
+        let settings: Settings = decode_settings(with)?;
+        let counts = [("resamples", settings.resamples), ("permutations", settings.permutations)];
+        let none = |(path, _): (&str, u32)| SettingProblem::new(path, format!("`{path}` must be at least 1"));
+        let problems: Vec<_> = counts.into_iter().filter(|(_, count)| *count == 0).map(none).collect();
+        if problems.is_empty() { Ok(Arc::new(Checked { settings })) } else { Err(problems) }
     }
 }
 
@@ -90,7 +147,28 @@ struct Entry {
     seeds: usize,
     users: i64,
     values: BTreeMap<&'static str, Vec<f64>>,
+    hr: Option<Interval>,
+    ndcg: Option<Interval>,
+    verdict: Option<Verdict>,
 }
+
+impl Entry {
+    /// The numbers in the order of the columns.
+    fn numbers(&self) -> [Option<f64>; 11] {
+        let average = |name: &str| self.values.get(name).and_then(|values| mean(values));
+        let spread = |name: &str| self.values.get(name).and_then(|values| deviation(values));
+        let ends = |interval: Option<Interval>| (interval.map(|i| i.low), interval.map(|i| i.high));
+        let ((hr_low, hr_high), (ndcg_low, ndcg_high)) = (ends(self.hr), ends(self.ndcg));
+        let (hr, ndcg) = (average("hr"), average("ndcg"));
+        let others = [average("warm_hr"), average("cold_hr"), spread("hr"), spread("ndcg")];
+        let [warm, cold, hr_sd, ndcg_sd] = others;
+        let p = self.verdict.and_then(|verdict| verdict.p);
+        [hr, hr_low, hr_high, ndcg, ndcg_low, ndcg_high, warm, cold, hr_sd, ndcg_sd, p]
+    }
+}
+
+/// The numbers of an ablation.
+const ABLATION: [&str; 5] = ["gain", "remaining", "share", "share_low", "share_high"];
 
 /// The leaderboard's metrics: name, metric and slice in `evaluate`'s table.
 const METRICS: [(&str, &str, &str); 4] =
@@ -103,31 +181,129 @@ impl Stage for Checked {
     }
 
     fn inputs(&self) -> Vec<InputPort> {
-        vec![InputPort::new("metrics", ["part", "slice", "metric", "k", "value", "users"]).many()]
+        vec![
+            InputPort::new("metrics", ["part", "slice", "metric", "k", "value", "users"]).many(),
+            InputPort::new("ranks", ["user_id", "part", "rank"]).many().optional(),
+        ]
     }
 
     fn outputs(&self) -> Vec<OutputPort> {
         let mut columns = vec![("variant".to_owned(), "str".to_owned()), ("seeds".to_owned(), "i64".to_owned())];
         columns.extend(self.number_columns().into_iter().map(|name| (name, "f64".to_owned())));
+        columns.push(("verdict".to_owned(), "str".to_owned()));
         columns.push(("users".to_owned(), "i64".to_owned()));
-        vec![OutputPort { name: "leaderboard", columns, key: &["variant"] }]
+        let texts = ["variant", "without", "base"].map(|name| (name, "str"));
+        let numbers = ABLATION.map(|name| (name, "f64"));
+        let ablation: Vec<_> = texts.into_iter().chain(numbers).chain([("words", "str")]).collect();
+        vec![
+            OutputPort { name: "leaderboard", columns, key: &["variant"] },
+            OutputPort::new("ablation", &ablation).keyed_by(&["variant", "without", "base"]),
+        ]
+    }
+
+    fn resource(&self) -> Resource {
+        Resource::Cpu(0)
     }
 
     async fn run(&self, context: &StageContext) -> Result<(), StageError> {
         let mut entries: BTreeMap<String, Entry> = BTreeMap::new();
         for input in context.inputs.get("metrics").into_iter().flatten() {
-            let variant = input.label.split_once('#').map_or(input.label.as_str(), |(variant, _)| variant);
-            self.read(input, entries.entry(variant.to_owned()).or_default())?;
+            self.read(input, entries.entry(variant(&input.label)).or_default())?;
         }
-        context.write("leaderboard", &self.leaderboard(entries)?)
+        let ranks = context.inputs.get("ranks").map(Vec::as_slice).unwrap_or_default();
+        let mut all: BTreeMap<String, PerUser> = BTreeMap::new();
+        for input in ranks {
+            all.entry(variant(&input.label)).or_default().add(input, self.part(), self.settings.k)?;
+        }
+        if ranks.is_empty() && (self.settings.baseline.is_some() || !self.settings.ablations.is_empty()) {
+            context.progress.warn("without the input `ranks` there are neither verdicts nor ablations");
+        }
+        self.judge(context, &mut entries, &all)?;
+        context.write("leaderboard", &self.leaderboard(entries)?)?;
+        context.write("ablation", &self.ablations(context, &all)?)
     }
 }
 
+/// The variant of a label: what stands before the seed.
+fn variant(label: &str) -> String {
+    label.split_once('#').map_or(label, |(variant, _)| variant).to_owned()
+}
+
 impl Checked {
+    fn part(&self) -> &'static str {
+        if self.settings.part == ComparedPart::Test { "test" } else { "validation" }
+    }
+
+    fn sampling(&self, context: &StageContext) -> Sampling {
+        let Settings { resamples, permutations, .. } = self.settings;
+        Sampling { seed: context.seed, resamples, permutations }
+    }
+
     fn number_columns(&self) -> Vec<String> {
         let k = self.settings.k;
-        let means = METRICS.iter().map(|(name, _, _)| format!("{name}@{k}"));
-        means.chain(METRICS[..2].iter().map(|(name, _, _)| format!("{name}@{k}_sd"))).collect()
+        let with_interval = |name: &str| ["", "_low", "_high"].map(|end| format!("{name}@{k}{end}"));
+        let (hr, ndcg) = (with_interval("hr"), with_interval("ndcg"));
+        let others =
+            ["warm_hr@K", "cold_hr@K", "hr@K_sd", "ndcg@K_sd", "p"].map(|name| name.replace('K', &k.to_string()));
+        hr.into_iter().chain(ndcg).chain(others).collect()
+    }
+
+    /// Gives the entries their intervals and verdicts, as far as there are ranks.
+    fn judge(
+        &self,
+        context: &StageContext,
+        entries: &mut BTreeMap<String, Entry>,
+        all: &BTreeMap<String, PerUser>,
+    ) -> Result<(), StageError> {
+        let sampling = self.sampling(context);
+        for (name, entry) in entries.iter_mut() {
+            context.check_cancelled()?;
+            let Some(sample) = all.get(name) else { continue };
+            entry.hr = sampling.interval(&sample.hr);
+            entry.ndcg = sampling.interval(&sample.ndcg);
+            if let Some((test, validation)) = entry.ndcg.and_then(|test| Some((test, sample.flattering(&test)?))) {
+                context.progress.warn(&format!(
+                    "{name}: NDCG@{k} is {validation:.4} on validation and {:.4} ({:.4} to {:.4}) on test: what was \
+                     chosen on validation does not carry over",
+                    test.value,
+                    test.low,
+                    test.high,
+                    k = self.settings.k
+                ));
+            }
+        }
+        if let Some(baseline) = self.settings.baseline.as_deref().filter(|_| !all.is_empty()) {
+            for (name, verdict) in sampling.verdicts(all, baseline)? {
+                if let Some(entry) = entries.get_mut(&name) {
+                    entry.verdict = Some(verdict);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn ablations(&self, context: &StageContext, all: &BTreeMap<String, PerUser>) -> Result<Table, StageError> {
+        let asked: Vec<&Ablation> = self.settings.ablations.iter().filter(|_| !all.is_empty()).collect();
+        let mut numbers: [Vec<Option<f64>>; ABLATION.len()] = Default::default();
+        let mut words = Vec::new();
+        for ablation in &asked {
+            context.check_cancelled()?;
+            let left = self.sampling(context).remainder(all, ablation.names())?;
+            words.push(sentence(ablation.names(), self.settings.k, &left));
+            let share = |pick: fn(Interval) -> f64| left.share.map(pick);
+            let row = [Some(left.gain), Some(left.remaining), share(|s| s.value), share(|s| s.low), share(|s| s.high)];
+            numbers.iter_mut().zip(row).for_each(|(column, value)| column.push(value));
+        }
+        words.iter().for_each(|line| context.progress.note(line));
+        let text = |pick: fn(&Ablation) -> &String| -> ArrayRef {
+            Arc::new(asked.iter().map(|ablation| Some(pick(ablation))).collect::<StringArray>())
+        };
+        let names = [text(|a| &a.variant), text(|a| &a.without), text(|a| &a.base)];
+        let numbers = numbers.map(|column| Arc::new(Float64Array::from(column)) as ArrayRef);
+        let mut columns: Vec<(&str, ArrayRef)> = ["variant", "without", "base"].into_iter().zip(names).collect();
+        columns.extend(ABLATION.into_iter().zip(numbers));
+        columns.push(("words", Arc::new(StringArray::from(words))));
+        Ok(Table::of_columns(columns)?)
     }
 
     fn read(&self, input: &Input, entry: &mut Entry) -> Result<(), StageError> {
@@ -135,7 +311,7 @@ impl Checked {
         let text = |name: &str| complete(name, table.strings(name)?);
         let (parts, slices, metrics) = (text("part")?, text("slice")?, text("metric")?);
         let (ks, values, users) = (table.integers("k")?, table.floats("value")?, table.integers("users")?);
-        let part = if self.settings.part == ComparedPart::Test { "test" } else { "validation" };
+        let part = self.part();
         let k = i64::from(self.settings.k);
         let rows =
             (0..table.rows()).filter(|row| parts.value(*row) == part && ks.is_valid(*row) && ks.value(*row) == k);
@@ -161,93 +337,25 @@ impl Checked {
     }
 
     fn leaderboard(&self, entries: BTreeMap<String, Entry>) -> Result<Table, StageError> {
-        let average = |entry: &Entry, name: &str| entry.values.get(name).and_then(|values| mean(values));
-        let spread = |entry: &Entry, name: &str| entry.values.get(name).and_then(|values| deviation(values));
         let mut entries: Vec<(String, Entry)> = entries.into_iter().collect();
-        let grade = |entry: &Entry, name: &str| average(entry, name).unwrap_or(f64::NEG_INFINITY);
+        let grade = |entry: &Entry, place: usize| entry.numbers()[place].unwrap_or(f64::NEG_INFINITY);
         entries.sort_by(|(_, a), (_, b)| {
-            let by = |name| grade(b, name).total_cmp(&grade(a, name));
-            by("ndcg").then_with(|| by("hr"))
+            let by = |place| grade(b, place).total_cmp(&grade(a, place));
+            by(3).then_with(|| by(0))
         });
         let mut columns: Vec<(String, ArrayRef)> = vec![
             ("variant".to_owned(), Arc::new(entries.iter().map(|(name, _)| Some(name)).collect::<StringArray>())),
             ("seeds".to_owned(), Arc::new(entries.iter().map(|(_, e)| Some(e.seeds as i64)).collect::<Int64Array>())),
         ];
-        let means = METRICS.iter().map(|(name, _, _)| entries.iter().map(|(_, e)| average(e, name)).collect());
-        let spreads = METRICS[..2].iter().map(|(name, _, _)| entries.iter().map(|(_, e)| spread(e, name)).collect());
-        let numbers: Vec<Float64Array> = means.chain(spreads).collect();
-        let numbers = numbers.into_iter().map(|array| Arc::new(array) as ArrayRef);
-        columns.extend(self.number_columns().into_iter().zip(numbers));
+        for (place, name) in self.number_columns().into_iter().enumerate() {
+            let values: Float64Array = entries.iter().map(|(_, entry)| entry.numbers()[place]).collect();
+            columns.push((name, Arc::new(values)));
+        }
+        let verdicts: StringArray =
+            entries.iter().map(|(_, entry)| entry.verdict.map(|verdict| verdict.word)).collect();
+        columns.push(("verdict".to_owned(), Arc::new(verdicts)));
         let users = entries.iter().map(|(_, entry)| Some(entry.users)).collect::<Int64Array>();
         columns.push(("users".to_owned(), Arc::new(users)));
         Ok(Table::of_columns(columns)?)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::stage::OutputSink;
-    use crate::table::TableError;
-    use std::sync::Mutex;
-
-    #[derive(Clone, Default)]
-    struct Kept(Arc<Mutex<Vec<Table>>>);
-
-    impl OutputSink for Kept {
-        fn append(&mut self, _port: &str, table: &Table) -> Result<(), TableError> {
-            self.0.lock().unwrap().push(table.clone());
-            Ok(())
-        }
-    }
-
-    fn metrics(hr: f64, cold: Option<f64>) -> Table {
-        let rows =
-            [("all", "hr", Some(hr)), ("all", "ndcg", Some(hr / 2.0)), ("warm", "hr", Some(hr)), ("cold", "hr", cold)];
-        let text = |pick: &dyn Fn(usize) -> &'static str| -> ArrayRef {
-            Arc::new((0..4).map(|row| Some(pick(row))).collect::<StringArray>())
-        };
-        let columns: [(&str, ArrayRef); 6] = [
-            ("part", text(&|_| "test")),
-            ("slice", text(&|row| rows[row].0)),
-            ("metric", text(&|row| rows[row].1)),
-            ("k", Arc::new(Int64Array::from(vec![10; 4]))),
-            ("value", Arc::new(rows.iter().map(|row| row.2).collect::<Float64Array>())),
-            ("users", Arc::new(Int64Array::from(vec![7; 4]))),
-        ];
-        Table::of_columns(columns).unwrap()
-    }
-
-    fn compare(with: &Value) -> Result<Table, StageError> {
-        let inputs = [("CF", 0.1, None), ("V1#0", 0.2, Some(0.1)), ("V1#1", 0.4, None), ("top", 0.05, None)];
-        let inputs = inputs.map(|(label, hr, cold)| Input::of_table(label, metrics(hr, cold)));
-        let kept = Kept::default();
-        let context = StageContext::for_test(vec![("metrics", inputs.to_vec())], Box::new(kept.clone()));
-        let stage = Compare.parse(with).unwrap();
-        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(stage.run(&context))?;
-        let table = kept.0.lock().unwrap()[0].clone();
-        Ok(table)
-    }
-
-    #[test]
-    fn variants_are_averaged_over_seeds_and_sorted_best_first() {
-        let board = compare(&serde_json::json!({})).unwrap();
-        let names = board.strings("variant").unwrap();
-        assert_eq!(names.iter().flatten().collect::<Vec<_>>(), ["V1", "CF", "top"]);
-        assert_eq!(board.integers("seeds").unwrap().values()[..], [2, 1, 1]);
-        assert!((board.floats("hr@10").unwrap().value(0) - 0.3).abs() < 1e-12);
-        assert!((board.floats("hr@10_sd").unwrap().value(0) - 0.02f64.sqrt()).abs() < 1e-12);
-        assert!(board.floats("hr@10_sd").unwrap().is_null(1));
-        let cold = board.floats("cold_hr@10").unwrap();
-        assert_eq!((cold.value(0), cold.is_null(1)), (0.1, true));
-        let declared: Vec<_> =
-            Compare.parse(&Value::Null).unwrap().outputs()[0].columns.iter().map(|c| c.0.clone()).collect();
-        assert_eq!(board.column_names(), declared);
-    }
-
-    #[test]
-    fn a_k_that_was_not_measured_is_named() {
-        let error = compare(&serde_json::json!({"k": 5})).unwrap_err();
-        assert!(error.to_string().contains("`CF` have no rows for k = 5"), "{error}");
     }
 }

@@ -473,7 +473,7 @@ mod tests {
 
     #[test]
     fn texts_become_vectors_in_the_order_of_the_rows() {
-        if MINILM.files.iter().any(|file| !MINILM.folder(&Models::default().folder).join(&*file.name).exists()) {
+        if MINILM.files.iter().any(|file| !MINILM.folder(&Models::default().folder).join(file.name).exists()) {
             println!("skipped: the weights of MiniLM are not on this machine (refrain model fetch)");
             return;
         }

@@ -223,7 +223,7 @@ impl Model {
         context.check_cancelled()?;
         note(&selection.note);
         let opened = match self {
-            Self::MiniLm => TextEncoder::minilm(&files, selection),
+            Self::MiniLm => TextEncoder::new(&files, selection),
             Self::Hub(_) | Self::Folder(_) => TextEncoder::described(&files, selection),
         };
         opened.map_err(failed)

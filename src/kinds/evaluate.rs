@@ -131,7 +131,7 @@ impl Stage for Checked {
     }
 
     fn resource(&self) -> Resource {
-        Resource::Cpu(0)
+        Resource::Gpu
     }
 
     async fn run(&self, context: &StageContext) -> Result<(), StageError> {
@@ -164,8 +164,9 @@ fn rank(context: &StageContext, split: &Interactions, model: &ScoringModel) -> R
         context.progress.advance(more);
         !context.cancel.is_cancelled()
     };
-    let ranked =
-        model.rank(split.items.len(), &targets, &split.sets(&[Part::Train]), &goes_on).ok_or(StageError::Cancelled)?;
+    let device = context.models.device().map_err(|error| StageError::failed(error.to_string()))?.device;
+    let ranked = model.rank_on(device, split.items.len(), &targets, &split.sets(&[Part::Train]), &goes_on);
+    let ranked = ranked.map_err(|error| StageError::failed(error.to_string()))?.ok_or(StageError::Cancelled)?;
     if ranked.not_finite > 0 {
         context.progress.warn(&format!("{} scores are not finite: they were ranked last", ranked.not_finite));
     }

@@ -1,12 +1,18 @@
-//! The filter and the split on real data: the exact numbers that a loader, a
-//! 5-core and a leave-last-out split must give on HetRec's timestamped tags.
+//! The filter, the split and the baselines on real data: the numbers that a
+//! loader, a 5-core, a leave-last-out split and each baseline must give on
+//! HetRec's timestamped tags.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
 
 use super::testing::{Ran, real_data, run};
-use super::{filter_k_core::FilterKCore, read_table::ReadTable, split_leave_last_out::SplitLeaveLastOut};
+use super::{
+    content_similarity::ContentSimilarity, ease::Ease, embed::Embed, evaluate::Evaluate, filter_k_core::FilterKCore,
+    ials::Ials, item_knn::ItemKnn, read_table::ReadTable, split_leave_last_out::SplitLeaveLastOut, sql::Sql,
+};
+use crate::model::{MINILM, Models};
+use crate::stage::StageKind;
 use crate::table::Table;
 
 fn counts(table: &Table) -> (usize, usize, usize) {
@@ -65,4 +71,74 @@ fn the_five_core_and_the_split_are_those_of_the_reference() {
         "{:?}",
         split.warnings
     );
+}
+
+fn the_split() -> Option<Table> {
+    let core = five_core()?.outputs["interactions"].clone();
+    Some(run(&SplitLeaveLastOut, &json!({}), vec![("interactions", core)]).unwrap().outputs["split"].clone())
+}
+
+/// HR@10 and NDCG@10 on test of what a kind makes of a split.
+fn measured(kind: &dyn StageKind, with: &serde_json::Value, inputs: Vec<(&str, Table)>) -> [f64; 2] {
+    let split = inputs[0].1.clone();
+    let model = run(kind, with, inputs).unwrap().outputs["model"].clone();
+    let rows = run(&Evaluate, &json!({}), vec![("split", split), ("model", model)]).unwrap().rows("metrics");
+    let value = |metric: &str| {
+        let start = format!("test|all|{metric}|10|");
+        let row = rows.iter().find_map(|row| row.strip_prefix(&start)).unwrap();
+        row.split('|').next().unwrap().parse().unwrap()
+    };
+    let found = [value("hr"), value("ndcg")];
+    println!("{} {with}: HR@10 {:.6}, NDCG@10 {:.6}", kind.name(), found[0], found[1]);
+    found
+}
+
+fn near(found: [f64; 2], expected: [f64; 2], tolerance: [f64; 2]) {
+    for ((found, expected), tolerance) in found.into_iter().zip(expected).zip(tolerance) {
+        assert!((found - expected).abs() <= tolerance, "{found} instead of {expected}");
+    }
+}
+
+#[test]
+fn item_knn_is_that_of_the_reference() {
+    let Some(split) = the_split() else { return };
+    for (neighbours, expected) in [(50, [0.108_257, 0.055_790]), (100, [0.099_083, 0.053_993])] {
+        let found = measured(&ItemKnn, &json!({"neighbours": neighbours}), vec![("split", split.clone())]);
+        near(found, expected, [0.002, 0.001]);
+    }
+}
+
+#[test]
+fn ease_is_that_of_the_reference() {
+    let Some(split) = the_split() else { return };
+    for (lambda, expected) in [(100, [0.114_679, 0.064_165]), (500, [0.108_257, 0.062_671])] {
+        let found = measured(&Ease, &json!({"lambda": lambda}), vec![("split", split.clone())]);
+        near(found, expected, [0.002, 0.001]);
+    }
+}
+
+#[test]
+fn ials_is_that_of_the_reference() {
+    let Some(split) = the_split() else { return };
+    near(measured(&Ials, &json!({}), vec![("split", split)]), [0.120, 0.063], [0.01, 0.005]);
+}
+
+#[test]
+fn content_similarity_is_that_of_the_reference() {
+    let Some(split) = the_split() else { return };
+    if MINILM.files.iter().any(|file| !MINILM.folder(&Models::default().folder).join(file.name).exists()) {
+        println!("skipped: the weights of MiniLM are not on this machine (refrain model fetch)");
+        return;
+    }
+    let path = real_data("hetrec2011-lastfm-2k/artists.dat").unwrap();
+    let with = json!({"path": path, "format": "tsv", "quote": false});
+    let artists = run(&ReadTable, &with, vec![]).unwrap().outputs["table"].clone();
+    let query = "with ids as (select distinct item_id from split), names as (select cast(id as varchar) as item_id, \
+                 name as text from artists) select ids.item_id, names.text from ids left join names on names.item_id \
+                 = ids.item_id order by ids.item_id";
+    let inputs = vec![("split", split.clone()), ("artists", artists)];
+    let names = run(&Sql, &json!({"query": query}), inputs).unwrap().outputs["table"].clone();
+    let vectors = run(&Embed, &json!({}), vec![("texts", names)]).unwrap().outputs["vectors"].clone();
+    let found = measured(&ContentSimilarity, &json!({}), vec![("split", split), ("vectors", vectors)]);
+    near(found, [0.037_615, 0.019_275], [0.002, 0.001]);
 }

@@ -1,12 +1,19 @@
 //! What stages can do: one file per kind, and the registry.
 
 mod audit_split;
+mod baseline;
+#[cfg(test)]
+mod baseline_tests;
 mod compare;
+#[cfg(test)]
+mod compare_tests;
+mod content_similarity;
 mod countries;
 mod crawl_loved_tracks;
 mod crawl_lyrics;
 mod crawl_top_tags;
 mod crawl_users;
+mod ease;
 mod embed;
 mod embed_model;
 mod embed_remote;
@@ -19,12 +26,15 @@ mod friends;
 mod friends_tests;
 #[cfg(test)]
 mod hetrec_tests;
+mod ials;
+mod item_knn;
 #[cfg(test)]
 mod lab;
 mod match_tracks;
 #[cfg(test)]
 mod memory_tests;
 mod peel;
+mod per_user;
 mod popularity;
 mod prompt;
 mod read_table;
@@ -45,6 +55,7 @@ mod summarize;
 mod testing;
 mod train_two_tower;
 mod truncate_words;
+mod two_tower_settings;
 mod vectors;
 
 use crate::stage::StageKind;
@@ -53,14 +64,18 @@ use crate::stage::StageKind;
 pub const KINDS: &[&dyn StageKind] = &[
     &audit_split::AuditSplit,
     &compare::Compare,
+    &content_similarity::ContentSimilarity,
     &crawl_loved_tracks::CrawlLovedTracks,
     &crawl_lyrics::CrawlLyrics,
     &crawl_top_tags::CrawlTopTags,
     &crawl_users::CrawlUsers,
+    &ease::Ease,
     &embed::Embed,
     &embed_remote::EmbedRemote,
     &evaluate::Evaluate,
     &filter_k_core::FilterKCore,
+    &ials::Ials,
+    &item_knn::ItemKnn,
     &match_tracks::MatchTracks,
     &popularity::Popularity,
     &read_table::ReadTable,

@@ -155,6 +155,38 @@ fn what_cannot_be_used_is_explained() {
 }
 
 #[test]
+fn a_model_is_ranked_with_again_and_its_vocabulary_names_every_row() {
+    let split = circles();
+    let users = text_table(&[
+        ("user_id", (0..19).map(|user| user.to_string()).collect()),
+        ("country", (0..19).map(|user| ["NL", "BR"][user % 2].to_owned()).collect()),
+    ]);
+    let with = |epochs: u32, select: &str| {
+        json!({"user_features": ["country"], "epochs": epochs, "batch_size": 64, "select": select, "tower_width": 24,
+               "loss": "sampled_softmax", "temperature": 0.5})
+    };
+    let inputs = [("split", &split), ("users", &users)];
+    let (trained, _) = run("train_two_tower", &with(2, "test_best"), &inputs).unwrap();
+    let model = &trained["model"];
+    assert!(model.strings("name").unwrap().iter().flatten().any(|name| name == "selected_on_test"));
+    let again = [("split", &split), ("users", &users), ("initial", model)];
+    let (ranked, warnings) = run("train_two_tower", &with(0, "validation"), &again).unwrap();
+    assert_eq!((&ranked["model"], ranked["curve"].rows()), (model, 1));
+    assert!(!warnings.contains("stalled"), "{warnings}");
+    let vocabulary = &trained["vocabulary"];
+    let row = |row: usize| {
+        let [tower, feature, value] = ["tower", "feature", "value"]
+            .map(|name| vocabulary.strings(name).unwrap().iter().nth(row).unwrap().map(str::to_owned));
+        (tower.unwrap(), feature.unwrap(), vocabulary.integers("code").unwrap().value(row), value)
+    };
+    let text = str::to_owned;
+    assert_eq!(row(3), (text("user_tower"), text("id"), 3, Some(text("3"))));
+    assert_eq!(row(20), (text("user_tower"), text("country"), 0, None));
+    assert_eq!(row(22), (text("user_tower"), text("country"), 2, Some(text("NL"))));
+    assert_eq!((row(23).0, vocabulary.rows()), (text("item_tower"), 43));
+}
+
+#[test]
 fn settings_are_resolved_and_checked() {
     let kind = find("train_two_tower").unwrap();
     let settings = |with: Value| kind.parse(&with).unwrap().settings();
@@ -165,12 +197,21 @@ fn settings_are_resolved_and_checked() {
     );
     assert_eq!(settings(json!({})), settings(json!({"scorer": "dot", "learning_rate": 0.003})));
     let ids = kind.parse(&json!({"tower": "ids", "item_features": ["tag"]})).unwrap();
-    let columns: Vec<_> = ids.inputs().into_iter().skip(1).map(|port| port.columns).collect();
+    let columns: Vec<_> = ids.inputs().into_iter().skip(1).take(3).map(|port| port.columns).collect();
     assert!(columns.iter().all(|columns| *columns == crate::stage::Columns::Named(Vec::new())));
     let Err(problems) = kind.parse(&json!({"epochs": 0, "margin": -1.0, "item_features": ["a", "a"]})) else {
         panic!()
     };
-    assert_eq!(problems.iter().map(|p| p.path.as_str()).collect::<Vec<_>>(), ["margin", "epochs", "item_features"]);
+    assert_eq!(problems.iter().map(|p| p.path.as_str()).collect::<Vec<_>>(), ["margin", "item_features"]);
+    let softmax = settings(json!({"loss": "sampled_softmax", "learning_rate_decay": {"exponential": 0.9}}));
+    assert_eq!(
+        (&softmax["temperature"], &softmax["logq"], &softmax["margin"]),
+        (&json!(1.0), &json!(true), &Value::Null)
+    );
+    let wrong = json!({"logq": true, "hidden": [0, 64], "learning_rate_decay": {"exponential": 2.0}});
+    let Err(problems) = kind.parse(&wrong) else { panic!() };
+    let paths: Vec<_> = problems.iter().map(|p| p.path.as_str()).collect();
+    assert_eq!(paths, ["logq", "learning_rate_decay", "hidden"]);
     let Err(problems) = find("evaluate").unwrap().parse(&json!({"k": []})) else { panic!() };
     assert_eq!(problems[0].path, "k");
 }

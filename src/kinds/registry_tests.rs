@@ -23,7 +23,7 @@ const VERBS: &[&str] = &[
 ];
 
 /// Kinds that are named by what they hold, because the word says it better.
-const NOT_VERBS: &[&str] = &["popularity", "sql"];
+const NOT_VERBS: &[&str] = &["content_similarity", "ease", "ials", "item_knn", "popularity", "sql"];
 
 fn for_each_kind(check: impl Fn(&dyn StageKind)) {
     for kind in KINDS {

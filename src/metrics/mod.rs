@@ -1,5 +1,11 @@
-//! Ranking metrics as pure functions of scores and ranks: no tables, no
-//! models, no threads.
+//! Ranking metrics and their statistics as pure functions of scores, ranks and
+//! seeds: no tables, no models.
+
+mod bootstrap;
+mod permutation;
+
+pub use bootstrap::{Interval, RESAMPLES, interval_of, mean_interval};
+pub use permutation::{PERMUTATIONS, holm, sign_flip};
 
 /// Where a target stands among its candidates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -114,7 +114,7 @@ impl TextEncoder {
     ///
     /// # Errors
     /// [`ModelError`] if the files are not of this model.
-    pub fn minilm(files: &ModelFiles, selection: Selection) -> Result<Self, ModelError> {
+    pub fn new(files: &ModelFiles, selection: Selection) -> Result<Self, ModelError> {
         Self::open(files, &MINILM_SIZES, MINILM_TOKENS, selection)
     }
 
@@ -152,7 +152,7 @@ impl TextEncoder {
         let weights = files.file("model.safetensors");
         let network = match selection.device {
             Device::Cpu => Network::Cpu(Bert::read(weights, architecture)?),
-            device => Network::Gpu(Encoder::read(weights, architecture, device)?),
+            device @ Device::Cuda(_) => Network::Gpu(Encoder::read(weights, architecture, device)?),
         };
         Ok(Self { tokenizer, width: architecture.hidden, network, selection })
     }
@@ -170,7 +170,7 @@ impl TextEncoder {
             hasher.field(name.as_bytes()).field(sha256.as_bytes());
         }
         match device {
-            Device::Cuda => hasher.field(b"cuda"),
+            Device::Cuda(_) => hasher.field(b"cuda"),
             Device::Cpu => hasher.field(b"cpu").field(if fuses() { b"fused" } else { b"plain" }),
         };
         hasher.finish()

@@ -34,6 +34,19 @@ impl Features {
         Self { columns: vec![id], text: None }
     }
 
+    /// The values of a column among the entities' first rows: distinct, ascending.
+    /// Value `n` is category `n + 1`.
+    ///
+    /// # Errors
+    /// [`TableError`] if a column is missing or has no text form.
+    pub fn words(ids: &Ids, table: &Table, key: &str, column: &str) -> Result<Vec<String>, TableError> {
+        let rows = rows_of(ids, &complete(key, table.strings(key)?)?);
+        let values = table.strings(column)?;
+        let valid = rows.iter().flatten().filter(|row| values.is_valid(**row));
+        let distinct: BTreeSet<&str> = valid.map(|row| values.value(*row)).collect();
+        Ok(distinct.into_iter().map(str::to_owned).collect())
+    }
+
     /// Adds the named columns of a table of entities as categories; the entity's
     /// first row counts. Category 0 is "unknown": an entity without a row or
     /// with a null. Returns how many entities have no row.
@@ -51,11 +64,9 @@ impl Features {
         for name in columns {
             let values = table.strings(name)?;
             let value = |row: Option<usize>| row.filter(|row| values.is_valid(*row)).map(|row| values.value(row));
-            let distinct: BTreeSet<&str> = rows.iter().filter_map(|row| value(*row)).collect();
-            let distinct: Vec<&str> = distinct.into_iter().collect();
-            let code = |row: &Option<usize>| {
-                value(*row).and_then(|value| distinct.binary_search(&value).ok()).map_or(0, |at| at as u32 + 1)
-            };
+            let distinct = Self::words(ids, table, key, name)?;
+            let code_of = |value: &str| distinct.binary_search_by(|word| word.as_str().cmp(value)).ok();
+            let code = |row: &Option<usize>| value(*row).and_then(code_of).map_or(0, |at| at as u32 + 1);
             let codes = rows.iter().map(code).collect();
             self.columns.push(Category { name: name.clone(), codes, size: distinct.len() + 1 });
         }

@@ -16,7 +16,7 @@ fn encoder(choice: DeviceChoice) -> Option<TextEncoder> {
         return None;
     };
     let selection = choice.select().map_err(|error| println!("skipped: {error}")).ok()?;
-    Some(TextEncoder::minilm(&files, selection).expect("the files are of this model"))
+    Some(TextEncoder::new(&files, selection).expect("the files are of this model"))
 }
 
 fn texts() -> Vec<String> {
@@ -51,7 +51,7 @@ fn vectors_agree_with_sentence_transformers_on_the_cpu() {
 
 #[test]
 fn vectors_agree_with_sentence_transformers_on_the_gpu() {
-    agrees_with_sentence_transformers(DeviceChoice::Cuda);
+    agrees_with_sentence_transformers(DeviceChoice::Cuda(0));
 }
 
 #[test]

@@ -2,14 +2,21 @@
 //! the weights on this machine. Knows nothing of stages and of the network; what
 //! touches Burn is in `crates/gpu`.
 
+#[cfg(test)]
+mod baseline_tests;
 mod bert;
 mod description;
+mod device_ranking;
+pub mod ease;
 mod encoder;
 mod error;
 pub mod features;
 #[cfg(test)]
 mod golden;
+pub mod ials;
 pub mod interactions;
+pub mod item_knn;
+pub mod item_weights;
 pub mod model_table;
 pub mod ranking;
 pub mod scoring;
@@ -20,7 +27,7 @@ use std::path::PathBuf;
 
 pub use refrain_gpu::{Device, DeviceChoice, DeviceError, Selection};
 
-pub use encoder::{OnBatch, TextEncoder, TextVectors};
+pub use encoder::{OnBatch, TextEncoder, TextEncoder as MiniLm, TextVectors};
 pub use error::ModelError;
 pub use weights::{BERT_FILES, MINILM, ModelFile, ModelFiles, ModelSource};
 
@@ -90,8 +97,8 @@ mod tests {
     fn there_is_always_a_device_unless_the_gpu_was_insisted_on() {
         assert_eq!(DeviceChoice::Cpu.select().map(|s| s.device), Ok(Device::Cpu));
         let auto = DeviceChoice::Auto.select().expect("auto always finds a device");
-        match DeviceChoice::Cuda.select() {
-            Ok(selection) => assert_eq!((selection.device, auto.device), (Device::Cuda, Device::Cuda)),
+        match DeviceChoice::Cuda(0).select() {
+            Ok(selection) => assert_eq!((selection.device, auto.device), (Device::Cuda(0), Device::Cuda(0))),
             Err(error) => {
                 assert_eq!(auto.device, Device::Cpu);
                 assert!(error.to_string().starts_with("the device `cuda` was asked for, but "), "{error}");

@@ -1,8 +1,6 @@
 //! The full ranking of every item for every user, in tiles: no matrix of users
 //! by items is ever held.
 
-use std::cmp::Ordering;
-
 use rayon::prelude::*;
 
 use super::interactions::ItemSets;
@@ -81,18 +79,68 @@ impl ScoringModel {
         let tile = |users: &[u32]| {
             let scores = prepared.scores(users);
             let items = scores.len() / users.len();
-            let best = |(user, scores): (&u32, &[f32])| {
-                let has = excluded.of_user(*user);
-                let free = |(item, score): &(u32, f32)| score.is_finite() && has.binary_search(item).is_err();
-                let mut all: Vec<(u32, f32)> = (0..).zip(scores.iter().copied()).filter(free).collect();
-                all.sort_by(|a, b| b.1.partial_cmp(&a.1).unwrap_or(Ordering::Equal));
-                all.truncate(k);
-                all
-            };
+            let best = |(user, scores): (&u32, &[f32])| best_of(scores, k, excluded.of_user(*user));
             let tops: Vec<_> = users.iter().zip(scores.chunks_exact(items.max(1))).map(best).collect();
             goes_on(users.len() as u64).then_some(tops)
         };
         let tiles: Option<Vec<_>> = users.par_chunks(TILE_USERS).map(tile).collect();
         Some(tiles?.into_iter().flatten().collect())
+    }
+}
+
+/// The places and scores of the `k` highest scores, best first, ties to the
+/// lower place, without those in `excluded` (ascending) and those that are not
+/// finite: one pass that keeps the best so far in order.
+fn best_of(scores: &[f32], k: usize, excluded: &[u32]) -> Vec<(u32, f32)> {
+    let mut best: Vec<(u32, f32)> = Vec::with_capacity(k.min(scores.len()) + 1);
+    // What must be beaten: an equal score further on stands behind.
+    let mut bar = f32::NEG_INFINITY;
+    let mut gone = excluded.iter().copied().peekable();
+    for (item, score) in (0u32..).zip(scores) {
+        let full = best.len() == k;
+        if !(*score > bar || !full && score.is_finite()) {
+            continue;
+        }
+        while gone.next_if(|excluded| *excluded < item).is_some() {}
+        if k == 0 || gone.peek() == Some(&item) || !score.is_finite() {
+            continue;
+        }
+        let place = best.partition_point(|(_, other)| other >= score);
+        best.insert(place, (item, *score));
+        best.truncate(k);
+        if best.len() == k {
+            bar = best[k - 1].1;
+        }
+    }
+    best
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cmp::Ordering;
+
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn the_best_are_the_first_of_a_stable_sort(
+            grades in prop::collection::vec(0u8..8, 0..60), k in 0usize..12, holes in prop::collection::btree_set(0u32..60, 0..30),
+        ) {
+            let score = |grade: &u8| match grade {
+                6 => f32::NAN,
+                7 => f32::INFINITY,
+                grade => f32::from(*grade) - 2.0,
+            };
+            let scores: Vec<f32> = grades.iter().map(score).collect();
+            let excluded: Vec<u32> = holes.iter().copied().collect();
+            let mut all: Vec<(u32, f32)> = (0..)
+                .zip(scores.iter().copied())
+                .filter(|(item, score)| score.is_finite() && !holes.contains(item))
+                .collect();
+            all.sort_by(|a, b| b.1.partial_cmp(&a.1).unwrap_or(Ordering::Equal));
+            all.truncate(k);
+            prop_assert_eq!(best_of(&scores, k, &excluded), all);
+        }
     }
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::interactions::Interactions;
+use super::item_weights::ItemWeights;
 use super::two_tower::{PreparedScorer, Tensor, VectorScorer};
 
 /// A model that gives each user and item a score.
@@ -13,6 +14,8 @@ pub enum ScoringModel {
     Items(Vec<f32>),
     /// Vectors of users and items, and how two of them become a score.
     Vectors(Box<VectorScorer>),
+    /// What a user has speaks for each item.
+    ItemWeights(Box<ItemWeights>),
 }
 
 /// Why a model's table cannot be used with a split.
@@ -32,7 +35,8 @@ pub enum ModelError {
 }
 
 impl ScoringModel {
-    /// The model of a table's tensors: `item_scores` `[items]`, or `user_vectors`
+    /// The model of a table's tensors: `item_scores` `[items]`, those of
+    /// [`ItemWeights::of_tensors`], or `user_vectors`
     /// `[users, d]`, `item_vectors` `[items, d]` and the scorer's. If there is an
     /// `id_check`, it must be that of the split.
     ///
@@ -51,6 +55,9 @@ impl ScoringModel {
             let fits = scores.values.len() == interactions.items.len();
             return if fits { Ok(Self::Items(scores.values.clone())) } else { Err(refuse("item_scores")) };
         }
+        if let Some(weights) = ItemWeights::of_tensors(|name| by_name.get(name).copied(), interactions) {
+            return weights.map(|weights| Self::ItemWeights(Box::new(weights))).map_err(|name| refuse(&name));
+        }
         let scorer = VectorScorer::of_tensors(|name| by_name.get(name).copied()).map_err(|name| refuse(&name))?;
         let (users, items) = scorer.counts();
         if (users, items) != (interactions.users.len(), interactions.items.len()) {
@@ -63,7 +70,8 @@ impl ScoringModel {
     pub(super) fn prepare(&self) -> Prepared<'_> {
         match self {
             Self::Items(scores) => Prepared::Items(scores),
-            Self::Vectors(vectors) => Prepared::Vectors(vectors.prepare()),
+            Self::Vectors(vectors) => Prepared::Vectors(Box::new(vectors.prepare())),
+            Self::ItemWeights(weights) => Prepared::ItemWeights(weights),
         }
     }
 }
@@ -71,7 +79,8 @@ impl ScoringModel {
 /// A [`ScoringModel`] laid out for many scores.
 pub(super) enum Prepared<'a> {
     Items(&'a [f32]),
-    Vectors(PreparedScorer<'a>),
+    Vectors(Box<PreparedScorer<'a>>),
+    ItemWeights(&'a ItemWeights),
 }
 
 impl Prepared<'_> {
@@ -80,6 +89,7 @@ impl Prepared<'_> {
         match self {
             Self::Items(scores) => scores.repeat(users.len()),
             Self::Vectors(scorer) => scorer.scores(users),
+            Self::ItemWeights(weights) => weights.scores(users),
         }
     }
 }

@@ -26,7 +26,7 @@ pub const BERT_FILES: [&str; 6] = [
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelFile {
     /// Its name, in the hub's repository and in the model's folder.
-    pub name: Cow<'static, str>,
+    pub name: &'static str,
     /// The SHA-256 of its bytes, in lower-case hexadecimal digits.
     pub sha256: Cow<'static, str>,
     /// How many bytes it has, where that is known before.
@@ -54,12 +54,12 @@ pub static MINILM: ModelSource = ModelSource {
     revision: Cow::Borrowed("main"),
     files: Cow::Borrowed(&[
         ModelFile {
-            name: Cow::Borrowed("model.safetensors"),
+            name: "model.safetensors",
             sha256: Cow::Borrowed("53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"),
             bytes: Some(90_868_376),
         },
         ModelFile {
-            name: Cow::Borrowed("tokenizer.json"),
+            name: "tokenizer.json",
             sha256: Cow::Borrowed("be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037"),
             bytes: Some(466_247),
         },
@@ -69,18 +69,17 @@ pub static MINILM: ModelSource = ModelSource {
 };
 
 impl ModelSource {
-    /// A model of the hub whose files are pinned: their SHA-256 by name.
+    /// A model of the hub whose files ([`BERT_FILES`]) are pinned: their SHA-256 by name.
     #[must_use]
     pub fn of_hub(name: &str, revision: &str, sha256: &BTreeMap<String, String>) -> Self {
-        let file = |(name, sha256): (&String, &String)| ModelFile {
-            name: Cow::Owned(name.clone()),
-            sha256: Cow::Owned(sha256.clone()),
-            bytes: None,
+        let file = |name: &'static str| {
+            let sha256 = Cow::Owned(sha256.get(name)?.clone());
+            Some(ModelFile { name, sha256, bytes: None })
         };
         Self {
             name: Cow::Owned(name.to_owned()),
             revision: Cow::Owned(revision.to_owned()),
-            files: sha256.iter().map(file).collect(),
+            files: BERT_FILES.into_iter().filter_map(file).collect(),
             package: None,
             variable: None,
         }
@@ -96,7 +95,7 @@ impl ModelSource {
 
     /// The files' names and SHA-256, in order.
     pub fn hashes(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.files.iter().map(|file| (&*file.name, &*file.sha256))
+        self.files.iter().map(|file| (file.name, &*file.sha256))
     }
 }
 
@@ -118,7 +117,7 @@ impl ModelFiles {
     /// # Errors
     /// [`ModelError::Absent`] or [`ModelError::Damaged`] for the first file that is not as it must be.
     pub fn read(source: &ModelSource, folder: &Path) -> Result<Self, ModelError> {
-        Self::collect(source, &format!("in {}", folder.display()), |file| read_file(&folder.join(&*file.name)))
+        Self::collect(source, &format!("in {}", folder.display()), |file| read_file(&folder.join(file.name)))
     }
 
     /// Reads the files of a sentence-transformers BERT ([`BERT_FILES`]) from a
@@ -152,7 +151,7 @@ impl ModelFiles {
         Self::collect(source, "in the archive", |file| {
             let refused = |why: String| ModelError::Archive { name: file.name.to_string(), why };
             let mut zip = zip::ZipArchive::new(Cursor::new(archive)).map_err(|error| refused(error.to_string()))?;
-            let ends = |entry: &&str| entry.rsplit('/').next() == Some(&*file.name);
+            let ends = |entry: &&str| entry.rsplit('/').next() == Some(file.name);
             let entry =
                 zip.file_names().find(ends).map(str::to_owned).ok_or_else(|| refused("it is not there".to_owned()))?;
             let entry = zip.by_name(&entry).map_err(|error| refused(error.to_string()))?;
@@ -237,7 +236,7 @@ mod tests {
         name: Cow::Borrowed("someone/small"),
         revision: Cow::Borrowed("main"),
         files: Cow::Borrowed(&[ModelFile {
-            name: Cow::Borrowed("a.txt"),
+            name: "a.txt",
             sha256: Cow::Borrowed("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"),
             bytes: Some(3),
         }]),

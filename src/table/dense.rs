@@ -114,7 +114,9 @@ impl<V: Send> Dense<V> {
         let ((users, of_users), (items, of_items)) = rayon::join(|| merge(users), || merge(items));
         pieces.par_iter_mut().zip(&of_users).zip(&of_items).for_each(|((pieces, users), items)| {
             let renumber = |numbers: &mut Vec<u32>, places: &[u32]| {
-                numbers.iter_mut().for_each(|number| *number = places[*number as usize]);
+                for number in numbers {
+                    *number = places[*number as usize];
+                }
             };
             for piece in pieces {
                 renumber(&mut piece.users, users);
@@ -172,7 +174,9 @@ impl Side {
         let texts = values.as_string::<i32>();
         // What no row has is no id.
         let mut used = vec![false; numbers.len()];
-        keys.iter().for_each(|key| used[*key as usize] = true);
+        for key in keys {
+            used[*key as usize] = true;
+        }
         let new: Vec<usize> = (0..used.len()).filter(|key| used[*key] && numbers[*key] == UNUSED).collect();
         let mut places = new.iter();
         self.interner.numbers(new.iter().map(|key| texts.value(*key)), |number| {
@@ -227,7 +231,9 @@ impl<V: Sync> Dense<V> {
             .enumerate()
             .map_init(Default::default, |(rows, other): &mut (Vec<Row<T>>, Vec<Row<T>>), (at, place)| {
                 rows.clear();
-                parts.iter().for_each(|part| rows.extend_from_slice(part.of_bucket(at)));
+                for part in &parts {
+                    rows.extend_from_slice(part.of_bucket(at));
+                }
                 sort_pairs(rows, other, shift, self.items.len());
                 let last = rows.chunk_by(|one, other| one.0 == other.0).filter_map(|same| same.iter().max());
                 last.zip(place).map(|(row, place)| *place = make(*row)).count()
@@ -258,7 +264,9 @@ fn sort_pairs<T: Copy + Default>(rows: &mut Vec<Row<T>>, other: &mut Vec<Row<T>>
             (key >> (pass * width)) as usize & ((1 << width) - 1)
         };
         let mut next = [0_u32; 1 << DIGIT];
-        rows.iter().for_each(|row| next[digit(row)] += 1);
+        for row in rows.iter() {
+            next[digit(row)] += 1;
+        }
         let mut total = 0;
         for place in &mut next[..1 << width] {
             (*place, total) = (total, total + *place);

@@ -60,8 +60,7 @@ impl ItemSets {
             *one
         } else {
             let mut all = lists.concat();
-            // The stable sort takes the lists as they are and merges them.
-            all.sort();
+            all.sort_unstable();
             all.dedup();
             merged = all;
             &merged
@@ -125,6 +124,21 @@ impl Split {
         };
         let rows = Parts { train: of(Part::Train), validation: of(Part::Validation), test: of(Part::Test) };
         Ok(Self { users: dense.users, items: dense.items, rows })
+    }
+
+    /// Of users and items that are called by their numbers; pairs in any order.
+    #[cfg(test)]
+    pub(crate) fn of_pairs(users: u32, items: u32, mut train: Vec<(u32, u32)>, mut test: Vec<(u32, u32)>) -> Self {
+        use super::Ids;
+        let ids = |count: u32| {
+            let names: Vec<String> = (0..count).map(|number| number.to_string()).collect();
+            Ids::of(names.iter().map(String::as_str))
+        };
+        for pairs in [&mut train, &mut test] {
+            pairs.sort_unstable();
+            pairs.dedup();
+        }
+        Self { users: ids(users), items: ids(items), rows: Parts { train, validation: Vec::new(), test } }
     }
 
     /// The pairs of a part: distinct, ascending.

@@ -39,7 +39,11 @@ fn the_demo_runs_whole_and_then_only_what_a_change_needs() {
     let again = lab.line("run demo.yaml --json").finished();
     assert_eq!((&again["ran"], &again["cached"], &again["requests"]), (&0.into(), &41.into(), &0.into()));
 
-    lab.edit("demo.yaml", "variants:\n", "variants:\n  lyric: { text: lyrics, tower: text }\n");
+    lab.edit(
+        "demo.yaml",
+        "variants:\n",
+        "variants:\n  lyric: { text: lyrics, tower: text, features: [artist, tag] }\n",
+    );
     let mut ran = lab.ran("demo.yaml");
     ran.sort();
     assert_eq!(ran, ["evaluate@lyric", "leaderboard", "train@lyric", "vectors@lyric"]);

@@ -28,8 +28,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "engine", "pipeline", "kinds", "stage", "ground", "table", "metrics", "memo", "model", "text", "web",
-            "weights", "sandbox", "store",
+            "engine", "pipeline", "kinds", "stage", "ground", "table", "metrics", "memo", "model", "people", "text",
+            "web", "weights", "sandbox", "store",
         ],
     ),
 ];

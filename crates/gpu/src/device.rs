@@ -4,12 +4,14 @@
 //! Nothing here computes anything but the probe: a small product that shows
 //! whether the driver, the compiler of kernels and the device work together.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::sync::{Arc, OnceLock, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
+use burn::backend::cuda::CudaDevice;
 use burn::tensor::Tensor;
 
 /// The backend that computes on the processor's cores.
@@ -26,17 +28,18 @@ pub enum DeviceChoice {
     Auto,
     /// The cores, even where there is a GPU.
     Cpu,
-    /// The GPU; it is an error if it does not work.
-    Cuda,
+    /// The GPU of this number; it is an error if it does not work.
+    Cuda(usize),
 }
 
 impl fmt::Display for DeviceChoice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Auto => "auto",
-            Self::Cpu => "cpu",
-            Self::Cuda => "cuda",
-        })
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Cpu => f.write_str("cpu"),
+            Self::Cuda(0) => f.write_str("cuda"),
+            Self::Cuda(index) => write!(f, "cuda:{index}"),
+        }
     }
 }
 
@@ -47,8 +50,11 @@ impl FromStr for DeviceChoice {
         match text {
             "auto" => Ok(Self::Auto),
             "cpu" => Ok(Self::Cpu),
-            "cuda" => Ok(Self::Cuda),
-            other => Err(DeviceError::Unknown { given: other.to_owned() }),
+            "cuda" => Ok(Self::Cuda(0)),
+            other => {
+                let index = other.strip_prefix("cuda:").and_then(|index| index.parse().ok());
+                index.map(Self::Cuda).ok_or_else(|| DeviceError::Unknown { given: other.to_owned() })
+            }
         }
     }
 }
@@ -57,13 +63,15 @@ impl FromStr for DeviceChoice {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DeviceError {
     /// The user asked for the GPU and it cannot be used.
-    #[error("the device `cuda` was asked for, but {why}")]
+    #[error("the device `{asked}` was asked for, but {why}")]
     NoCuda {
+        /// What was asked for: `cuda:1`.
+        asked: String,
         /// What is missing or broken.
         why: String,
     },
     /// A device of that name is not known.
-    #[error("`{given}` is not a device; the devices are auto, cpu and cuda")]
+    #[error("`{given}` is not a device; the devices are auto, cpu, cuda and cuda:N, N counting GPUs from 0")]
     Unknown {
         /// The name given.
         given: String,
@@ -75,8 +83,8 @@ pub enum DeviceError {
 pub enum Device {
     /// The processor: Burn's flex backend.
     Cpu,
-    /// The first NVIDIA GPU: Burn's CUDA backend.
-    Cuda,
+    /// The NVIDIA GPU of this number, counted from 0: Burn's CUDA backend.
+    Cuda(usize),
 }
 
 /// The device that is used, and why it is this one.
@@ -89,23 +97,33 @@ pub struct Selection {
 }
 
 impl DeviceChoice {
-    /// The device for this choice. The GPU is tried once per process, which
+    /// The device for this choice. A GPU is tried once per process, which
     /// takes up to some seconds where there is one and no time where there is none.
     ///
     /// # Errors
     /// [`DeviceError::NoCuda`] if the GPU was asked for and does not work.
     pub fn select(self) -> Result<Selection, DeviceError> {
-        static PROBE: OnceLock<Result<(), String>> = OnceLock::new();
+        static PROBES: Mutex<BTreeMap<usize, Result<(), String>>> = Mutex::new(BTreeMap::new());
         let on_cpu = |note: String| Selection { device: Device::Cpu, note };
-        if self == Self::Cpu {
-            return Ok(on_cpu("computing on the CPU, as asked".to_owned()));
-        }
-        match (PROBE.get_or_init(probe_cuda), self) {
-            (Ok(()), _) => Ok(Selection { device: Device::Cuda, note: "computing on the first NVIDIA GPU".to_owned() }),
-            (Err(why), Self::Cuda) => Err(DeviceError::NoCuda { why: why.clone() }),
+        let index = match self {
+            Self::Cpu => return Ok(on_cpu("computing on the CPU, as asked".to_owned())),
+            Self::Auto => 0,
+            Self::Cuda(index) => index,
+        };
+        let mut probes = PROBES.lock().unwrap_or_else(PoisonError::into_inner);
+        match (probes.entry(index).or_insert_with(|| probe_cuda(index)), self) {
+            (Ok(()), _) => {
+                Ok(Selection { device: Device::Cuda(index), note: format!("computing on NVIDIA GPU {index}") })
+            }
+            (Err(why), Self::Cuda(_)) => Err(DeviceError::NoCuda { asked: self.to_string(), why: why.clone() }),
             (Err(why), _) => Ok(on_cpu(format!("computing on the CPU: {why}"))),
         }
     }
+}
+
+/// Burn's name of the GPU of this number.
+pub(crate) fn cuda(index: usize) -> CudaDevice {
+    CudaDevice { index }
 }
 
 /// How long the probe may take: it compiles one kernel.
@@ -116,7 +134,7 @@ const PROBE_LIMIT: Duration = Duration::from_mins(2);
 /// The CUDA libraries are loaded while running and the code that does so panics
 /// where it finds none. So it is called only where they seem to be there, and
 /// on a thread whose panics are caught.
-fn probe_cuda() -> Result<(), String> {
+fn probe_cuda(index: usize) -> Result<(), String> {
     if cfg!(target_os = "linux") {
         if !["/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg"].iter().any(|path| Path::new(path).exists()) {
             return Err("there is no NVIDIA device on this machine".to_owned());
@@ -126,12 +144,13 @@ fn probe_cuda() -> Result<(), String> {
                 return Err(format!("{library} was not found; it comes with {of}"));
             }
         }
+        headers_are_there(&|path| path.exists(), std::env::var_os("CUDA_PATH").map(PathBuf::from))?;
     }
     quietly(|| {
         let (sender, receiver) = mpsc::channel();
         std::thread::spawn(move || {
             let sum = std::panic::catch_unwind(|| {
-                let device = burn::backend::cuda::CudaDevice::default();
+                let device = cuda(index);
                 let ones = Tensor::<CudaBackend, 2>::ones([64, 64], &device);
                 ones.clone().matmul(ones).try_into_data().ok().and_then(|data| data.to_vec::<f32>().ok())
             });
@@ -142,10 +161,41 @@ fn probe_cuda() -> Result<(), String> {
             Ok(Ok(Some(product))) if product.iter().all(|&value| (value - 64.0).abs() < 1e-3) => Ok(()),
             Ok(Ok(Some(_))) => Err("the GPU gave a wrong product".to_owned()),
             Ok(Ok(None)) => Err("the GPU refused a small product".to_owned()),
-            Ok(Err(panic)) => Err(format!("CUDA could not be started ({})", message_of(panic.as_ref()))),
+            Ok(Err(panic)) => Err(failure(index, message_of(panic.as_ref()))),
             Err(_) => Err(format!("the GPU did not answer within {} s", PROBE_LIMIT.as_secs())),
         }
     })
+}
+
+/// What a panic of the CUDA libraries means.
+fn failure(index: usize, message: &str) -> String {
+    if message.contains("INVALID_DEVICE") {
+        return format!("there is no GPU {index}; `nvidia-smi -L` lists them, and CUDA_VISIBLE_DEVICES may hide some");
+    }
+    format!("CUDA could not be started ({message})")
+}
+
+/// Whether the headers are there that kernels are compiled with: in `include`
+/// of `CUDA_PATH`, else of `/usr/local/cuda`, else of `/opt/cuda`, else of `/usr`
+/// where `nvcc` is; the same places in the same order as Burn's compiler.
+fn headers_are_there(exists: &dyn Fn(&Path) -> bool, named: Option<PathBuf>) -> Result<(), String> {
+    let usual = [("/usr/local/cuda", "/usr/local/cuda"), ("/opt/cuda", "/opt/cuda"), ("/usr/bin/nvcc", "/usr")];
+    let usual = || usual.iter().find(|(sign, _)| exists(Path::new(sign))).map(|(_, folder)| PathBuf::from(folder));
+    let Some(folder) = named.or_else(usual) else {
+        return Err("the CUDA toolkit's headers were not found; install the toolkit, or set CUDA_PATH to its folder \
+                    (that whose `include` has cuda_runtime.h)"
+            .to_owned());
+    };
+    for header in ["cuda_runtime.h", "cuda_fp16.h", "cuda_bf16.h", "mma.h"] {
+        let path = folder.join("include").join(header);
+        if !exists(&path) {
+            return Err(format!(
+                "{} was not found, and kernels are compiled with it; set CUDA_PATH to the CUDA toolkit's folder",
+                path.display()
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Runs `work` without printing the panics of the CUDA libraries; those of
@@ -195,11 +245,14 @@ mod tests {
 
     #[test]
     fn choices_are_read_as_they_are_written() {
-        for choice in [DeviceChoice::Auto, DeviceChoice::Cpu, DeviceChoice::Cuda] {
+        for choice in [DeviceChoice::Auto, DeviceChoice::Cpu, DeviceChoice::Cuda(0), DeviceChoice::Cuda(3)] {
             assert_eq!(choice.to_string().parse(), Ok(choice));
         }
         let refused = "tpu".parse::<DeviceChoice>().unwrap_err();
-        assert_eq!(refused.to_string(), "`tpu` is not a device; the devices are auto, cpu and cuda");
+        assert_eq!(
+            refused.to_string(),
+            "`tpu` is not a device; the devices are auto, cpu, cuda and cuda:N, N counting GPUs from 0"
+        );
     }
 
     #[test]

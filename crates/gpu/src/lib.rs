@@ -1,4 +1,5 @@
-//! All of Burn: the device to compute on, and the sentence encoder's network on it.
+//! All of Burn: the device to compute on, and the networks of the sentence
+//! encoder and of the recommender on it.
 //!
 //! A crate of its own for one reason: whoever names a CUDA tensor compiles
 //! Burn's kernels with it, eight minutes of a processor. Here that is done once;
@@ -9,8 +10,8 @@ mod architecture;
 mod bert;
 mod device;
 mod kernels;
+pub mod recommender;
 
-use burn::backend::cuda::CudaDevice;
 use burn::backend::flex::FlexDevice;
 
 pub use architecture::{Architecture, Pooling};
@@ -33,7 +34,10 @@ pub enum EncoderError {
 /// A BERT with its weights on a device. On [`Device::Cpu`] it runs on Burn's
 /// flex backend: to compare with, not to be fast.
 #[derive(Debug)]
-pub struct Encoder(OnDevice);
+pub struct Encoder {
+    network: OnDevice,
+    device: Device,
+}
 
 #[derive(Debug)]
 enum OnDevice {
@@ -47,19 +51,17 @@ impl Encoder {
     /// # Errors
     /// [`EncoderError::Weights`] if the file is not of this architecture.
     pub fn read(weights: &[u8], architecture: &Architecture, device: Device) -> Result<Self, EncoderError> {
-        Ok(Self(match device {
+        let network = match device {
             Device::Cpu => OnDevice::Cpu(Box::new(Bert::read(weights, architecture, &FlexDevice)?)),
-            Device::Cuda => OnDevice::Cuda(Box::new(Bert::read(weights, architecture, &CudaDevice::default())?)),
-        }))
+            Device::Cuda(index) => OnDevice::Cuda(Box::new(Bert::read(weights, architecture, &device::cuda(index))?)),
+        };
+        Ok(Self { network, device })
     }
 
     /// Where it computes.
     #[must_use]
     pub fn device(&self) -> Device {
-        match self.0 {
-            OnDevice::Cpu(_) => Device::Cpu,
-            OnDevice::Cuda(_) => Device::Cuda,
-        }
+        self.device
     }
 
     /// The vectors of texts that all have `length` tokens; a text's vector does
@@ -72,7 +74,7 @@ impl Encoder {
     /// # Errors
     /// [`EncoderError::Device`] if the device fails.
     pub fn encode(&self, ids: &[u32], length: usize) -> Result<Vec<f32>, EncoderError> {
-        match &self.0 {
+        match &self.network {
             OnDevice::Cpu(bert) => bert.encode(ids, length),
             OnDevice::Cuda(bert) => bert.encode(ids, length),
         }

@@ -14,6 +14,7 @@
 
 mod adam;
 mod gelu;
+mod pairs;
 mod product;
 mod rows;
 #[cfg(test)]
@@ -23,6 +24,9 @@ mod wide;
 
 pub use adam::{AdamStep, adam};
 pub use gelu::{gelu, gelu_and_slope, gelu_in_place};
+pub use pairs::{
+    BLOCK, BlockRow, NUMBERS, PairGradients, PairNet, PairScratch, PairTrace, PairWeightGradients, PairWeights,
+};
 pub use product::{Left, Mode, Packed};
 pub use rows::{add, add_rows, add_scaled, dot, multiply, normalize_rows, normalize_rows_backward, sum};
 pub use transformer::{Attention, add_and_normalize, attend};

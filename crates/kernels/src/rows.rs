@@ -146,7 +146,9 @@ pub(crate) fn normalize_rows_on<S: Wide>(simd: S, rows: &mut [f32], width: usize
         for chunk in chunks {
             simd.store(simd.times(simd.load(chunk), simd.splat(*scale)), chunk);
         }
-        rest.iter_mut().for_each(|value| *value *= *scale);
+        for value in rest {
+            *value *= *scale;
+        }
     }
 }
 
@@ -157,7 +159,9 @@ fn shift_on<S: Wide>(simd: S, row: &mut [f32], by: f32) {
     for chunk in chunks {
         simd.store(simd.minus(simd.load(chunk), simd.splat(by)), chunk);
     }
-    rest.iter_mut().for_each(|value| *value -= by);
+    for value in rest {
+        *value -= by;
+    }
 }
 
 /// Turns the gradient of normalised rows into that of the rows before, in place.

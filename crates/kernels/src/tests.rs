@@ -105,6 +105,63 @@ fn all_vectors_give_the_same_bits() {
     }
 }
 
+/// A block of pairs forward, alone and in training, and back, as bits.
+#[cfg(target_arch = "x86_64")]
+fn pair_results<S: crate::wide::Wide>(
+    simd: S,
+    height: usize,
+    [first, second]: [usize; 2],
+    rectified: bool,
+) -> Vec<u32> {
+    use crate::pairs::{backward_on, forward_on, score_on};
+    let factors: [Vec<f32>; 5] = std::array::from_fn(|at| noise(at as u64, first));
+    let [bias, factor, shift] = [6, 7, 8].map(|seed| noise(seed, first));
+    let [second_bias, second_factor, second_shift, last] = [9, 10, 11, 12].map(|seed| noise(seed, second));
+    let weights = PairWeights {
+        factors: factors.each_ref().map(Vec::as_slice),
+        first_bias: &bias,
+        norms: [[&factor, &shift], [&second_factor, &second_shift]],
+        second: &noise(13, first * second),
+        second_bias: &second_bias,
+        last: &last,
+        last_bias: 0.25,
+        rectified,
+    };
+    let net = PairNet::with_height(&weights, height);
+    let numbers: [BlockRow; NUMBERS] = std::array::from_fn(|at| {
+        let mut row = BlockRow::default();
+        row.as_flattened_mut().copy_from_slice(&noise(20 + at as u64, BLOCK));
+        row
+    });
+    let (mut trace, mut gradients) = (PairTrace::default(), PairGradients::zero(&net));
+    let mut all = forward_on(simd, &net, &numbers, &mut trace).as_flattened().to_vec();
+    let back = backward_on(simd, &net, &numbers, &trace, &numbers[2], &mut gradients);
+    all.extend(back.iter().flatten().flatten());
+    let weights = gradients.finish();
+    all.extend(weights.factors.iter().chain(weights.norms.iter().flatten()).flatten());
+    all.extend(weights.first_bias.iter().chain(&weights.second).chain(&weights.second_bias).chain(&weights.last));
+    let mut scores = noise(30, 2 * BLOCK + 5);
+    let (squares, sums) = (noise(31, scores.len()), noise(32, scores.len()));
+    score_on(simd, &net, [0.5, 0.25], &mut scores, &squares, &sums, &mut PairScratch::default());
+    all.extend(scores);
+    all.iter().map(|value| value.to_bits()).collect()
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn pairs_have_the_same_bits_on_all_vectors() {
+    use crate::wide::{Call, Portable};
+    for (shape, rectified) in [([128, 64], false), ([20, 33], false), ([7, 9], true)] {
+        let plain = pair_results(Portable::<true>, 6, shape, rectified);
+        if let Some(simd) = pulp::x86::V3::try_new() {
+            assert_eq!(simd.vectorize(Call(|| pair_results(simd, 6, shape, rectified))), plain, "V3 {shape:?}");
+        }
+        if let Some(simd) = pulp::x86::V4::try_new() {
+            assert_eq!(simd.vectorize(Call(|| pair_results(simd, 8, shape, rectified))), plain, "V4 {shape:?}");
+        }
+    }
+}
+
 #[test]
 fn what_is_no_number_stays_none() {
     let (mut out, mut slope) = ([0.0; 2], [0.0; 2]);

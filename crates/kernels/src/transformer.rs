@@ -28,7 +28,9 @@ fn add_and_normalize_on<S: Wide>(
         for chunk in chunks {
             simd.store(simd.minus(simd.load(chunk), simd.splat(mean)), chunk);
         }
-        rest.iter_mut().for_each(|value| *value -= mean);
+        for value in rest {
+            *value -= mean;
+        }
         let scale = 1.0 / (dot_on(simd, row, row) / width as f32 + epsilon).sqrt();
         let (chunks, rest) = row.as_chunks_mut::<LANES>();
         let ((weights, weight_rest), (biases, bias_rest)) = (weight.as_chunks::<LANES>(), bias.as_chunks::<LANES>());

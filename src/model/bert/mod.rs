@@ -108,7 +108,9 @@ impl Bert {
             let vector = &mut vectors[start..];
             if of.pooling == Pooling::Mean {
                 text[of.hidden..].chunks_exact(of.hidden).for_each(|token| add(vector, token));
-                vector.iter_mut().for_each(|value| *value /= length as f32);
+                for value in vector.iter_mut() {
+                    *value /= length as f32;
+                }
             }
             if of.unit_length {
                 to_unit_length(vector);

@@ -1,19 +1,20 @@
-//! The loss over a step's pairs, forward and backward in one pass: groups of a few positives go through the scorer and back while they
-//! are in the processor's cache.
+//! The loss over a step's pairs, forward and backward in one pass: groups of a
+//! few positives go through the scorer and back while they are in the
+//! processor's cache.
 
 use rayon::prelude::*;
 
 use super::options::Loss;
-use super::parameters::{LinearGradients, Tensor};
-use super::scorer::{Compress, Factors, Hidden, PackedCompress, PairNumbers, squares_and_sums};
-use super::tower::{linear_gradients, multiply};
+use super::parameters::Tensor;
+use super::scorer::{Compress, squares_and_sums};
 use refrain_kernels::{
-    AdamStep, Left, Mode, add, add_rows, add_scaled, dot, gelu_and_slope, normalize_rows_backward, sum,
+    AdamStep, BLOCK, BlockRow, NUMBERS, PairGradients, PairNet, PairTrace, add_scaled, dot, gelu_and_slope, multiply,
 };
 
-/// Positives that one task takes, and those that go through the MLP together.
-const CHUNK: usize = 32;
-const GROUP: usize = 4;
+/// Positives that one task takes, at least.
+const CHUNK: usize = 56;
+/// Positives that go through the scorer together, at most.
+const GROUP: usize = 8;
 
 /// How a pair is scored.
 #[derive(Debug, Clone)]
@@ -68,21 +69,12 @@ struct UserGradient {
     user_sum: f32,
 }
 
-/// The gradients of the scorer's weights over one chunk.
-struct WeightGradients {
-    factors: Factors,
-    first_bias: Vec<f32>,
-    second: LinearGradients,
-    last: LinearGradients,
-    norms: [[Vec<f32>; 2]; 2],
-}
-
 struct ChunkOutcome {
     loss_sum: f64,
     range: [f32; 2],
     pairs: Vec<PairGradient>,
     users: Vec<UserGradient>,
-    weights: Option<WeightGradients>,
+    weights: Option<PairGradients>,
 }
 
 /// All that the chunks share.
@@ -91,8 +83,10 @@ struct Shared<'a> {
     items: &'a [f32],
     /// Length of a vector.
     vector: usize,
-    item_numbers: &'a [(f32, f32)],
-    packed: Option<&'a PackedCompress>,
+    /// Squares and sums of the users and of the items, where there is a network.
+    user_numbers: &'a [Vec<f32>; 2],
+    item_numbers: &'a [Vec<f32>; 2],
+    net: Option<&'a PairNet>,
     loss: Loss,
     share: f32,
 }
@@ -101,6 +95,13 @@ impl Scorer {
     /// Copies of all tensors.
     pub(super) fn tensors(&mut self) -> Vec<Tensor> {
         self.compress.iter_mut().flat_map(Compress::tensors).collect()
+    }
+
+    /// What a model's table says of the activations.
+    pub(super) fn marks(&self) -> Vec<Tensor> {
+        let values = vec![f32::from(u8::from(self.activated))];
+        let gelu = Tensor { name: "scorer.gelu".to_owned(), shape: vec![1], values };
+        std::iter::once(gelu).chain(self.compress.as_ref().map(Compress::mark)).collect()
     }
 
     /// Moves all weights along their gradients and clears those.
@@ -114,22 +115,25 @@ impl Scorer {
     /// # Shapes
     /// `users` `[n, vector]`, `items` `[m, vector]`.
     pub(super) fn pass(&mut self, users: &[f32], items: &[f32], vector: usize, pairs: &Pairs, loss: Loss) -> Outcome {
-        let packed = self.compress.as_ref().map(Compress::pack);
-        let item_numbers = if packed.is_some() { squares_and_sums(items, vector) } else { Vec::new() };
+        let net = self.compress.as_ref().map(Compress::net);
+        let numbers_of = |vectors| net.as_ref().map(|_| squares_and_sums(vectors, vector)).unwrap_or_default();
         let total = loss.terms(pairs.users.len(), pairs.width - 1);
         let shared = Shared {
             users,
             items,
             vector,
-            item_numbers: &item_numbers,
-            packed: packed.as_ref(),
+            user_numbers: &numbers_of(users),
+            item_numbers: &numbers_of(items),
+            net: net.as_ref(),
             loss,
             share: 1.0 / total.max(1) as f32,
         };
-        let work = pairs.users.par_chunks(CHUNK).zip(pairs.items.par_chunks(CHUNK * pairs.width));
+        let group = positives_together(pairs.width);
+        let chunk_size = CHUNK.next_multiple_of(group);
+        let work = pairs.users.par_chunks(chunk_size).zip(pairs.items.par_chunks(chunk_size * pairs.width));
         let chunk = |(at, (users, items)): (usize, (&[u32], &[u32]))| {
-            let corrections = pairs.corrections.get(at * CHUNK * pairs.width..).unwrap_or_default();
-            self.chunk(&shared, users, items, corrections, pairs.width)
+            let corrections = pairs.corrections.get(at * chunk_size * pairs.width..).unwrap_or_default();
+            self.chunk(&shared, [users, items], corrections, [pairs.width, group])
         };
         let chunks: Vec<_> = work.enumerate().map(chunk).collect();
         let mut outcome = scatter(&shared, pairs, &chunks);
@@ -137,7 +141,7 @@ impl Scorer {
             outcome.loss_sum += chunk.loss_sum;
             outcome.range = [outcome.range[0].min(chunk.range[0]), outcome.range[1].max(chunk.range[1])];
             if let (Some(scorer), Some(gradients)) = (&mut self.compress, chunk.weights) {
-                gradients.add_to(scorer);
+                scorer.add_gradients(&gradients.finish());
             }
         }
         outcome
@@ -146,37 +150,31 @@ impl Scorer {
     fn chunk(
         &self,
         shared: &Shared<'_>,
-        users: &[u32],
-        items: &[u32],
+        [users, items]: [&[u32]; 2],
         mut corrections: &[f32],
-        width: usize,
+        [width, group]: [usize; 2],
     ) -> ChunkOutcome {
         let mut outcome = ChunkOutcome {
             loss_sum: 0.0,
             range: [f32::INFINITY, f32::NEG_INFINITY],
             pairs: Vec::with_capacity(items.len()),
             users: Vec::with_capacity(users.len()),
-            weights: self.compress.as_ref().map(WeightGradients::zero),
+            weights: shared.net.map(PairGradients::zero),
         };
-        let mut hidden = Hidden::default();
-        for (users, items) in users.chunks(GROUP).zip(items.chunks(GROUP * width)) {
-            let numbers = shared.numbers(users, items, width);
-            let mut bases = Vec::new();
-            if let (Some(scorer), Some(packed)) = (&self.compress, shared.packed) {
-                bases.extend(users.iter().flat_map(|user| scorer.user_base(&packed.factors, shared.user(*user))));
-                scorer.forward(packed, &bases, width, &numbers, true, &mut hidden);
+        let mut blocks = Blocks::default();
+        for (users, items) in users.chunks(group).zip(items.chunks(group * width)) {
+            if let Some(net) = shared.net {
+                blocks.forward(shared, net, users, items, width);
             } else {
-                hidden.out = numbers.iter().map(|pair| pair.user_item).collect();
+                blocks.out.clear();
+                blocks.out.extend(shared.products(users, items, width));
             }
-            let gradients = self.losses(shared, &hidden.out, corrections, width, &mut outcome);
+            let gradients = self.losses(shared, &blocks.out, corrections, width, &mut outcome);
             corrections = corrections.get(items.len()..).unwrap_or_default();
-            let parts = (&self.compress, shared.packed, &mut outcome.weights);
-            if let (Some(scorer), Some(packed), Some(weights)) = parts {
-                let flowing = weights.backward(scorer, packed, &hidden, &gradients);
-                let flow = Flow { flowing: &flowing, numbers: &numbers, width };
-                flow.pairs(packed, &mut weights.factors, &mut outcome.pairs);
-                let users = users.iter().map(|user| shared.user(*user));
-                flow.users(packed, weights, users, &mut outcome.users);
+            if let (Some(net), Some(weights)) = (shared.net, &mut outcome.weights) {
+                let first = outcome.users.len();
+                outcome.users.resize(first + users.len(), UserGradient::default());
+                blocks.backward(net, &gradients, weights, &mut outcome.pairs, &mut outcome.users[first..], width);
             } else {
                 let pair = |user_item: &f32| PairGradient { user_item: *user_item, ..PairGradient::default() };
                 outcome.pairs.extend(gradients.iter().map(pair));
@@ -222,115 +220,75 @@ impl Shared<'_> {
         &self.items[item as usize * self.vector..][..self.vector]
     }
 
-    fn numbers(&self, users: &[u32], items: &[u32], width: usize) -> Vec<PairNumbers> {
-        let pair = |(user, item): (u32, u32)| {
-            let (item_item, item_sum) = self.item_numbers.get(item as usize).copied().unwrap_or_default();
-            PairNumbers { user_item: dot(self.user(user), self.item(item)), item_item, item_sum }
-        };
-        let users = users.iter().flat_map(|user| std::iter::repeat_n(*user, width));
-        users.zip(items.iter().copied()).map(pair).collect()
+    /// The inner product of each pair.
+    fn products(&self, users: &[u32], items: &[u32], width: usize) -> impl Iterator<Item = f32> {
+        let users = users.iter().flat_map(move |user| std::iter::repeat_n(*user, width));
+        users.zip(items).map(|(user, item)| dot(self.user(user), self.item(*item)))
     }
 }
 
-/// The gradients that reach the first layer's output, `[pairs, first hidden]`.
-struct Flow<'a> {
-    flowing: &'a [f32],
-    numbers: &'a [PairNumbers],
-    width: usize,
+/// How many positives fill blocks of pairs best.
+fn positives_together(width: usize) -> usize {
+    let unused = |group: usize| (group * width).next_multiple_of(BLOCK) as f64 / (group * width) as f64;
+    (1..=GROUP).min_by(|a, b| unused(*a).total_cmp(&unused(*b))).unwrap_or(1)
 }
 
-impl Flow<'_> {
-    fn pairs(&self, packed: &PackedCompress, gradients: &mut Factors, out: &mut Vec<PairGradient>) {
-        let factors = &packed.factors;
-        for (row, pair) in self.flowing.chunks_exact(factors.user_item.len()).zip(self.numbers) {
-            add_scaled(&mut gradients.user_item, pair.user_item, row);
-            add_scaled(&mut gradients.item_item, pair.item_item, row);
-            add_scaled(&mut gradients.item_sum, pair.item_sum, row);
-            out.push(PairGradient {
-                user_item: dot(row, &factors.user_item),
-                item_item: dot(row, &factors.item_item),
-                item_sum: dot(row, &factors.item_sum),
-            });
-        }
-    }
-
-    fn users<'a>(
-        &self,
-        packed: &PackedCompress,
-        weights: &mut WeightGradients,
-        users: impl Iterator<Item = &'a [f32]>,
-        out: &mut Vec<UserGradient>,
-    ) {
-        let first = weights.first_bias.len();
-        for (rows, user) in self.flowing.chunks_exact(self.width * first).zip(users) {
-            let mut all = vec![0.0; first];
-            add_rows(&mut all, rows);
-            add(&mut weights.first_bias, &all);
-            add_scaled(&mut weights.factors.user_user, dot(user, user), &all);
-            add_scaled(&mut weights.factors.user_sum, sum(user), &all);
-            out.push(UserGradient {
-                user_user: dot(&all, &packed.factors.user_user),
-                user_sum: dot(&all, &packed.factors.user_sum),
-            });
-        }
-    }
+/// The pairs of a few positives on their way through the network.
+#[derive(Default)]
+struct Blocks {
+    numbers: Vec<[BlockRow; NUMBERS]>,
+    traces: Vec<PairTrace>,
+    /// What the network gives for each pair.
+    out: Vec<f32>,
 }
 
-impl WeightGradients {
-    fn zero(scorer: &Compress) -> Self {
-        let hidden = scorer.hidden();
-        Self {
-            factors: Factors::zero(hidden[0]),
-            first_bias: vec![0.0; hidden[0]],
-            second: LinearGradients::zero(&scorer.layers[1]),
-            last: LinearGradients::zero(&scorer.layers[2]),
-            norms: hidden.map(|width| [vec![0.0; width], vec![0.0; width]]),
-        }
-    }
-
-    /// From the gradient of the MLP's output to that of its first layer's
-    /// output, adding the weights' gradients on the way.
-    fn backward(&mut self, scorer: &Compress, packed: &PackedCompress, hidden: &Hidden, gradients: &[f32]) -> Vec<f32> {
-        let count = gradients.len();
-        let last = scorer.layers[2].weight.values();
-        let [first, second] = scorer.hidden();
-        let mut flowing = vec![0.0; count * second];
-        let rows = flowing.chunks_exact_mut(second).zip(hidden.active[1].chunks_exact(second)).zip(gradients);
-        for ((target, active), gradient) in rows {
-            add_scaled(&mut self.last.weight, *gradient, active);
-            add_scaled(target, *gradient, last);
-            self.last.bias[0] += gradient;
-        }
-        self.through_norm(scorer, hidden, 1, &mut flowing);
-        linear_gradients(&mut self.second, &flowing, &hidden.active[0], count, &scorer.layers[1]);
-        let mut before = vec![0.0; count * first];
-        packed.second_backward.product(Left::Plain(&flowing), count, &mut before, Mode::Set);
-        self.through_norm(scorer, hidden, 0, &mut before);
-        before
-    }
-
-    fn through_norm(&mut self, scorer: &Compress, hidden: &Hidden, depth: usize, flowing: &mut [f32]) {
-        let width = scorer.hidden()[depth];
-        multiply(flowing, &hidden.slope[depth]);
-        let [factor_gradient, shift_gradient] = &mut self.norms[depth];
-        let factor = scorer.norms[depth][0].values();
-        for (row, normal) in flowing.chunks_exact_mut(width).zip(hidden.normalized[depth].chunks_exact(width)) {
-            add(shift_gradient, row);
-            for (((gradient, value), normal), factor) in factor_gradient.iter_mut().zip(row).zip(normal).zip(factor) {
-                *gradient += *value * normal;
-                *value *= factor;
+impl Blocks {
+    fn forward(&mut self, shared: &Shared<'_>, net: &PairNet, users: &[u32], items: &[u32], width: usize) {
+        let count = items.len().div_ceil(BLOCK);
+        self.numbers.clear();
+        self.numbers.resize(count, [BlockRow::default(); NUMBERS]);
+        self.traces.resize_with(count.max(self.traces.len()), PairTrace::default);
+        let [user_squares, user_sums] = shared.user_numbers;
+        let [item_squares, item_sums] = shared.item_numbers;
+        for (at, user_item) in shared.products(users, items, width).enumerate() {
+            let (user, item) = (users[at / width] as usize, items[at] as usize);
+            let own = [user_squares[user], user_item, item_squares[item], user_sums[user], item_sums[item]];
+            for (row, value) in self.numbers[at / BLOCK].iter_mut().zip(own) {
+                row.as_flattened_mut()[at % BLOCK] = value;
             }
         }
-        normalize_rows_backward(flowing, &hidden.normalized[depth], width, &hidden.scales[depth]);
+        self.out.clear();
+        for (numbers, trace) in self.numbers.iter().zip(&mut self.traces) {
+            self.out.extend_from_slice(net.forward(numbers, trace).as_flattened());
+        }
+        self.out.truncate(items.len());
     }
 
-    fn add_to(self, scorer: &mut Compress) {
-        scorer.add_factor_gradients(&self.factors);
-        add(&mut scorer.layers[0].bias.gradient, &self.first_bias);
-        scorer.layers[1].add_gradients(&self.second);
-        scorer.layers[2].add_gradients(&self.last);
-        for (norm, gradients) in scorer.norms.iter_mut().zip(&self.norms) {
-            norm.iter_mut().zip(gradients).for_each(|(weight, gradient)| add(&mut weight.gradient, gradient));
+    fn backward(
+        &self,
+        net: &PairNet,
+        gradients: &[f32],
+        weights: &mut PairGradients,
+        pairs: &mut Vec<PairGradient>,
+        users: &mut [UserGradient],
+        width: usize,
+    ) {
+        let blocks = gradients.chunks(BLOCK).zip(self.numbers.iter().zip(&self.traces)).enumerate();
+        for (block, (gradients, (numbers, trace))) in blocks {
+            let mut row = BlockRow::default();
+            row.as_flattened_mut()[..gradients.len()].copy_from_slice(gradients);
+            let found = net.backward(numbers, trace, &row, weights);
+            let [user_user, user_item, item_item, user_sum, item_sum] = found.each_ref().map(|row| row.as_flattened());
+            for lane in 0..gradients.len() {
+                let user = &mut users[(block * BLOCK + lane) / width];
+                user.user_user += user_user[lane];
+                user.user_sum += user_sum[lane];
+                pairs.push(PairGradient {
+                    user_item: user_item[lane],
+                    item_item: item_item[lane],
+                    item_sum: item_sum[lane],
+                });
+            }
         }
     }
 }

@@ -5,9 +5,12 @@
 //! distinct user and item of a step goes through its tower once, and the scorer
 //! runs in its factored form. Results do not depend on the number of threads.
 
+mod check;
+mod device;
 mod draw;
 #[cfg(test)]
 mod golden;
+mod initial;
 mod loss;
 mod objective;
 mod options;
@@ -24,6 +27,10 @@ mod train;
 mod train_tests;
 mod vectors;
 
+pub use check::{CheckSize, Comparison, Measured, check};
+pub use device::Computer;
+pub(in crate::model) use device::named;
+pub use initial::SELECTED_ON_TEST;
 pub use options::{Activation, Decay, Loss, Selection, TrainingOptions, Widths};
 pub use parameters::Tensor;
 pub use tower::{Category, Features, TextVectors};

@@ -3,6 +3,8 @@
 
 use refrain_kernels::{gelu, gelu_and_slope};
 
+use super::device::Computer;
+use super::parameters::Tensor;
 use crate::model::interactions::Part;
 
 /// How wide the layers are; by default as in the paper.
@@ -145,6 +147,11 @@ pub struct TrainingOptions {
     pub excluded: Vec<Part>,
     /// Which epoch is kept.
     pub selection: Selection,
+    /// What computes it.
+    pub computer: Computer,
+    /// The tensors of a model from whose weights the training begins, instead of
+    /// random ones.
+    pub initial: Option<Vec<Tensor>>,
 }
 
 impl TrainingOptions {
@@ -171,6 +178,8 @@ impl Default for TrainingOptions {
             in_batch: 20,
             excluded: vec![Part::Train],
             selection: Selection::Best(Part::Validation),
+            computer: Computer::Kernels,
+            initial: None,
         }
     }
 }

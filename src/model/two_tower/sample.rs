@@ -12,6 +12,7 @@ use rayon::prelude::*;
 
 use super::draw::Draw;
 use super::loss::Pairs;
+use super::options::{Loss, TrainingOptions};
 use crate::ground::Seed;
 use crate::model::interactions::{Interactions, ItemSets, Part};
 
@@ -26,7 +27,16 @@ pub(super) struct Sampler {
     users: usize,
     out_of_batch: usize,
     in_batch: usize,
+    popularity: Option<Popularity>,
     seed: Seed,
+}
+
+/// How often items are drawn in batch: as often as they stand in train.
+struct Popularity {
+    /// Share of the positives that are each item's.
+    shares: Vec<f64>,
+    /// Share of the positives whose items each user cannot be given.
+    excluded: Vec<f64>,
 }
 
 /// A step's distinct users and items, and its pairs over them.
@@ -42,19 +52,16 @@ pub(super) struct Batch {
 impl Sampler {
     /// A sampler over the train pairs of a split. Users who have every item
     /// have no negatives: their pairs are left out.
-    pub(super) fn new(
-        interactions: &Interactions,
-        excluded: &[Part],
-        out_of_batch: usize,
-        in_batch: usize,
-        seed: Seed,
-    ) -> Self {
-        let excluded = interactions.sets(excluded);
+    pub(super) fn new(interactions: &Interactions, options: &TrainingOptions, seed: Seed) -> Self {
+        let excluded = interactions.sets(&options.excluded);
         let items = interactions.items.len();
         let usable = |pair: &(u32, u32)| excluded.of_user(pair.0).len() < items;
-        let positives = interactions.part(Part::Train).iter().copied().filter(usable).collect();
+        let positives: Vec<_> = interactions.part(Part::Train).iter().copied().filter(usable).collect();
         let users = interactions.users.len();
-        Self { positives, excluded, items, users, out_of_batch, in_batch, seed: seed.purpose("batches") }
+        let corrected = matches!(options.loss, Loss::SampledSoftmax { logq: true, .. });
+        let popularity = corrected.then(|| Popularity::of(&positives, &excluded, users, items));
+        let (out_of_batch, in_batch, seed) = (options.out_of_batch, options.in_batch, seed.purpose("batches"));
+        Self { positives, excluded, items, users, out_of_batch, in_batch, popularity, seed }
     }
 
     /// How many positives an epoch has.
@@ -80,13 +87,35 @@ impl Sampler {
                 self.fill(&mut draw, positives, chunk * CHUNK + at, row);
             }
         });
+        let corrections = self.corrections(positives, &items);
         let (users, user_indices) = distinct(positives.iter().map(|pair| pair.0), self.users);
         let (items, item_indices) = distinct(items.into_iter(), self.items);
-        Batch {
-            users,
-            items,
-            pairs: Pairs { users: user_indices, items: item_indices, width, corrections: Vec::new() },
-        }
+        Batch { users, items, pairs: Pairs { users: user_indices, items: item_indices, width, corrections } }
+    }
+
+    /// For each pair `ln E`, where `E` is how often the item is expected among the
+    /// user's negatives: `out / (items - excluded) + in * p / (1 - P)`, with the
+    /// item's share `p` of the positives and that of the user's excluded items
+    /// `P`. 0 for the positive, which is there once for certain.
+    fn corrections(&self, positives: &[(u32, u32)], items: &[u32]) -> Vec<f32> {
+        let Some(popularity) = &self.popularity else { return Vec::new() };
+        let mut corrections = vec![0.0; items.len()];
+        let width = 1 + self.out_of_batch + self.in_batch;
+        let rows = items.par_chunks(width).zip(corrections.par_chunks_mut(width)).zip(positives);
+        rows.for_each(|((items, corrections), (user, _))| {
+            let free = self.items - self.excluded.of_user(*user).len();
+            let uniform = self.out_of_batch as f64 / free as f64;
+            let rest = 1.0 - popularity.excluded[*user as usize];
+            // A user whose items are all that was ever liked gets uniform draws only.
+            let alone = rest < 1e-12;
+            for (item, correction) in items[1..].iter().zip(&mut corrections[1..]) {
+                let share = if alone { 1.0 / free as f64 } else { popularity.shares[*item as usize] / rest };
+                // Draws that fill up a batch may give an item that the batch never has.
+                let expected = (uniform + self.in_batch as f64 * share).max(1.0 / self.items as f64);
+                *correction = expected.ln() as f32;
+            }
+        });
+        corrections
     }
 
     fn fill(&self, draw: &mut Draw, positives: &[(u32, u32)], at: usize, row: &mut [u32]) {
@@ -130,6 +159,18 @@ impl Sampler {
     }
 }
 
+impl Popularity {
+    fn of(positives: &[(u32, u32)], excluded: &ItemSets, users: usize, items: usize) -> Self {
+        let mut shares = vec![0.0; items];
+        for (_, item) in positives {
+            shares[*item as usize] += 1.0 / positives.len() as f64;
+        }
+        let of_user = |user: usize| excluded.of_user(user as u32).iter().map(|item| shares[*item as usize]).sum();
+        let excluded = (0..users).map(of_user).collect();
+        Self { shares, excluded }
+    }
+}
+
 /// The item with `nth` items below it that are not excluded.
 fn nth_outside(excluded: &[u32], nth: usize) -> u32 {
     let (mut low, mut high) = (0, excluded.len());
@@ -161,11 +202,39 @@ mod tests {
     use super::super::test_data::random_split;
     use super::*;
     use proptest::prelude::*;
+    use std::collections::BTreeMap;
 
     fn sampler(users: usize, items: usize, per_user: usize, seed: u64) -> (Interactions, Sampler) {
         let split = random_split(users, items, per_user, seed);
-        let sampler = Sampler::new(&split, &[Part::Train], 20, 20, Seed::of_stage(seed, "sample"));
+        let sampler = Sampler::new(&split, &TrainingOptions::default(), Seed::of_stage(seed, "sample"));
         (split, sampler)
+    }
+
+    #[test]
+    fn corrections_say_how_often_a_negative_is_really_drawn() {
+        let split = random_split(60, 12, 5, 1);
+        let loss = Loss::SampledSoftmax { temperature: 1.0, logq: true };
+        let options = TrainingOptions { loss, out_of_batch: 4, in_batch: 4, ..TrainingOptions::default() };
+        let sampler = Sampler::new(&split, &options, Seed::of_stage(1, "sample"));
+        let (mut drawn, mut expected) = (BTreeMap::new(), BTreeMap::new());
+        let rounds = 400;
+        for round in 0..rounds {
+            let positives = sampler.epoch(round);
+            let batch = sampler.batch(&positives, u64::from(round));
+            for (at, row) in batch.pairs.items.chunks(9).enumerate() {
+                assert!(batch.pairs.corrections[at * 9].abs() < f32::EPSILON);
+                for (slot, item) in row.iter().enumerate().skip(1) {
+                    let pair = (positives[at].0, batch.items[*item as usize]);
+                    *drawn.entry(pair).or_insert(0.0) += 1.0;
+                    expected.insert(pair, batch.pairs.corrections[at * 9 + slot].exp());
+                }
+            }
+        }
+        let of_user = |user: u32| split.part(Part::Train).iter().filter(|pair| pair.0 == user).count();
+        for (pair, count) in drawn {
+            let share = count / (rounds as usize * of_user(pair.0)) as f32;
+            assert!((share / expected[&pair] - 1.0).abs() < 0.25, "{pair:?}: {share}, not {}", expected[&pair]);
+        }
     }
 
     #[test]

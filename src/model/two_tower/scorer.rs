@@ -10,11 +10,11 @@
 use super::options::{Activation, Widths};
 use super::parameters::{Linear, Start, Tensor, Weight};
 use crate::ground::Seed;
-use refrain_kernels::{Left, Mode, Packed, add_scaled, dot, normalize_rows};
+use refrain_kernels::{PairNet, PairWeightGradients, PairWeights, add, add_scaled, dot};
 
 /// The prefix of the scorer's tensors.
 const NAME: &str = "scorer";
-/// The tensor that says that the MLP has ReLU where GELU is usual.
+/// The tensor that says that the MLP has `max(x, 0)` where GELU is usual.
 const RELU: &str = "scorer.relu";
 
 /// The MLP behind dot compress, and the compression's own weights.
@@ -31,47 +31,10 @@ pub(super) struct Compress {
     activation: Activation,
 }
 
-/// The first layer as a linear map of the pair's five numbers, each as wide
-/// as the first hidden layer.
-#[derive(Debug, Clone)]
-pub(super) struct Factors {
-    pub(super) user_user: Vec<f32>,
-    pub(super) user_item: Vec<f32>,
-    pub(super) item_item: Vec<f32>,
-    pub(super) user_sum: Vec<f32>,
-    pub(super) item_sum: Vec<f32>,
-}
-
-/// A scorer's weights as the products need them.
-#[derive(Debug)]
-pub(super) struct PackedCompress {
-    pub(super) factors: Factors,
-    pub(super) second: Packed,
-    pub(super) second_backward: Packed,
-}
-
-/// The three numbers of a pair that its item decides.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct PairNumbers {
-    pub(super) user_item: f32,
-    pub(super) item_item: f32,
-    pub(super) item_sum: f32,
-}
-
-/// The values inside the MLP for some pairs.
-#[derive(Debug, Default)]
-pub(super) struct Hidden {
-    /// After normalisation, before factor and shift.
-    pub(super) normalized: [Vec<f32>; 2],
-    pub(super) scales: [Vec<f32>; 2],
-    /// After GELU.
-    pub(super) active: [Vec<f32>; 2],
-    /// GELU's derivative, where asked for.
-    pub(super) slope: [Vec<f32>; 2],
-    shifted: Vec<f32>,
-    /// What the MLP gives, before any GELU on the score.
-    pub(super) out: Vec<f32>,
-}
+/// The first layer as a linear map of the pair's five numbers (in the order of
+/// the kernels: `u.u`, `u.i`, `i.i`, sum of `u`, sum of `i`), each as wide as the
+/// first hidden layer.
+type Factors = [Vec<f32>; 5];
 
 impl Compress {
     /// A scorer in its first state: `W` Xavier normal, `b` zero, the rest as PyTorch.
@@ -115,15 +78,16 @@ impl Compress {
 
     /// Copies of all tensors, and the mark of another activation than GELU.
     pub(super) fn tensors(&mut self) -> Vec<Tensor> {
-        let mark = Tensor { name: RELU.to_owned(), shape: vec![1], values: vec![1.0] };
+        let mark = self.mark();
         let mut all: Vec<_> = self.weights().into_iter().map(|weight| weight.tensor.clone()).collect();
         all.extend((self.activation == Activation::Relu).then_some(mark));
         all
     }
 
-    /// The widths of the hidden layers.
-    pub(super) fn hidden(&self) -> [usize; 2] {
-        [self.layers[0].outputs, self.layers[1].outputs]
+    /// Tells whether the MLP has `max(x, 0)`.
+    pub(super) fn mark(&self) -> Tensor {
+        let value = f32::from(u8::from(self.activation == Activation::Relu));
+        Tensor { name: RELU.to_owned(), shape: vec![1], values: vec![value] }
     }
 
     /// Every weight, in a fixed order.
@@ -136,13 +100,34 @@ impl Compress {
         all
     }
 
-    /// Folds the compression into the first layer and lays out the second.
-    pub(super) fn pack(&self) -> PackedCompress {
-        let layer = &self.layers[1];
-        let (mut second, mut second_backward) = (Packed::default(), Packed::default());
-        second.pack_transposed(layer.weight.values(), layer.inputs, layer.outputs);
-        second_backward.pack(layer.weight.values(), layer.outputs, layer.inputs);
-        PackedCompress { factors: self.factors(), second, second_backward }
+    /// Folds the compression into the first layer and lays all out for blocks of pairs.
+    pub(super) fn net(&self) -> PairNet {
+        let factors = self.factors();
+        let norm = |at: usize| [self.norms[at][0].values(), self.norms[at][1].values()];
+        PairNet::new(&PairWeights {
+            factors: factors.each_ref().map(Vec::as_slice),
+            first_bias: self.layers[0].bias.values(),
+            norms: [norm(0), norm(1)],
+            second: self.layers[1].weight.values(),
+            second_bias: self.layers[1].bias.values(),
+            last: self.layers[2].weight.values(),
+            last_bias: self.layers[2].bias.values()[0],
+            rectified: self.activation == Activation::Relu,
+        })
+    }
+
+    /// Adds what blocks of pairs gave to the weights' gradients.
+    pub(super) fn add_gradients(&mut self, gradients: &PairWeightGradients) {
+        self.add_factor_gradients(&gradients.factors);
+        let [first, second, last] = &mut self.layers;
+        add(&mut first.bias.gradient, &gradients.first_bias);
+        add(&mut second.weight.gradient, &gradients.second);
+        add(&mut second.bias.gradient, &gradients.second_bias);
+        add(&mut last.weight.gradient, &gradients.last);
+        last.bias.gradient[0] += gradients.last_bias;
+        for (norm, gradients) in self.norms.iter_mut().zip(&gradients.norms) {
+            norm.iter_mut().zip(gradients).for_each(|(weight, gradient)| add(&mut weight.gradient, gradient));
+        }
     }
 
     fn factors(&self) -> Factors {
@@ -150,18 +135,18 @@ impl Compress {
         let (of_user, of_item) = self.weight.values().split_at(columns);
         let bias = self.bias.values();
         let halves = || self.layers[0].weight.values().chunks_exact(2 * columns).map(|row| row.split_at(columns));
-        Factors {
-            user_user: halves().map(|(user_row, _)| dot(user_row, of_user)).collect(),
-            user_item: halves().map(|(user_row, item_row)| dot(user_row, of_item) + dot(item_row, of_user)).collect(),
-            item_item: halves().map(|(_, item_row)| dot(item_row, of_item)).collect(),
-            user_sum: halves().map(|(user_row, _)| dot(user_row, bias)).collect(),
-            item_sum: halves().map(|(_, item_row)| dot(item_row, bias)).collect(),
-        }
+        [
+            halves().map(|(user_row, _)| dot(user_row, of_user)).collect(),
+            halves().map(|(user_row, item_row)| dot(user_row, of_item) + dot(item_row, of_user)).collect(),
+            halves().map(|(_, item_row)| dot(item_row, of_item)).collect(),
+            halves().map(|(user_row, _)| dot(user_row, bias)).collect(),
+            halves().map(|(_, item_row)| dot(item_row, bias)).collect(),
+        ]
     }
 
     /// Turns the gradient of the factors into those of the first layer's
     /// weight and of the compression.
-    pub(super) fn add_factor_gradients(&mut self, gradient: &Factors) {
+    fn add_factor_gradients(&mut self, gradient: &Factors) {
         let columns = self.bias.values().len();
         let (of_user, of_item) = self.weight.tensor.values.split_at(columns);
         let (user_gradient, item_gradient) = self.weight.gradient.split_at_mut(columns);
@@ -170,8 +155,7 @@ impl Compress {
         for (at, (row, row_gradient)) in rows.zip(row_gradients).enumerate() {
             let (user_row, item_row) = row.split_at(columns);
             let (user_row_gradient, item_row_gradient) = row_gradient.split_at_mut(columns);
-            let [uu, ui, ii] = [gradient.user_user[at], gradient.user_item[at], gradient.item_item[at]];
-            let [su, si] = [gradient.user_sum[at], gradient.item_sum[at]];
+            let [uu, ui, ii, su, si] = gradient.each_ref().map(|values| values[at]);
             add_scaled(user_row_gradient, uu, of_user);
             add_scaled(user_row_gradient, ui, of_item);
             add_scaled(user_row_gradient, su, &self.bias.tensor.values);
@@ -186,107 +170,19 @@ impl Compress {
             add_scaled(&mut self.bias.gradient, si, item_row);
         }
     }
-
-    /// What the first layer gives for a user before the item is known.
-    pub(super) fn user_base(&self, factors: &Factors, user: &[f32]) -> Vec<f32> {
-        let mut base = self.layers[0].bias.values().to_vec();
-        add_scaled(&mut base, dot(user, user), &factors.user_user);
-        add_scaled(&mut base, refrain_kernels::sum(user), &factors.user_sum);
-        base
-    }
-
-    /// Runs the MLP for pairs; pair `n` belongs to user `n / per_user`.
-    ///
-    /// # Shapes
-    /// `bases` `[users, first hidden]`, `pairs` `[n]`; `hidden.out` becomes `[n]`.
-    pub(super) fn forward(
-        &self,
-        packed: &PackedCompress,
-        bases: &[f32],
-        per_user: usize,
-        pairs: &[PairNumbers],
-        slopes: bool,
-        hidden: &mut Hidden,
-    ) {
-        let count = pairs.len();
-        let factors = &packed.factors;
-        let [first, second] = self.hidden();
-        hidden.resize(count, [first, second], slopes);
-        let rows = hidden.normalized[0].chunks_exact_mut(first).zip(pairs).enumerate();
-        for (at, (row, pair)) in rows {
-            row.copy_from_slice(&bases[at / per_user * first..][..first]);
-            add_scaled(row, pair.user_item, &factors.user_item);
-            add_scaled(row, pair.item_item, &factors.item_item);
-            add_scaled(row, pair.item_sum, &factors.item_sum);
-        }
-        for depth in [0, 1] {
-            if depth == 1 {
-                let mode = Mode::Bias(self.layers[1].bias.values());
-                packed.second.product(Left::Plain(&hidden.active[0]), count, &mut hidden.normalized[1], mode);
-            }
-            normalize_rows(&mut hidden.normalized[depth], [first, second][depth], &mut hidden.scales[depth]);
-            let [factor, shift] = &self.norms[depth];
-            hidden.shift(depth, factor.values(), shift.values());
-            hidden.activate(depth, self.activation, slopes);
-        }
-        let (last, bias) = (self.layers[2].weight.values(), self.layers[2].bias.values()[0]);
-        for (out, row) in hidden.out.iter_mut().zip(hidden.active[1].chunks_exact(second)) {
-            *out = dot(row, last) + bias;
-        }
-    }
 }
 
-impl Factors {
-    /// All zero.
-    pub(super) fn zero(width: usize) -> Self {
-        let zero = || vec![0.0; width];
-        Self { user_user: zero(), user_item: zero(), item_item: zero(), user_sum: zero(), item_sum: zero() }
-    }
-}
-
-impl Hidden {
-    fn resize(&mut self, count: usize, widths: [usize; 2], slopes: bool) {
-        for (depth, width) in widths.into_iter().enumerate() {
-            self.normalized[depth].resize(count * width, 0.0);
-            self.active[depth].resize(count * width, 0.0);
-            self.scales[depth].resize(count, 0.0);
-            if slopes {
-                self.slope[depth].resize(count * width, 0.0);
-            }
-        }
-        self.shifted.resize(count * widths[0].max(widths[1]), 0.0);
-        self.out.resize(count, 0.0);
-    }
-
-    fn shift(&mut self, depth: usize, factor: &[f32], shift: &[f32]) {
-        let width = factor.len();
-        let rows = self.normalized[depth].chunks_exact(width).zip(self.shifted.chunks_exact_mut(width));
-        for (row, target) in rows {
-            for (((target, value), factor), shift) in target.iter_mut().zip(row).zip(factor).zip(shift) {
-                *target = value * factor + shift;
-            }
-        }
-    }
-
-    fn activate(&mut self, depth: usize, activation: Activation, slopes: bool) {
-        let shifted = &self.shifted[..self.normalized[depth].len()];
-        if slopes {
-            activation.apply_with_slope(shifted, &mut self.active[depth], &mut self.slope[depth]);
-        } else {
-            activation.apply(shifted, &mut self.active[depth]);
-        }
-    }
-}
-
-/// `x.x` and the sum of each row of `vectors` `[n, width]`.
-pub(super) fn squares_and_sums(vectors: &[f32], width: usize) -> Vec<(f32, f32)> {
-    vectors.chunks_exact(width).map(|row| (dot(row, row), refrain_kernels::sum(row))).collect()
+/// `x.x` of each row of `vectors` `[n, width]`, and the sum of each.
+pub(super) fn squares_and_sums(vectors: &[f32], width: usize) -> [Vec<f32>; 2] {
+    let rows = || vectors.chunks_exact(width);
+    [rows().map(|row| dot(row, row)).collect(), rows().map(refrain_kernels::sum).collect()]
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::draw::Draw;
     use super::*;
+    use refrain_kernels::{PairScratch, PairTrace};
 
     /// The definition, written out as the paper's code has it.
     fn naive(scorer: &Compress, user: &[f32], item: &[f32]) -> f32 {
@@ -326,14 +222,18 @@ mod tests {
         let mut draw = Draw::of(Seed::of_stage(6, "scorer"));
         scorer.bias.tensor.values = draw.normal(widths.compress, 0.3);
         scorer.norms[0][1].tensor.values = draw.normal(widths.scorer_hidden[0], 0.3);
-        let packed = scorer.pack();
+        let net = scorer.net();
         for _ in 0..20 {
             let (user, item) = (draw.normal(widths.tower, 0.5), draw.normal(widths.tower, 0.5));
-            let numbers = squares_and_sums(&item, widths.tower)[0];
-            let pair = PairNumbers { user_item: dot(&user, &item), item_item: numbers.0, item_sum: numbers.1 };
-            let mut hidden = Hidden::default();
-            scorer.forward(&packed, &scorer.user_base(&packed.factors, &user), 1, &[pair], false, &mut hidden);
-            assert!((hidden.out[0] - naive(&scorer, &user, &item)).abs() < 1e-5);
+            let mut score = [dot(&user, &item)];
+            let [[user_square], [user_sum]] = squares_and_sums(&user, widths.tower).map(|v| [v[0]]);
+            let [item_squares, item_sums] = squares_and_sums(&item, widths.tower);
+            let numbers = [user_square, score[0], item_squares[0], user_sum, item_sums[0]];
+            let block = numbers.map(|number| [[number; 16]; 3]);
+            net.score([user_square, user_sum], &mut score, &item_squares, &item_sums, &mut PairScratch::default());
+            assert!((score[0] - naive(&scorer, &user, &item)).abs() < 1e-5);
+            let trained = net.forward(&block, &mut PairTrace::default());
+            assert!(trained.iter().flatten().all(|other| other.to_bits() == score[0].to_bits()));
         }
     }
 

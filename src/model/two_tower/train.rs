@@ -1,9 +1,11 @@
 //! The training loop: batches, both towers and the scorer forward and back,
 //! Adam, the choice of the epoch, and the signs of a training that stalls.
 
+use super::device::{Computer, Tensors};
+use super::initial::SELECTED_ON_TEST;
 use super::loss::Scorer;
 use super::options::{Loss, Selection, TrainingOptions};
-use super::parameters::Tensor;
+use super::parameters::{Tensor, Weight};
 use super::sample::{Batch, Sampler};
 use super::scorer::Compress;
 use super::tower::{Features, PackedTower, Tower};
@@ -26,11 +28,11 @@ const STALLED_SOFTMAX_SHARE: f64 = 0.98;
 /// What an epoch gave.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Epoch {
-    /// From 1.
+    /// From 1; 0 where nothing was trained.
     pub epoch: u32,
-    /// Mean hinge over the epoch's pairs.
+    /// Mean of the loss over the epoch; not a number where nothing was trained.
     pub loss: f64,
-    /// Lowest and highest score seen.
+    /// Lowest and highest score seen; infinite where nothing was trained.
     pub range: [f32; 2],
     /// HR@10 and NDCG@10 on the targets by which the epoch is picked (those of
     /// validation if the last is kept), where there are any.
@@ -72,6 +74,12 @@ pub enum TrainingError {
     NotFinite {
         /// The epoch.
         epoch: u32,
+    },
+    /// The model to begin from does not fit.
+    #[error("the model to begin from does not fit:\n  {}", problems.join("\n  "))]
+    Initial {
+        /// What does not fit.
+        problems: Vec<String>,
     },
     /// The device that trains failed.
     #[error("{0}")]
@@ -146,6 +154,14 @@ impl Network {
             loss: options.loss,
             steps: 0,
         }
+    }
+
+    /// Every weight, in a fixed order: users, items, scorer.
+    pub(super) fn weights(&mut self) -> Vec<&mut Weight> {
+        let mut all = self.users.weights();
+        all.extend(self.items.weights());
+        all.extend(self.scorer.compress.iter_mut().flat_map(Compress::weights));
+        all
     }
 
     /// The loss and all gradients of a batch.
@@ -224,8 +240,15 @@ impl StepOutcome {
 }
 
 /// The engine that trains a model from this state on.
-fn engine<'a>(network: Network, sides: Sides<'a>) -> Box<dyn Engine + 'a> {
-    Box::new(Processor { network, sides, outcome: StepOutcome::default() })
+pub(super) fn engine<'a>(
+    network: Network,
+    sides: Sides<'a>,
+    options: &TrainingOptions,
+) -> Result<Box<dyn Engine + 'a>, TrainingError> {
+    Ok(match options.computer {
+        Computer::Kernels => Box::new(Processor { network, sides, outcome: StepOutcome::default() }),
+        Computer::Tensors(device) => Box::new(Tensors::new(network, sides, options, device)?),
+    })
 }
 
 /// Trains a model on the train pairs of a split.
@@ -242,13 +265,17 @@ pub fn train(
     seed: Seed,
     observer: &dyn Observer,
 ) -> Result<Trained, TrainingError> {
-    let sampler = Sampler::new(interactions, &options.excluded, options.out_of_batch, options.in_batch, seed);
+    let sampler = Sampler::new(interactions, options, seed);
     if sampler.positives() == 0 {
         return Err(TrainingError::NothingToLearn);
     }
-    let network = Network::new(users, items, options, seed);
+    let mut network = Network::new(users, items, options, seed);
+    if let Some(initial) = &options.initial {
+        let begun = network.begin_from(initial, &interactions.check());
+        begun.map_err(|problems| TrainingError::Initial { problems })?;
+    }
     let counts = [interactions.users.len(), interactions.items.len()];
-    let mut engine = engine(network, Sides { users, items, counts });
+    let mut engine = engine(network, Sides { users, items, counts }, options)?;
     let mut run = Run::new(interactions, options, sampler.positives());
     let steps = sampler.positives().div_ceil(options.batch) as u64 * u64::from(options.epochs);
     let mut step = 0;
@@ -270,6 +297,10 @@ pub fn train(
         if run.finish_epoch(report, engine.as_mut(), observer)? {
             break;
         }
+    }
+    if options.epochs == 0 {
+        let StepOutcome { range, .. } = StepOutcome::default();
+        run.finish_epoch(Epoch { epoch: 0, loss: f64::NAN, range, metrics: None }, engine.as_mut(), observer)?;
     }
     Ok(run.finish(interactions))
 }
@@ -326,7 +357,9 @@ impl<'a> Run<'a> {
         let vectors = engine.vectors()?;
         if !self.targets.is_empty() {
             let model = ScoringModel::Vectors(Box::new(vectors.clone()));
-            let ranked = model.rank(self.items, self.targets, &self.excluded, &|_| observer.advance(0));
+            let goes_on = |_| observer.advance(0);
+            let device = self.options.computer.device();
+            let ranked = model.rank_on(device, self.items, self.targets, &self.excluded, &goes_on)?;
             let ranks = ranked.ok_or(TrainingError::Stopped)?.ranks;
             let average = |metric: fn(u32, u32) -> f64| {
                 mean(&ranks.iter().map(|r| metric(r.rank, SELECTION_K)).collect::<Vec<_>>()).unwrap_or_default()
@@ -356,13 +389,17 @@ impl<'a> Run<'a> {
         self.warnings.extend(self.stall());
         let check = interactions.check();
         self.kept.push(Tensor { name: "id_check".to_owned(), shape: vec![check.len()], values: check });
+        let marked = |tensors: &Vec<Tensor>| tensors.iter().any(|tensor| tensor.name == SELECTED_ON_TEST);
+        if self.options.selection == Selection::Best(Part::Test) || self.options.initial.as_ref().is_some_and(marked) {
+            self.kept.push(Tensor { name: SELECTED_ON_TEST.to_owned(), shape: vec![1], values: vec![1.0] });
+        }
         let selected = self.best.map_or(0, |(_, epoch)| epoch);
         Trained { tensors: self.kept, curve: self.curve, selected, warnings: self.warnings }
     }
 
     /// What to say of a training that taught next to nothing.
     fn stall(&self) -> Option<String> {
-        let last = self.curve.last()?;
+        let last = self.curve.last().filter(|last| last.epoch > 0)?;
         let (bar, of) = match self.options.loss {
             Loss::Margin(margin) => (STALLED_SHARE * f64::from(margin), format!("at a margin of {margin}")),
             Loss::SampledSoftmax { logq, .. } => {

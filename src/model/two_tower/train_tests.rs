@@ -2,7 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::options::{Selection, TrainingOptions};
+use super::options::{Activation, Decay, Loss, Selection, TrainingOptions, Widths};
+use super::parameters::Tensor;
 use super::test_data::{features, random_split};
 use super::train::{Epoch, Observer, Trained, TrainingError, train};
 use crate::ground::Seed;
@@ -116,5 +117,47 @@ fn the_model_read_back_ranks_in_tiles_as_one_by_one() {
         assert!((hits - metrics[0]).abs() < 1e-12);
         assert!(ScoringModel::of_tensors(&result.tensors, &random_split(40, 31, 8, 7)).is_err());
         assert!(model.rank(30, targets, &train_sets, &|_| false).is_none());
+    }
+}
+
+#[test]
+fn a_training_begins_from_the_weights_of_a_model() {
+    for compress in [true, false] {
+        let first =
+            trained(&TrainingOptions { selection: Selection::Best(Part::Test), ..options(compress) }, 2, u64::MAX);
+        let first = first.unwrap().tensors;
+        let from = |tensors: &[Tensor], compress| TrainingOptions {
+            initial: Some(tensors.to_vec()),
+            epochs: 0,
+            ..options(compress)
+        };
+        let again = trained(&from(&first, compress), 2, u64::MAX).unwrap();
+        assert_eq!((again.tensors.as_slice(), again.selected), (first.as_slice(), 0));
+        assert_eq!(again.tensors.last().unwrap().name, "selected_on_test");
+        assert!(again.curve[0].metrics.is_some() && again.warnings.is_empty());
+        let mut wrong = first.clone();
+        wrong.retain(|tensor| tensor.name != "user_tower.mlp.0.bias");
+        wrong.iter_mut().filter(|t| t.name == "item_tower.text.weight").for_each(|t| t.shape = vec![20, 96]);
+        wrong.push(Tensor { name: "item_tower.extra".to_owned(), shape: vec![1], values: vec![0.0] });
+        let error = trained(&from(&wrong, compress), 2, u64::MAX).unwrap_err().to_string();
+        for part in
+            ["`user_tower.mlp.0.bias` [128] is missing", "is [20, 96], not [96, 20]", "`item_tower.extra` [1] is no"]
+        {
+            assert!(error.contains(part), "{error}");
+        }
+        assert!(trained(&from(&first, !compress), 2, u64::MAX).is_err());
+    }
+}
+
+#[test]
+fn other_losses_widths_and_activations_learn_too() {
+    let loss = Loss::SampledSoftmax { temperature: 0.5, logq: true };
+    let widths = Widths { embedding: 20, hidden: [33, 40], tower: 24, compress: 10, scorer_hidden: [17, 12] };
+    for compress in [true, false] {
+        let options =
+            TrainingOptions { loss, widths, activation: Activation::Relu, decay: Decay::Cosine, ..options(compress) };
+        let [one, two] = [1, 2].map(|threads| trained(&options, threads, u64::MAX).unwrap());
+        assert_eq!(one.tensors, two.tensors);
+        assert!(one.curve[3].loss < one.curve[0].loss, "{:?}", one.curve);
     }
 }

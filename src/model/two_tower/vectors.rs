@@ -3,11 +3,8 @@
 
 use super::loss::Scorer;
 use super::parameters::Tensor;
-use super::scorer::{Compress, Hidden, PackedCompress, PairNumbers, squares_and_sums};
-use refrain_kernels::{Left, Mode, Packed, gelu};
-
-/// Items that go through the MLP together.
-const BLOCK: usize = 48;
+use super::scorer::{Compress, squares_and_sums};
+use refrain_kernels::{Left, Mode, Packed, PairNet, PairScratch, dot, gelu_in_place, sum};
 
 /// The vectors of all users and items, and how two of them become a score.
 #[derive(Debug, Clone)]
@@ -22,8 +19,9 @@ pub struct VectorScorer {
 pub(crate) struct PreparedScorer<'a> {
     source: &'a VectorScorer,
     items: Packed,
-    numbers: Vec<(f32, f32)>,
-    compress: Option<(&'a Compress, PackedCompress)>,
+    /// Squares and sums of the items' vectors, where there is a network.
+    numbers: [Vec<f32>; 2],
+    net: Option<PairNet>,
 }
 
 impl VectorScorer {
@@ -85,9 +83,9 @@ impl VectorScorer {
     pub(crate) fn prepare(&self) -> PreparedScorer<'_> {
         let mut items = Packed::default();
         items.pack_transposed(&self.items, self.width, self.counts().1);
-        let compress = self.scorer.compress.as_ref().map(|compress| (compress, compress.pack()));
-        let numbers = if compress.is_some() { squares_and_sums(&self.items, self.width) } else { Vec::new() };
-        PreparedScorer { source: self, items, numbers, compress }
+        let net = self.scorer.compress.as_ref().map(Compress::net);
+        let numbers = net.as_ref().map(|_| squares_and_sums(&self.items, self.width)).unwrap_or_default();
+        PreparedScorer { source: self, items, numbers, net }
     }
 }
 
@@ -100,26 +98,15 @@ impl PreparedScorer<'_> {
             users.iter().flat_map(|user| &self.source.users[*user as usize * width..][..width]).copied().collect();
         let mut scores = vec![0.0; users.len() * count];
         self.items.product(Left::Plain(&rows), users.len(), &mut scores, Mode::Set);
-        if let Some((scorer, packed)) = &self.compress {
-            let mut hidden = Hidden::default();
-            let mut pairs = Vec::with_capacity(BLOCK);
-            for (user, scores) in rows.chunks_exact(width).zip(scores.chunks_exact_mut(count)) {
-                let base = scorer.user_base(&packed.factors, user);
-                for (scores, numbers) in scores.chunks_mut(BLOCK).zip(self.numbers.chunks(BLOCK)) {
-                    pairs.clear();
-                    pairs.extend(scores.iter().zip(numbers).map(|(user_item, (item_item, item_sum))| PairNumbers {
-                        user_item: *user_item,
-                        item_item: *item_item,
-                        item_sum: *item_sum,
-                    }));
-                    scorer.forward(packed, &base, BLOCK, &pairs, false, &mut hidden);
-                    scores.copy_from_slice(&hidden.out);
-                }
+        if let Some(net) = &self.net {
+            let [squares, sums] = &self.numbers;
+            let mut scratch = PairScratch::default();
+            for (user, scores) in rows.chunks_exact(width).zip(scores.chunks_exact_mut(count.max(1))) {
+                net.score([dot(user, user), sum(user)], scores, squares, sums, &mut scratch);
             }
         }
         if self.source.scorer.activated {
-            let before = scores.clone();
-            gelu(&before, &mut scores);
+            gelu_in_place(&mut scores);
         }
         scores
     }

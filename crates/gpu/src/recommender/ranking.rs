@@ -1,0 +1,121 @@
+//! Full ranking on the device, in tiles: only the counts of what stands above
+//! each target come back.
+
+use burn::tensor::backend::Backend;
+use burn::tensor::{Int, Tensor};
+
+use super::ops::{Activation, indices, marks, matrix, read};
+use super::parameters::Parameters;
+use super::scorer::{Compress, Folded, activate, squares_and_sums};
+use super::{Count, NamedTensor, RecommenderError, Target};
+
+/// Pairs of a tile that goes through dot compress, and through the inner product.
+const COMPRESS_PAIRS: usize = 1 << 19;
+const PRODUCT_PAIRS: usize = 1 << 25;
+
+/// A finished model on the device, laid out for many scores.
+#[derive(Debug)]
+pub(super) struct Prepared<B: Backend> {
+    users: Tensor<B, 2>,
+    items: Tensor<B, 2>,
+    activated: bool,
+    parameters: Parameters<B>,
+    compress: Option<Folding<B>>,
+    device: B::Device,
+}
+
+/// Dot compress, its folded weights, and the squares and sums of users and items.
+#[derive(Debug)]
+struct Folding<B: Backend> {
+    compress: Compress,
+    folded: Folded<B>,
+    numbers: [Tensor<B, 2>; 2],
+}
+
+impl<B: Backend> Prepared<B> {
+    /// A model's tensors: `user_vectors` and `item_vectors`, the marks
+    /// `scorer.gelu` and `scorer.relu`, and the weights of dot compress if it has them.
+    pub(super) fn new(tensors: &[NamedTensor], device: B::Device) -> Result<Self, RecommenderError> {
+        let find = |name: &str| tensors.iter().find(|tensor| tensor.name == name);
+        let vectors = |name: &str| {
+            let tensor = find(name).filter(|tensor| tensor.shape.len() == 2);
+            let tensor = tensor.ok_or_else(|| RecommenderError::Weights(name.to_owned()))?;
+            Ok(matrix(tensor.values.clone(), [tensor.shape[0], tensor.shape[1]], &device))
+        };
+        let marked = |name: &str| find(name).is_some_and(|tensor| tensor.values.first().is_some_and(|v| *v > 0.0));
+        let (users, items): (Tensor<B, 2>, Tensor<B, 2>) = (vectors("user_vectors")?, vectors("item_vectors")?);
+        let scorer: Vec<NamedTensor> =
+            tensors.iter().filter(|tensor| tensor.name.starts_with("scorer.")).cloned().collect();
+        let parameters = Parameters::new(&scorer, 1, &device);
+        let activation = if marked("scorer.relu") { Activation::Relu } else { Activation::Gelu };
+        let folding = |_: &NamedTensor| -> Result<Folding<B>, RecommenderError> {
+            let compress = Compress::new(&parameters, activation)?;
+            let numbers = [squares_and_sums(&users), squares_and_sums(&items)];
+            Ok(Folding { folded: compress.fold(&parameters), compress, numbers })
+        };
+        let compress = find("scorer.compress.weight").map(folding).transpose()?;
+        Ok(Self { users, items, activated: marked("scorer.gelu"), parameters, compress, device })
+    }
+
+    /// How many targets make a tile.
+    fn tile(&self) -> usize {
+        let pairs = if self.compress.is_some() { COMPRESS_PAIRS } else { PRODUCT_PAIRS };
+        (pairs / self.items.dims()[0].max(1)).max(1)
+    }
+
+    /// Scores of all items, those that are not finite as minus infinity: `[users, items]`.
+    fn scores(&self, users: &[u32]) -> Tensor<B, 2> {
+        let picked = indices(users, &self.device);
+        let (rows, columns) = (users.len(), self.items.dims()[0]);
+        let mut out = self.users.clone().select(0, picked.clone()).matmul(self.items.clone().transpose());
+        if let Some(Folding { compress, folded, numbers }) = &self.compress {
+            let pairs = rows * columns;
+            let spread = |of: Tensor<B, 3>| of.expand([rows, columns, 2]).reshape([pairs, 2]);
+            let of_users = spread(numbers[0].clone().select(0, picked).unsqueeze_dim(1));
+            let of_items = spread(numbers[1].clone().unsqueeze_dim(0));
+            let all = Tensor::cat(vec![of_users, out.reshape([pairs, 1]), of_items], 1);
+            out = compress.forward(&self.parameters, folded, all).out.reshape([rows, columns]);
+        }
+        let scores = activate(out, self.activated);
+        let finite = scores.clone().abs().lower_elem(f32::INFINITY);
+        scores.mask_fill(finite.bool_not(), f32::NEG_INFINITY)
+    }
+
+    /// For each target what stands above it, in the order of the targets.
+    /// `goes_on` hears of each tile and may stop it.
+    pub(super) fn counts(
+        &self,
+        targets: &[Target<'_>],
+        goes_on: &dyn Fn(u64) -> bool,
+    ) -> Result<Option<Vec<Count>>, RecommenderError> {
+        let mut all = Vec::with_capacity(targets.len());
+        for tile in targets.chunks(self.tile()) {
+            all.extend(self.count(tile)?);
+            if !goes_on(tile.len() as u64) {
+                return Ok(None);
+            }
+        }
+        Ok(Some(all))
+    }
+
+    fn count(&self, targets: &[Target<'_>]) -> Result<Vec<Count>, RecommenderError> {
+        let (rows, columns, device) = (targets.len(), self.items.dims()[0], &self.device);
+        let users: Vec<u32> = targets.iter().map(|target| target.user).collect();
+        let items: Vec<u32> = targets.iter().map(|target| target.item).collect();
+        let scores = self.scores(&users);
+        let finite = scores.clone().equal_elem(f32::NEG_INFINITY).bool_not().float().sum_dim(1);
+        let items: Tensor<B, 2, Int> = indices(&items, device).reshape([rows, 1]);
+        let own = scores.clone().gather(1, items.clone()).expand([rows, columns]);
+        let before = Tensor::<B, 1, Int>::arange(0..columns as i64, device).unsqueeze::<2>();
+        let before = before.expand([rows, columns]).lower(items.expand([rows, columns]));
+        let above = scores.clone().greater(own.clone()).float() + scores.equal(own).float() * before.float();
+        let gone: Vec<u32> = (0..)
+            .zip(targets)
+            .flat_map(|(row, target)| target.excluded.iter().map(move |item| row * columns as u32 + item))
+            .collect();
+        let kept = marks([rows, columns], &gone, device).neg() + 1.0;
+        let counts = read(Tensor::cat(vec![(above * kept).sum_dim(1), finite], 1))?;
+        let count = |pair: &[f32]| Count { above: pair[0] as u32, not_finite: columns as u32 - pair[1] as u32 };
+        Ok(counts.chunks_exact(2).map(count).collect())
+    }
+}

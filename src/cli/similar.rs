@@ -1,0 +1,154 @@
+//! `refrain similar`: the tracks that a model, or the text vectors below it, hold
+//! for like a given one. Nothing is run.
+
+use arrow::array::Array as _;
+use serde_json::json;
+
+use super::arguments::Global;
+use super::errors::{Exit, Mistake};
+use super::project;
+use super::recommend::{grid, rows_as_json, warn_of_synthetic};
+use super::recommender::{ModelArguments, Recommender, texts};
+use super::terminal::{Style, data};
+use crate::ground::closest;
+use crate::model::interactions::Interactions;
+use crate::model::model_table::tensors_of_table;
+use crate::table::read_parquet;
+
+/// What likeness is measured on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum By {
+    /// The model's item vectors
+    Model,
+    /// The vectors of the items' texts
+    Text,
+}
+
+/// What `similar` can be told.
+#[derive(Debug, clap::Args)]
+pub(super) struct SimilarArguments {
+    #[command(flatten)]
+    pub(super) model: ModelArguments,
+    /// The track: "Artist - Title", a title, an artist where items are artists, or an item's id
+    #[arg(long, value_name = "TRACK")]
+    pub(super) track: String,
+    /// What likeness is measured on
+    #[arg(long, value_enum, default_value_t = By::Model)]
+    pub(super) by: By,
+}
+
+/// Lists the items nearest to one, by the cosine of their vectors.
+///
+/// # Errors
+/// If there is no such track, or the model has no vectors.
+pub(super) fn similar(global: &Global, arguments: &SimilarArguments) -> anyhow::Result<Exit> {
+    let of_model = &arguments.model;
+    let project = match project::open(global, of_model.file.clone(), &of_model.reading)? {
+        Ok(project) => project,
+        Err(exit) => return Ok(exit),
+    };
+    let found = Recommender::open(&project, of_model.variant.as_deref(), of_model.titles.as_deref())?;
+    let (ids, width, values) = match arguments.by {
+        By::Model => of_the_model(&found)?,
+        By::Text => of_the_texts(&found)?,
+    };
+    let at = item_of(&found, &arguments.track, &ids)?;
+    let best = nearest(&values, width, at, of_model.k);
+    let best: Vec<(&str, f32)> = best.iter().map(|(item, score)| (ids[*item].as_str(), *score)).collect();
+    if of_model.json {
+        let answer = json!({
+            "track": found.titles.line(&ids[at]),
+            "item_id": ids[at],
+            "variant": found.name,
+            "stage": found.evaluated,
+            "synthetic": found.is_synthetic(),
+            "similar": rows_as_json(&found, &best),
+        });
+        data(&serde_json::to_string_pretty(&answer)?)?;
+        return Ok(Exit::Done);
+    }
+    let style = Style::of_stdout(global.color);
+    let by = if arguments.by == By::Text { "text vectors of " } else { "" };
+    let head = format!("{}  by {by}{}", style.bold(&found.titles.line(&ids[at])), found.evaluated);
+    data(&format!("{head}\n\n{}", grid(&found, &best).text(2, 60)))?;
+    warn_of_synthetic(&found, global);
+    Ok(Exit::Done)
+}
+
+/// The ids of items, the length of a vector, and the vectors one after the other.
+type Vectors = (Vec<String>, usize, Vec<f32>);
+
+fn of_the_model(found: &Recommender) -> anyhow::Result<Vectors> {
+    let tensors = tensors_of_table(&read_parquet(&found.model.path, None)?)?;
+    let vectors = tensors.into_iter().find(|tensor| tensor.name == "item_vectors");
+    let Some(vectors) = vectors.filter(|vectors| vectors.shape.len() == 2 && vectors.shape[1] > 0) else {
+        let mistake = Mistake::new(format!("the model of `{}` has no vectors of items", found.evaluated));
+        return Err(mistake.hint("choose another variant, or compare texts with --by text").into());
+    };
+    let split = Interactions::of_table(&read_parquet(&found.split.path, None)?)?;
+    if split.items.len() != vectors.shape[0] {
+        let mistake = Mistake::new(format!("the model of `{}` does not fit its split", found.evaluated));
+        return Err(mistake.hint("the split has been made again since: run the pipeline").into());
+    }
+    Ok((split.items.as_slice().to_vec(), vectors.shape[1], vectors.values))
+}
+
+fn of_the_texts(found: &Recommender) -> anyhow::Result<Vectors> {
+    let Some(vectors) = &found.vectors else {
+        let mistake = Mistake::new(format!("no text vectors stand above `{}`", found.evaluated));
+        return Err(mistake.hint("choose a variant with a text").into());
+    };
+    let table = read_parquet(&vectors.path, Some(&["item_id".to_owned(), "vector".to_owned()]))?;
+    let ids = texts(&table, "item_id")?;
+    let (lists, numbers) = table.vectors("vector")?;
+    let width = if lists.is_empty() { 0 } else { lists.value_offsets()[1] - lists.value_offsets()[0] } as usize;
+    if width == 0 || numbers.values().len() != ids.len() * width {
+        return Err(Mistake::new("the text vectors are not all of one length").into());
+    }
+    Ok((ids, width, numbers.values().to_vec()))
+}
+
+/// The place of the item that is meant.
+fn item_of(found: &Recommender, track: &str, ids: &[String]) -> Result<usize, Mistake> {
+    if let Some(at) = ids.iter().position(|id| id == track) {
+        return Ok(at);
+    }
+    let meant = found.titles.named(track, ids);
+    match meant.as_slice() {
+        [one] => Ok(ids.iter().position(|id| id == one).unwrap_or_default()),
+        [] => {
+            let lines: Vec<String> = ids.iter().map(|id| found.titles.line(id)).collect();
+            let mistake = Mistake::new(format!("the model knows no track `{track}`"));
+            Err(mistake.hint(match closest(track, lines.iter().map(String::as_str)) {
+                Some(near) => format!("did you mean \"{near}\"?"),
+                None => "write it as \"Artist - Title\"; `refrain show` lists the items of a stage".to_owned(),
+            }))
+        }
+        several => {
+            let lines: Vec<String> =
+                several.iter().take(8).map(|id| format!("{} ({id})", found.titles.line(id))).collect();
+            let mistake = Mistake::new(format!("`{track}` means {} items: {}", several.len(), lines.join("; ")));
+            Err(mistake.hint("write \"Artist - Title\", or the id in brackets"))
+        }
+    }
+}
+
+/// The items with the highest cosine to one, without itself: ties in the order
+/// of the items; a vector of zeros is like nothing.
+fn nearest(values: &[f32], width: usize, at: usize, k: usize) -> Vec<(usize, f32)> {
+    let length = |row: &[f32]| row.iter().map(|v| f64::from(*v) * f64::from(*v)).sum::<f64>().sqrt();
+    let own = &values[at * width..][..width];
+    let own_length = length(own);
+    let mut all: Vec<(usize, f32)> = values
+        .chunks_exact(width)
+        .enumerate()
+        .filter(|(item, row)| *item != at && length(row) > 0.0 && own_length > 0.0)
+        .map(|(item, row)| {
+            let dot: f64 = row.iter().zip(own).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
+            (item, (dot / (length(row) * own_length)) as f32)
+        })
+        .collect();
+    all.sort_by(|a, b| b.1.total_cmp(&a.1));
+    all.truncate(k);
+    all
+}

@@ -1,0 +1,144 @@
+//! Tests of `compare`: the order and the columns of the leaderboard, its
+//! intervals and verdicts, and ablations.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, Float64Array};
+use serde_json::{Value, json};
+
+use super::compare::Compare;
+use super::testing::{Ran, numbers, refused, run_inputs, stage, texts};
+use crate::stage::{Input, StageError};
+use crate::table::Table;
+
+fn metrics(hr: f64, cold: Option<f64>) -> Table {
+    let values = [Some(hr), Some(hr / 2.0), Some(hr), cold];
+    let columns: [(&str, ArrayRef); 6] = [
+        ("part", texts(&["test"; 4])),
+        ("slice", texts(&["all", "all", "warm", "cold"])),
+        ("metric", texts(&["hr", "ndcg", "hr", "hr"])),
+        ("k", numbers(&[10; 4])),
+        ("value", Arc::new(values.into_iter().collect::<Float64Array>())),
+        ("users", numbers(&[7; 4])),
+    ];
+    Table::of_columns(columns).unwrap()
+}
+
+/// Ranks of 200 users: `hits` of each hundred are hit on test, `validation` of
+/// each hundred on validation; which of them depends on `shift`.
+fn ranks(hits: i64, validation: i64, shift: i64) -> Table {
+    let (mut users, mut parts, mut all) = (Vec::new(), Vec::new(), Vec::new());
+    for user in 0..200 {
+        for (part, share) in [("test", hits), ("validation", validation)] {
+            users.push(format!("u{user:03}"));
+            parts.push(part);
+            all.push(if (user * 37 + shift) % 100 < share { 1 } else { 99 });
+        }
+    }
+    let users: Vec<&str> = users.iter().map(String::as_str).collect();
+    Table::of_columns([("user_id", texts(&users)), ("part", texts(&parts)), ("rank", numbers(&all))]).unwrap()
+}
+
+fn labelled<T>(tables: Vec<(&str, T)>, table: impl Fn(T) -> Table) -> Vec<Input> {
+    tables.into_iter().map(|(label, of)| Input::of_table(label, table(of))).collect()
+}
+
+fn without_ranks(with: &Value) -> Result<Ran, StageError> {
+    let inputs = vec![("CF", (0.1, None)), ("V1#0", (0.2, Some(0.1))), ("V1#1", (0.4, None)), ("top", (0.05, None))];
+    run_inputs(&Compare, with, vec![("metrics", labelled(inputs, |(hr, cold)| metrics(hr, cold)))])
+}
+
+fn with_ranks(with: &Value, validation: i64) -> Result<Ran, StageError> {
+    let hits = vec![("CF#0", 20), ("CF#1", 20), ("V1#0", 50), ("V1#1", 48), ("V1-tag", 35), ("near", 21), ("top", 5)];
+    let shift = |label: &str| i64::from(label.ends_with("#1")) * 3;
+    let all = hits.iter().map(|(label, hits)| (*label, (*hits, shift(label)))).collect();
+    let inputs = vec![
+        ("metrics", labelled(hits, |hits| metrics(hits as f64 / 100.0, None))),
+        ("ranks", labelled(all, |(hits, shift)| ranks(hits, validation, shift))),
+    ];
+    run_inputs(&Compare, with, inputs)
+}
+
+#[test]
+fn variants_are_averaged_over_seeds_and_sorted_best_first() {
+    let ran = without_ranks(&json!({})).unwrap();
+    let board = &ran.outputs["leaderboard"];
+    let names = board.strings("variant").unwrap();
+    assert_eq!(names.iter().flatten().collect::<Vec<_>>(), ["V1", "CF", "top"]);
+    assert_eq!(board.integers("seeds").unwrap().values()[..], [2, 1, 1]);
+    assert!((board.floats("hr@10").unwrap().value(0) - 0.3).abs() < 1e-12);
+    assert!((board.floats("hr@10_sd").unwrap().value(0) - 0.02f64.sqrt()).abs() < 1e-12);
+    assert!(board.floats("hr@10_sd").unwrap().is_null(1));
+    let cold = board.floats("cold_hr@10").unwrap();
+    assert_eq!((cold.value(0), cold.is_null(1)), (0.1, true));
+    for column in ["hr@10_low", "hr@10_high", "ndcg@10_low", "ndcg@10_high", "p"] {
+        assert_eq!(board.floats(column).unwrap().null_count(), 3, "{column}");
+    }
+    assert_eq!(board.strings("verdict").unwrap().null_count(), 3);
+    assert!(ran.rows("ablation").is_empty() && ran.warnings.is_empty());
+    for port in stage(&Compare, &Value::Null).outputs() {
+        let declared: Vec<_> = port.columns.iter().map(|column| column.0.clone()).collect();
+        assert_eq!(ran.outputs[port.name].column_names(), declared);
+    }
+}
+
+#[test]
+fn a_k_that_was_not_measured_is_named() {
+    let error = without_ranks(&json!({"k": 5})).unwrap_err();
+    assert!(error.to_string().contains("`CF` have no rows for k = 5"), "{error}");
+}
+
+#[test]
+fn ranks_give_intervals_and_verdicts_against_the_baseline() {
+    let ran = with_ranks(&json!({"baseline": "CF"}), 0).unwrap();
+    let board = &ran.outputs["leaderboard"];
+    let (names, verdicts) = (board.strings("variant").unwrap(), board.strings("verdict").unwrap());
+    let said: Vec<_> = names.iter().flatten().zip(verdicts.iter().flatten()).collect();
+    let expected =
+        [("V1", "better"), ("V1-tag", "better"), ("near", "not distinguishable"), ("CF", "baseline"), ("top", "worse")];
+    assert_eq!(said, expected);
+    let p = board.floats("p").unwrap();
+    assert!(p.is_null(3) && p.value(0) < 0.001 && p.value(2) > 0.5, "{p:?}");
+    let [value, low, high] = ["hr@10", "hr@10_low", "hr@10_high"].map(|name| board.floats(name).unwrap().value(0));
+    assert!(low < value && value < high && high - low > 0.1 && high - low < 0.2, "{low} {value} {high}");
+    assert!(ran.warnings.is_empty());
+    assert_eq!(ran.golden(), with_ranks(&json!({"baseline": "CF"}), 0).unwrap().golden());
+}
+
+#[test]
+fn an_ablation_tells_what_of_a_gain_is_left() {
+    let ablation = |variant: &str| json!({"ablations": [{"variant": variant, "without": "V1-tag", "base": "CF"}]});
+    let ran = with_ranks(&ablation("V1"), 0).unwrap();
+    let board = &ran.outputs["ablation"];
+    let number = |name: &str| board.floats(name).unwrap().value(0);
+    assert!((number("gain") - 0.29).abs() < 1e-9 && (number("remaining") - 0.15).abs() < 1e-9);
+    assert!((number("share") - 15.0 / 29.0).abs() < 1e-9);
+    assert!(number("share_low") > 0.3 && number("share_high") < 0.7);
+    assert!(
+        ran.notes[0].starts_with("of V1's gain over CF of +0.290 HR@10, +0.150 (52 %, 95 % interval "),
+        "{:?}",
+        ran.notes
+    );
+    assert!(ran.notes[0].ends_with(" %) remain in V1-tag"));
+    let none = with_ranks(&ablation("near"), 0).unwrap();
+    assert!(none.outputs["ablation"].floats("share").unwrap().is_null(0));
+    assert!(none.notes[0].ends_with("the gain itself cannot be told from none"), "{:?}", none.notes);
+}
+
+#[test]
+fn validation_far_above_test_is_warned_of() {
+    let ran = with_ranks(&json!({}), 55).unwrap();
+    let warned: Vec<_> = ran.warnings.iter().filter_map(|line| line.split(':').next()).collect();
+    assert_eq!(warned, ["CF", "near", "top"]);
+    assert!(ran.warnings[0].contains("NDCG@10 is 0.5500 on validation and 0.2000 ("), "{:?}", ran.warnings);
+}
+
+#[test]
+fn what_cannot_be_compared_is_named() {
+    let error = with_ranks(&json!({"baseline": "CV"}), 0).unwrap_err();
+    assert_eq!(error.to_string(), "`baseline: CV` is not among what is compared");
+    let problems = refused(&Compare, &json!({"resamples": 0, "permutations": 0}));
+    assert_eq!(problems.iter().map(|p| p.path.as_str()).collect::<Vec<_>>(), ["resamples", "permutations"]);
+    let ran = without_ranks(&json!({"baseline": "CF"})).unwrap();
+    assert_eq!(ran.warnings, ["without the input `ranks` there are neither verdicts nor ablations"]);
+}

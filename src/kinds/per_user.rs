@@ -1,0 +1,180 @@
+//! For `compare`: the metrics of each user out of `evaluate`'s ranks, and what
+//! can be said with them: intervals, verdicts and what an ablation leaves.
+
+use std::collections::BTreeMap;
+
+use crate::ground::Seed;
+use crate::metrics::{Interval, hit, holm, interval_of, mean, mean_interval, ndcg, sign_flip};
+use crate::stage::{Input, StageError};
+use crate::table::complete;
+
+/// The level that a corrected p is held to.
+const LEVEL: f64 = 0.05;
+
+/// A variant's metrics, each `[seeds][users]`, users in ascending order.
+#[derive(Debug, Default)]
+pub(super) struct PerUser {
+    users: Vec<String>,
+    pub(super) hr: Vec<Vec<f64>>,
+    pub(super) ndcg: Vec<Vec<f64>>,
+    /// The mean NDCG on validation of each seed that has validation ranks.
+    validation: Vec<f64>,
+}
+
+/// How a variant stands to the baseline.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Verdict {
+    /// Corrected; none for the baseline itself.
+    pub(super) p: Option<f64>,
+    pub(super) word: &'static str,
+}
+
+/// What of a variant's gain over a base is left without a part of it, on HR.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Remainder {
+    pub(super) gain: f64,
+    pub(super) remaining: f64,
+    /// None where the gain cannot be told from none: nothing can be a share of it.
+    pub(super) share: Option<Interval>,
+}
+
+impl PerUser {
+    /// Adds a seed: one of `evaluate`'s tables of ranks.
+    pub(super) fn add(&mut self, input: &Input, part: &str, k: u32) -> Result<(), StageError> {
+        let table = input.table()?;
+        let (users, parts) =
+            (complete("user_id", table.strings("user_id")?)?, complete("part", table.strings("part")?)?);
+        let ranks = complete("rank", table.integers("rank")?)?;
+        let mut of_users: BTreeMap<&str, [f64; 3]> = BTreeMap::new();
+        let mut validation = Vec::new();
+        for row in 0..table.rows() {
+            let rank = u32::try_from(ranks.value(row)).unwrap_or(u32::MAX);
+            if parts.value(row) == part {
+                let [hits, gains, targets] = of_users.entry(users.value(row)).or_default();
+                (*hits, *gains, *targets) = (*hits + hit(rank, k), *gains + ndcg(rank, k), *targets + 1.0);
+            } else if parts.value(row) == "validation" {
+                validation.push(ndcg(rank, k));
+            }
+        }
+        let names: Vec<String> = of_users.keys().map(|user| (*user).to_owned()).collect();
+        if !self.hr.is_empty() && names != self.users {
+            return Err(other_users(&input.label));
+        }
+        self.users = names;
+        self.hr.push(of_users.values().map(|[hits, _, targets]| hits / targets).collect());
+        self.ndcg.push(of_users.values().map(|[_, gains, targets]| gains / targets).collect());
+        self.validation.extend(mean(&validation));
+        Ok(())
+    }
+
+    /// What warns of an epoch or a setting that was chosen on too little: the
+    /// mean NDCG on validation, where it is above the high end of `test` by
+    /// more than the interval is wide.
+    pub(super) fn flattering(&self, test: &Interval) -> Option<f64> {
+        mean(&self.validation).filter(|validation| *validation > test.high + (test.high - test.low))
+    }
+
+    /// Each user's NDCG, averaged over the seeds.
+    fn of_users(&self) -> Vec<f64> {
+        let seeds = self.ndcg.len() as f64;
+        (0..self.users.len()).map(|user| self.ndcg.iter().map(|values| values[user]).sum::<f64>() / seeds).collect()
+    }
+}
+
+fn other_users(label: &str) -> StageError {
+    StageError::with_hint(
+        format!("the ranks of `{label}` are of other users than those that they are compared with"),
+        "give `compare` only what was evaluated on one split",
+    )
+}
+
+/// What is drawn, and how often.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sampling {
+    pub(super) seed: Seed,
+    pub(super) resamples: u32,
+    pub(super) permutations: u32,
+}
+
+impl Sampling {
+    /// The interval of a mean over users and seeds.
+    pub(super) fn interval(&self, values: &[Vec<f64>]) -> Option<Interval> {
+        mean_interval(values, self.resamples, &self.seed)
+    }
+
+    /// How each variant stands to the baseline on NDCG; p are corrected for how
+    /// many are compared.
+    pub(super) fn verdicts(
+        &self,
+        all: &BTreeMap<String, PerUser>,
+        baseline: &str,
+    ) -> Result<BTreeMap<String, Verdict>, StageError> {
+        let base = find(all, baseline, "baseline")?;
+        let of_base = base.of_users();
+        let (mut names, mut values, mut gains) = (Vec::new(), Vec::new(), Vec::new());
+        for (name, sample) in all.iter().filter(|(name, _)| *name != baseline) {
+            if sample.users != base.users {
+                return Err(other_users(name));
+            }
+            let differences: Vec<f64> = sample.of_users().iter().zip(&of_base).map(|(own, base)| own - base).collect();
+            names.push(name.clone());
+            values.push(sign_flip(&differences, self.permutations, &self.seed));
+            gains.push(differences.iter().sum::<f64>());
+        }
+        let word = |p: f64, gain: f64| match (p <= LEVEL, gain > 0.0) {
+            (false, _) => "not distinguishable",
+            (true, true) => "better",
+            (true, false) => "worse",
+        };
+        let judged = holm(&values).into_iter().zip(gains).map(|(p, gain)| Verdict { p: Some(p), word: word(p, gain) });
+        let mut verdicts: BTreeMap<String, Verdict> = names.into_iter().zip(judged).collect();
+        verdicts.insert(baseline.to_owned(), Verdict { p: None, word: "baseline" });
+        Ok(verdicts)
+    }
+
+    /// What of `variant`'s gain over `base` is there `without` a part.
+    pub(super) fn remainder(
+        &self,
+        all: &BTreeMap<String, PerUser>,
+        [variant, without, base]: [&str; 3],
+    ) -> Result<Remainder, StageError> {
+        let samples = [("variant", variant), ("without", without), ("base", base)];
+        let [whole, rest, base] = samples.map(|(setting, name)| find(all, name, setting));
+        let (whole, rest, base) = (whole?, rest?, base?);
+        for (name, sample) in [(variant, whole), (without, rest)] {
+            if sample.users != base.users {
+                return Err(other_users(name));
+            }
+        }
+        let samples: [&[Vec<f64>]; 3] = [&whole.hr, &rest.hr, &base.hr];
+        let interval = |statistic: fn(&[f64]) -> f64| interval_of(&samples, &statistic, self.resamples, &self.seed);
+        let gain = interval(|means| means[0] - means[2]);
+        let remaining = interval(|means| means[1] - means[2]);
+        let share = gain
+            .filter(|gain| gain.low > 0.0)
+            .and_then(|_| interval(|means| (means[1] - means[2]) / (means[0] - means[2])));
+        let value = |interval: Option<Interval>| interval.map_or(f64::NAN, |interval| interval.value);
+        Ok(Remainder { gain: value(gain), remaining: value(remaining), share })
+    }
+}
+
+fn find<'a>(all: &'a BTreeMap<String, PerUser>, name: &str, setting: &str) -> Result<&'a PerUser, StageError> {
+    all.get(name).ok_or_else(|| {
+        let names: Vec<&str> = all.keys().map(String::as_str).collect();
+        let what = format!("`{setting}: {name}` is not among what is compared");
+        StageError::with_hint(what, format!("there are ranks of {}", names.join(", ")))
+    })
+}
+
+/// An ablation in a sentence.
+pub(super) fn sentence([variant, without, base]: [&str; 3], k: u32, left: &Remainder) -> String {
+    let Remainder { gain, remaining, share } = left;
+    let of = format!("of {variant}'s gain over {base} of {gain:+.3} HR@{k}");
+    match share {
+        Some(Interval { value, low, high }) => {
+            let [value, low, high] = [value, low, high].map(|share| format!("{:.0}", share * 100.0));
+            format!("{of}, {remaining:+.3} ({value} %, 95 % interval {low} to {high} %) remain in {without}")
+        }
+        None => format!("{of}, {remaining:+.3} remain in {without}; the gain itself cannot be told from none"),
+    }
+}
