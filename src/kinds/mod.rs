@@ -15,6 +15,7 @@ mod crawl_top_tags;
 mod crawl_users;
 mod ease;
 mod embed;
+mod embed_model;
 mod embed_remote;
 #[cfg(test)]
 mod embed_remote_tests;

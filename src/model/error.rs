@@ -18,6 +18,14 @@ pub enum ModelError {
     /// The weights are not of this model.
     #[error("could not use the model's weights: {0}")]
     Weights(String),
+    /// A file that describes the model says what cannot be used here.
+    #[error("could not use the model's `{name}`: {why}")]
+    Description {
+        /// The file's name.
+        name: &'static str,
+        /// What it says, and what would be right.
+        why: String,
+    },
     /// The tokenizer's file, or a text, was refused by the tokenizer.
     #[error("could not {action} with the tokenizer: {why}")]
     Tokenizer {
@@ -42,7 +50,7 @@ pub enum ModelError {
         /// The hash it has.
         actual: String,
         /// The hash it must have.
-        expected: &'static str,
+        expected: String,
     },
     /// A wheel or other ZIP archive could not be read, or lacks a file.
     #[error("could not take {name} out of the archive: {why}")]

@@ -5,11 +5,10 @@
 
 use std::ops::ControlFlow;
 
-use super::MINILM_WIDTH as WIDTH;
-use super::{DeviceChoice, MINILM, MiniLm, ModelError, ModelFiles, Models};
+use super::{DeviceChoice, MINILM, ModelError, ModelFiles, Models, TextEncoder};
 
 /// The encoder on a device, if the weights are on this machine.
-fn encoder(choice: DeviceChoice) -> Option<MiniLm> {
+fn encoder(choice: DeviceChoice) -> Option<TextEncoder> {
     let models = Models::default();
     let folders = [MINILM.folder(&models.folder)].into_iter().chain(models.minilm);
     let Some(files) = folders.into_iter().find_map(|folder| ModelFiles::read(&MINILM, &folder).ok()) else {
@@ -17,7 +16,7 @@ fn encoder(choice: DeviceChoice) -> Option<MiniLm> {
         return None;
     };
     let selection = choice.select().map_err(|error| println!("skipped: {error}")).ok()?;
-    Some(MiniLm::new(&files, selection).expect("the files are of this model"))
+    Some(TextEncoder::new(&files, selection).expect("the files are of this model"))
 }
 
 fn texts() -> Vec<String> {
@@ -31,11 +30,11 @@ fn golden() -> Vec<f32> {
 
 fn agrees_with_sentence_transformers(choice: DeviceChoice) {
     let Some(encoder) = encoder(choice) else { return };
-    let (texts, golden) = (texts(), golden());
-    assert_eq!(golden.len(), texts.len() * WIDTH);
+    let (texts, golden, width) = (texts(), golden(), encoder.width());
+    assert_eq!(golden.len(), texts.len() * width);
     let vectors = encoder.embed(&texts, &|_| ControlFlow::Continue(())).expect("the texts can be embedded");
     let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
-    for (index, (text, expected)) in texts.iter().zip(golden.chunks_exact(WIDTH)).enumerate() {
+    for (index, (text, expected)) in texts.iter().zip(golden.chunks_exact(width)).enumerate() {
         let vector = vectors.vector(index);
         let norm = dot(vector, vector).sqrt();
         let cosine = dot(vector, expected) / (norm * dot(expected, expected).sqrt());

@@ -5,8 +5,10 @@
 #[cfg(test)]
 mod baseline_tests;
 mod bert;
+mod description;
 mod device_ranking;
 pub mod ease;
+mod encoder;
 mod error;
 pub mod features;
 #[cfg(test)]
@@ -15,7 +17,6 @@ pub mod ials;
 pub mod interactions;
 pub mod item_knn;
 pub mod item_weights;
-mod minilm;
 pub mod model_table;
 pub mod ranking;
 pub mod scoring;
@@ -26,9 +27,9 @@ use std::path::PathBuf;
 
 pub use refrain_gpu::{Device, DeviceChoice, DeviceError, Selection};
 
+pub use encoder::{OnBatch, TextEncoder, TextEncoder as MiniLm, TextVectors};
 pub use error::ModelError;
-pub use minilm::{MINILM_WIDTH, MiniLm, OnBatch, TextVectors};
-pub use weights::{MINILM, ModelFile, ModelFiles, ModelSource};
+pub use weights::{BERT_FILES, MINILM, ModelFile, ModelFiles, ModelSource};
 
 use crate::ground::Environment;
 

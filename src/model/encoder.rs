@@ -1,5 +1,5 @@
-//! The sentence encoder all-MiniLM-L6-v2: texts to vectors of 384 numbers, the
-//! same as sentence-transformers gives.
+//! The sentence encoder: texts to vectors, the same as sentence-transformers
+//! gives, by all-MiniLM-L6-v2 or another BERT.
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;
@@ -12,12 +12,13 @@ use refrain_gpu::{Architecture, Device, Encoder, Pooling, Selection};
 use tokenizers::{Tokenizer, TruncationDirection, TruncationParams, TruncationStrategy};
 
 use super::bert::Bert;
+use super::description::describe;
 use super::error::ModelError;
-use super::weights::{MINILM, ModelFiles};
+use super::weights::ModelFiles;
 use crate::ground::{ContentHash, Hasher};
 
-/// Longer texts are cut to so many tokens, `[CLS]` and `[SEP]` included.
-const MAX_TOKENS: usize = 256;
+/// MiniLM cuts longer texts to so many tokens, `[CLS]` and `[SEP]` included.
+const MINILM_TOKENS: usize = 256;
 /// Tokens in one batch on the CPU: its activations stay in the caches.
 const CPU_BATCH_TOKENS: usize = 384;
 /// Tokens in one batch on a GPU: enough to keep it busy.
@@ -26,16 +27,12 @@ const CUDA_BATCH_TOKENS: usize = 32_768;
 /// Raised when the same text would have another vector.
 const VECTOR_VERSION: u32 = 2;
 
-/// The length of a text's vector.
-pub const MINILM_WIDTH: usize = 384;
-use MINILM_WIDTH as WIDTH;
-
 /// The sizes of all-MiniLM-L6-v2.
-const ARCHITECTURE: Architecture = Architecture {
+const MINILM_SIZES: Architecture = Architecture {
     layers: 6,
     heads: 12,
-    hidden: WIDTH,
-    intermediate: 4 * WIDTH,
+    hidden: 384,
+    intermediate: 1536,
     vocabulary: 30_522,
     positions: 512,
     types: 2,
@@ -53,16 +50,23 @@ enum Network {
 /// The vectors of a list of texts; equal texts share one.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TextVectors {
+    width: usize,
     values: Vec<f32>,
     of_text: Vec<usize>,
 }
 
 impl TextVectors {
-    /// Vectors of 384 numbers one after the other, and for each text which of
+    /// Vectors of `width` numbers one after the other, and for each text which of
     /// them is its.
     #[must_use]
-    pub fn new(values: Vec<f32>, of_text: Vec<usize>) -> Self {
-        Self { values, of_text }
+    pub fn new(width: usize, values: Vec<f32>, of_text: Vec<usize>) -> Self {
+        Self { width, values, of_text }
+    }
+
+    /// The length of each vector.
+    #[must_use]
+    pub fn width(&self) -> usize {
+        self.width
     }
 
     /// How many texts there are.
@@ -77,20 +81,21 @@ impl TextVectors {
         self.of_text.is_empty()
     }
 
-    /// The vector of the text at `index`: 384 numbers of Euclidean length 1.
+    /// The vector of the text at `index`: `width` numbers.
     ///
     /// # Panics
     /// If there is no such text.
     #[must_use]
     pub fn vector(&self, index: usize) -> &[f32] {
-        let start = self.of_text[index] * WIDTH;
-        &self.values[start..start + WIDTH]
+        let start = self.of_text[index] * self.width;
+        &self.values[start..start + self.width]
     }
 }
 
 /// The encoder on a device, ready to use.
-pub struct MiniLm {
+pub struct TextEncoder {
     tokenizer: Tokenizer,
+    width: usize,
     network: Network,
     selection: Selection,
 }
@@ -104,46 +109,77 @@ struct Batch {
     texts: Vec<usize>,
 }
 
-impl MiniLm {
-    /// The encoder from its files, on the selected device.
+impl TextEncoder {
+    /// all-MiniLM-L6-v2 from its files, on the selected device.
     ///
     /// # Errors
     /// [`ModelError`] if the files are not of this model.
     pub fn new(files: &ModelFiles, selection: Selection) -> Result<Self, ModelError> {
+        Self::open(files, &MINILM_SIZES, MINILM_TOKENS, selection)
+    }
+
+    /// A sentence-transformers model of one BERT, whose files
+    /// ([`BERT_FILES`](super::BERT_FILES)) say what it is, on the selected device.
+    ///
+    /// # Errors
+    /// [`ModelError`] if the files are not of such a model.
+    pub fn described(files: &ModelFiles, selection: Selection) -> Result<Self, ModelError> {
+        let (architecture, most_tokens) = describe(files)?;
+        Self::open(files, &architecture, most_tokens, selection)
+    }
+
+    fn open(
+        files: &ModelFiles,
+        architecture: &Architecture,
+        max_length: usize,
+        selection: Selection,
+    ) -> Result<Self, ModelError> {
         let refused =
             |error: tokenizers::Error| ModelError::Tokenizer { action: "read tokenizer.json", why: error.to_string() };
         let mut tokenizer = Tokenizer::from_bytes(files.file("tokenizer.json")).map_err(refused)?;
         let truncation = TruncationParams {
-            max_length: MAX_TOKENS,
+            max_length,
             strategy: TruncationStrategy::LongestFirst,
             stride: 0,
             direction: TruncationDirection::Right,
         };
         tokenizer.with_padding(None).with_truncation(Some(truncation)).map_err(refused)?;
+        let highest = tokenizer.get_vocab(true).into_values().max().unwrap_or_default() as usize;
+        if highest >= architecture.vocabulary {
+            let why = format!("it has a token {highest}, but the model has {} tokens", architecture.vocabulary);
+            return Err(ModelError::Description { name: "tokenizer.json", why });
+        }
         let weights = files.file("model.safetensors");
         let network = match selection.device {
-            Device::Cpu => Network::Cpu(Bert::read(weights, &ARCHITECTURE)?),
-            device @ Device::Cuda(_) => Network::Gpu(Encoder::read(weights, &ARCHITECTURE, device)?),
+            Device::Cpu => Network::Cpu(Bert::read(weights, architecture)?),
+            device @ Device::Cuda(_) => Network::Gpu(Encoder::read(weights, architecture, device)?),
         };
-        Ok(Self { tokenizer, network, selection })
+        Ok(Self { tokenizer, width: architecture.hidden, network, selection })
     }
 
-    /// What stands for all that decides the bits of a text's vector: the
-    /// weights, how they are used, and what computes. All CPUs with a fused
-    /// multiply-add give the same bits, whatever their vectors. On a GPU it is the class alone: its
-    /// products may differ in the last bits from batch to batch and card to card.
+    /// What stands for all that decides the bits of a text's vector: the names
+    /// and SHA-256 of the model's files, how they are used, and what computes.
+    /// All CPUs with a fused multiply-add give the same bits, whatever their
+    /// vectors. On a GPU it is the class alone: its products may differ in the
+    /// last bits from batch to batch and card to card.
     #[must_use]
-    pub fn identity(device: Device) -> ContentHash {
+    pub fn identity<'a>(files: impl IntoIterator<Item = (&'a str, &'a str)>, device: Device) -> ContentHash {
         let mut hasher = Hasher::new("refrain encoder");
-        hasher.raw(&VECTOR_VERSION.to_le_bytes()).field(MINILM.name.as_bytes());
-        for file in MINILM.files {
-            hasher.field(file.name.as_bytes()).field(file.sha256.as_bytes());
+        hasher.raw(&VECTOR_VERSION.to_le_bytes());
+        for (name, sha256) in files {
+            hasher.field(name.as_bytes()).field(sha256.as_bytes());
         }
         match device {
             Device::Cuda(_) => hasher.field(b"cuda"),
             Device::Cpu => hasher.field(b"cpu").field(if fuses() { b"fused" } else { b"plain" }),
         };
         hasher.finish()
+    }
+
+    /// The length of a text's vector.
+    #[must_use]
+    pub fn width(&self) -> usize {
+        self.width
     }
 
     /// The device in use, and why.
@@ -153,8 +189,7 @@ impl MiniLm {
     }
 
     /// The vectors of some texts, as sentence-transformers' `encode` gives
-    /// them: mean over the tokens, Euclidean length 1, at most 256 tokens. An
-    /// empty text has a vector like any other.
+    /// them. An empty text has a vector like any other.
     ///
     /// A text's vector does not depend on the other texts or, on the CPU, on
     /// the number of threads, to the last bit. `on_done` is told how many more
@@ -172,24 +207,25 @@ impl MiniLm {
         for &index in &of_text {
             times[index] += 1;
         }
-        let values = Mutex::new(vec![0.0; distinct.len() * WIDTH]);
+        let width = self.width;
+        let values = Mutex::new(vec![0.0; distinct.len() * width]);
         self.embed_each(&distinct, &|texts, vectors| {
             let mut values = values.lock().unwrap_or_else(PoisonError::into_inner);
-            for (&text, vector) in texts.iter().zip(vectors.chunks_exact(WIDTH)) {
-                values[text * WIDTH..(text + 1) * WIDTH].copy_from_slice(vector);
+            for (&text, vector) in texts.iter().zip(vectors.chunks_exact(width)) {
+                values[text * width..(text + 1) * width].copy_from_slice(vector);
             }
             drop(values);
             on_done(texts.iter().map(|&text| times[text]).sum())
         })?;
-        Ok(TextVectors { values: values.into_inner().unwrap_or_else(PoisonError::into_inner), of_text })
+        Ok(TextVectors::new(width, values.into_inner().unwrap_or_else(PoisonError::into_inner), of_text))
     }
 
-    /// As [`MiniLm::embed`], but each text is computed, and `on_batch` is given
+    /// As [`TextEncoder::embed`], but each text is computed, and `on_batch` is given
     /// the vectors as they come, from any thread: the places of some texts, and
     /// their vectors one after the other. It may stop the work.
     ///
     /// # Errors
-    /// As [`MiniLm::embed`].
+    /// As [`TextEncoder::embed`].
     pub fn embed_each(&self, texts: &[&str], on_batch: &OnBatch<'_>) -> Result<(), ModelError> {
         let ids = texts.par_iter().map(|text| self.tokens(text)).collect::<Result<Vec<_>, _>>()?;
         let budget = match self.network {
@@ -226,7 +262,12 @@ impl MiniLm {
         let encoding = self.tokenizer.encode_fast(text, true);
         let refused =
             |error: tokenizers::Error| ModelError::Tokenizer { action: "encode a text", why: error.to_string() };
-        Ok(encoding.map_err(refused)?.get_ids().to_vec())
+        let ids = encoding.map_err(refused)?.get_ids().to_vec();
+        if ids.is_empty() {
+            let why = "it gives no token; it must put one before and after each text".to_owned();
+            return Err(ModelError::Tokenizer { action: "encode a text", why });
+        }
+        Ok(ids)
     }
 }
 
