@@ -8,7 +8,7 @@ use super::errors::{Exit, Mistake};
 use super::terminal::{data, say};
 use crate::ground::Environment;
 use crate::model::two_tower::{CheckSize, Comparison, check};
-use crate::model::{Device, DeviceChoice, MINILM, MiniLm, ModelFiles, Models};
+use crate::model::{Device, DeviceChoice, MINILM, ModelFiles, Models, TextEncoder};
 
 /// Texts that are embedded on both, and the lowest cosine that will do.
 const TEXTS: usize = 2000;
@@ -92,7 +92,7 @@ fn embedding(choice: DeviceChoice, count: usize) -> anyhow::Result<bool> {
     };
     let texts: Vec<String> = (0..count).map(text).collect();
     let embed = |choice: DeviceChoice| -> anyhow::Result<_> {
-        let encoder = MiniLm::new(&files, choice.select()?)?;
+        let encoder = TextEncoder::new(&files, choice.select()?)?;
         encoder.embed(&texts[..count.min(64)], &|_| std::ops::ControlFlow::Continue(()))?;
         let started = std::time::Instant::now();
         let vectors = encoder.embed(&texts, &|_| std::ops::ControlFlow::Continue(()))?;

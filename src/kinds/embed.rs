@@ -190,13 +190,12 @@ async fn vectors_by<E: Encode>(
     let keys: Vec<ContentHash> = distinct.keys.par_iter().map(|text| vector_key(model, text)).collect();
     let first = keys.first().and_then(|key| Some(context.vectors.as_ref()?.find(*key)?.len())).filter(|n| *n > 0);
     // Without a remembered vector the encoder says how long they are.
-    let (encoder, width, open) = match first {
-        Some(width) => (None, width, Some(open)),
-        None => {
-            let encoder = open().await?;
-            let width = encoder.width();
-            (Some(encoder), width, None)
-        }
+    let (encoder, width, open) = if let Some(width) = first {
+        (None, width, Some(open))
+    } else {
+        let encoder = open().await?;
+        let width = encoder.width();
+        (Some(encoder), width, None)
     };
     let mut values = vec![0.0; keys.len() * width];
     let recall = |(key, place): (&ContentHash, &mut [f32])| {

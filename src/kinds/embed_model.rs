@@ -32,7 +32,8 @@ pub(super) enum Model {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub(super) struct Hub {
     /// `owner/name`.
-    hub: String,
+    #[serde(rename = "hub")]
+    name: String,
     /// A commit: 40 digits.
     revision: String,
     /// Each file's SHA-256.
@@ -75,8 +76,8 @@ impl<'de> Deserialize<'de> for Model {
             fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<Model, M::Error> {
                 let written = Written::deserialize(MapAccessDeserializer::new(map))?;
                 match (written.hub, written.folder) {
-                    (Some(hub), None) => {
-                        Ok(Model::Hub(Hub { hub, revision: written.revision, sha256: written.sha256 }))
+                    (Some(name), None) => {
+                        Ok(Model::Hub(Hub { name, revision: written.revision, sha256: written.sha256 }))
                     }
                     (None, Some(folder)) if written.revision.is_empty() && written.sha256.is_empty() => {
                         Ok(Model::Folder(folder))
@@ -138,8 +139,8 @@ impl Model {
                 && !part.starts_with('.')
                 && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
         };
-        if hub.hub.split('/').count() != 2 || !hub.hub.split('/').all(plain) {
-            let what = format!("`{}` is not a name on the hub", hub.hub);
+        if hub.name.split('/').count() != 2 || !hub.name.split('/').all(plain) {
+            let what = format!("`{}` is not a name on the hub", hub.name);
             problems
                 .push(SettingProblem::new("model.hub", what).hint("it is OWNER/NAME, such as BAAI/bge-small-en-v1.5"));
             return problems;
@@ -147,7 +148,7 @@ impl Model {
         let digits = |text: &str, count: usize| {
             text.len() == count && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
         };
-        let command = format!("`refrain model fetch {}` gets the model and prints what to write", hub.hub);
+        let command = format!("`refrain model fetch {}` gets the model and prints what to write", hub.name);
         if !digits(&hub.revision, 40) {
             let what = if hub.revision.is_empty() {
                 "the model has no `revision`".to_owned()
@@ -191,7 +192,7 @@ impl Model {
     fn source(&self) -> ModelSource {
         match self {
             Self::MiniLm => MINILM.clone(),
-            Self::Hub(hub) => ModelSource::of_hub(&hub.hub, &hub.revision, &hub.sha256),
+            Self::Hub(hub) => ModelSource::of_hub(&hub.name, &hub.revision, &hub.sha256),
             Self::Folder(_) => ModelSource::of_hub("", "", &BTreeMap::new()),
         }
     }

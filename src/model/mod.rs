@@ -27,7 +27,7 @@ use std::path::PathBuf;
 
 pub use refrain_gpu::{Device, DeviceChoice, DeviceError, Selection};
 
-pub use encoder::{OnBatch, TextEncoder, TextEncoder as MiniLm, TextVectors};
+pub use encoder::{OnBatch, TextEncoder, TextVectors};
 pub use error::ModelError;
 pub use weights::{BERT_FILES, MINILM, ModelFile, ModelFiles, ModelSource};
 
