@@ -67,7 +67,7 @@ pub enum Loss {
     Margin(f32),
     /// `-ln(e^p / (e^p + sum of e^(n - c)))`, mean over the positives: `p` is the
     /// positive's score over the temperature, `n` a negative's, `c` its
-    /// correction (see [`Pairs::corrections`](super::loss::Pairs)).
+    /// correction (see `Pairs::corrections`).
     SampledSoftmax {
         /// What scores are divided by.
         temperature: f32,
