@@ -6,6 +6,8 @@
 //! the number of threads, to the last bit.
 
 mod tensors;
+#[cfg(test)]
+mod tests;
 
 use refrain_gpu::{Architecture, Pooling};
 use refrain_kernels::{Attention, Left, Mode, Packed, add, add_and_normalize, attend, gelu_in_place};
