@@ -6,20 +6,24 @@ use std::fmt::Write as _;
 use super::arguments::DeviceArguments;
 use super::errors::{Exit, Mistake};
 use super::terminal::{data, say};
-use crate::ground::Environment;
 use crate::model::two_tower::{CheckSize, Comparison, check};
-use crate::model::{Device, DeviceChoice, MINILM, ModelFiles, Models, TextEncoder};
+use crate::model::{Device, DeviceChoice, MINILM, ModelFiles, Models, Precision, TextEncoder, TextVectors};
 
-/// Texts that are embedded on both, and the lowest cosine that will do.
+/// Texts that are embedded on both.
 const TEXTS: usize = 2000;
-const LEAST_COSINE: f64 = 0.9999;
+
+/// The lowest cosine to the processor's vectors that will do.
+fn least_cosine(precision: Precision) -> f64 {
+    if precision == Precision::F32 { 0.9999 } else { 0.999 }
+}
 
 /// Says which device would be used.
 ///
 /// # Errors
 /// If a device was insisted on and cannot be used, or the check could not be made.
 pub(super) fn device(arguments: &DeviceArguments) -> anyhow::Result<Exit> {
-    let selection = arguments.device.select().map_err(|error| {
+    let models = Models { device: arguments.device, ..Models::default() };
+    let selection = models.device().map_err(|error| {
         Mistake::new(error.to_string()).hint("`--device auto` computes on the processor where there is no GPU")
     })?;
     data(&selection.note)?;
@@ -39,7 +43,7 @@ pub(super) fn device(arguments: &DeviceArguments) -> anyhow::Result<Exit> {
         data(&lines(comparison))?;
     }
     if selection.device != Device::Cpu {
-        good &= embedding(arguments.device, if arguments.full { TEXTS } else { TEXTS / 50 })?;
+        good &= embedding(&models, if arguments.full { TEXTS } else { TEXTS / 50 })?;
     }
     data(if good { "the device agrees with the processor" } else { "the device does NOT agree with the processor" })?;
     Ok(if good { Exit::Done } else { Exit::Failed })
@@ -76,11 +80,10 @@ fn lines(comparison: &Comparison) -> String {
     text
 }
 
-/// Embeds texts on both; whether the vectors agree. Without the weights there is
-/// nothing to compare.
-fn embedding(choice: DeviceChoice, count: usize) -> anyhow::Result<bool> {
-    let models = Models::of_environment(&Environment::of_process());
-    let folders = [MINILM.folder(&models.folder)].into_iter().chain(models.minilm);
+/// Embeds texts on both, on the device in each precision; whether the vectors
+/// agree. Without the weights there is nothing to compare.
+fn embedding(models: &Models, count: usize) -> anyhow::Result<bool> {
+    let folders = [MINILM.folder(&models.folder)].into_iter().chain(models.minilm.clone());
     let Some(files) = folders.into_iter().find_map(|folder| ModelFiles::read(&MINILM, &folder).ok()) else {
         data("embedding: not compared, the weights are not on this machine (`refrain model fetch`)")?;
         return Ok(true);
@@ -91,22 +94,28 @@ fn embedding(choice: DeviceChoice, count: usize) -> anyhow::Result<bool> {
         (0..25).map(word).collect::<Vec<_>>().join(" ") + &format!(" {at}")
     };
     let texts: Vec<String> = (0..count).map(text).collect();
-    let embed = |choice: DeviceChoice| -> anyhow::Result<_> {
-        let encoder = TextEncoder::new(&files, choice.select()?)?;
+    let embed = |choice: DeviceChoice, precision: Precision| -> anyhow::Result<_> {
+        let encoder = TextEncoder::new(&files, choice.select()?, precision)?;
         encoder.embed(&texts[..count.min(64)], &|_| std::ops::ControlFlow::Continue(()))?;
         let started = std::time::Instant::now();
         let vectors = encoder.embed(&texts, &|_| std::ops::ControlFlow::Continue(()))?;
-        Ok((vectors, started.elapsed().as_secs_f64()))
+        Ok((vectors, count as f64 / started.elapsed().as_secs_f64()))
     };
-    let (own, own_secs) = embed(DeviceChoice::Cpu)?;
-    let (theirs, secs) = embed(choice)?;
-    let cosine = |at: usize| -> f64 {
-        own.vector(at).iter().zip(theirs.vector(at)).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
-    };
-    let least = (0..count).map(cosine).fold(1.0, f64::min);
-    let (own, theirs) = (count as f64 / own_secs, count as f64 / secs);
-    data(&format!(
-        "embedding {count} texts of 26 words\n  processor {own:.0}/s  device {theirs:.0}/s  lowest cosine {least:.6}, at least {LEAST_COSINE}"
-    ))?;
-    Ok(least >= LEAST_COSINE)
+    let (own, rate) = embed(DeviceChoice::Cpu, Precision::F32)?;
+    data(&format!("embedding {count} texts of 26 words\n  processor  f32   {rate:>9.0}/s"))?;
+    let mut good = true;
+    for precision in Precision::ALL {
+        let (theirs, rate) = embed(models.device, precision)?;
+        let (lowest, least) = (lowest_cosine(&own, &theirs), least_cosine(precision));
+        good &= lowest >= least;
+        let name = precision.name();
+        data(&format!("  device     {name:<4}  {rate:>9.0}/s  lowest cosine {lowest:.6}, at least {least}"))?;
+    }
+    Ok(good)
+}
+
+/// The lowest cosine of a text's two vectors, which have length 1.
+fn lowest_cosine(one: &TextVectors, other: &TextVectors) -> f64 {
+    let dot = |a: &[f32], b: &[f32]| -> f64 { a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum() };
+    (0..one.len()).map(|at| dot(one.vector(at), other.vector(at))).fold(1.0, f64::min)
 }

@@ -41,7 +41,7 @@ pub(super) fn recommend(global: &Global, arguments: &RecommendArguments) -> anyh
         Err(exit) => return Ok(exit),
     };
     let found = Recommender::open(&project, of_model.variant.as_deref(), of_model.titles.as_deref())?;
-    let split = Interactions::of_table(&read_parquet(&found.split.path, None)?)?;
+    let split = Interactions::of_parquet(&found.split.path)?;
     let user = user_of(&project, &split, &arguments.user)?;
     let tensors = tensors_of_table(&read_parquet(&found.model.path, None)?)?;
     let model = ScoringModel::of_tensors(&tensors, &split).map_err(|error| {

@@ -8,7 +8,7 @@ use arrow::array::Array;
 
 use super::errors::Mistake;
 use super::project::{self, Project};
-use crate::engine::{self, EngineError, Resolved};
+use crate::engine::{EngineError, Resolved};
 use crate::pipeline::{Instance, Source};
 use crate::table::{Table, read_parquet};
 use crate::text::{Normalise, normal};
@@ -70,7 +70,7 @@ impl Recommender {
         let (split, model) = (input("split")?, input("model")?);
         let vectors = above(project, *index, &|table| table.has("vector") && table.has("item_id"));
         let titles = match titles {
-            Some(stage) => engine::resolve(&project.pipeline, &project.store, stage).map_err(project::refused)?,
+            Some(stage) => project.resolve(stage).map_err(project::refused)?,
             None => titles_of(project, *index).ok_or_else(|| {
                 Mistake::new("no table of the pipeline says what the items are called")
                     .hint("name a stage whose table has `item_id` and `artist` or `title` with --titles STAGE")
@@ -101,7 +101,7 @@ fn best(project: &Project) -> Option<String> {
     let has_board = |instance: &&Instance| instance.stage.outputs().iter().any(|port| port.name == "leaderboard");
     let boards = project.pipeline.instances.iter().filter(has_board);
     boards.into_iter().find_map(|board| {
-        let resolved = engine::resolve(&project.pipeline, &project.store, &board.id.to_string()).ok()?;
+        let resolved = project.resolve(&board.id.to_string()).ok()?;
         let table = read_parquet(&resolved.path, Some(&["variant".to_owned()])).ok()?;
         let names = table.strings("variant").ok()?;
         (names.len() > 0 && names.is_valid(0)).then(|| names.value(0).to_owned())
@@ -116,7 +116,7 @@ fn made(project: &Project, source: &Source) -> anyhow::Result<Resolved> {
 fn find(project: &Project, source: &Source) -> Result<Resolved, EngineError> {
     let mut id = project.pipeline.instances[source.instance].id.clone();
     id.stage = format!("{}.{}", id.stage, source.output);
-    engine::resolve(&project.pipeline, &project.store, &id.to_string())
+    project.resolve(&id.to_string())
 }
 
 /// The nearest result above an instance that fits.
@@ -144,11 +144,7 @@ fn titles_of(project: &Project, index: usize) -> Option<Resolved> {
     let either = |table: &Resolved| table.has("item_id") && (table.has("artist") || has_title(table));
     let anywhere = |fits: &dyn Fn(&Resolved) -> bool| {
         let instances = project.pipeline.instances.iter().rev();
-        let made = |instance: &Instance| {
-            engine::resolve(&project.pipeline, &project.store, &instance.id.to_string())
-                .ok()
-                .filter(|table| fits(table))
-        };
+        let made = |instance: &Instance| project.resolve(&instance.id.to_string()).ok().filter(|table| fits(table));
         instances.into_iter().find_map(made)
     };
     let near = above(project, index, &both).or_else(|| above(project, index, &either));

@@ -12,6 +12,7 @@ use super::recommender::{ModelArguments, Recommender, texts};
 use super::terminal::{Style, data};
 use crate::ground::closest;
 use crate::model::interactions::Interactions;
+use crate::model::item_weights::ItemWeights;
 use crate::model::model_table::tensors_of_table;
 use crate::table::read_parquet;
 
@@ -37,7 +38,8 @@ pub(super) struct SimilarArguments {
     pub(super) by: By,
 }
 
-/// Lists the items nearest to one, by the cosine of their vectors.
+/// Lists the items nearest to one: by the cosine of their vectors, or by how
+/// strongly it speaks for them where the model has weights from item to item.
 ///
 /// # Errors
 /// If there is no such track, or the model has no vectors.
@@ -48,12 +50,12 @@ pub(super) fn similar(global: &Global, arguments: &SimilarArguments) -> anyhow::
         Err(exit) => return Ok(exit),
     };
     let found = Recommender::open(&project, of_model.variant.as_deref(), of_model.titles.as_deref())?;
-    let (ids, width, values) = match arguments.by {
+    let (ids, likeness) = match arguments.by {
         By::Model => of_the_model(&found)?,
         By::Text => of_the_texts(&found)?,
     };
     let at = item_of(&found, &arguments.track, &ids)?;
-    let best = nearest(&values, width, at, of_model.k);
+    let best = likeness.nearest(at, of_model.k);
     let best: Vec<(&str, f32)> = best.iter().map(|(item, score)| (ids[*item].as_str(), *score)).collect();
     if of_model.json {
         let answer = json!({
@@ -75,25 +77,37 @@ pub(super) fn similar(global: &Global, arguments: &SimilarArguments) -> anyhow::
     Ok(Exit::Done)
 }
 
-/// The ids of items, the length of a vector, and the vectors one after the other.
-type Vectors = (Vec<String>, usize, Vec<f32>);
+/// What tells how like items are.
+enum Likeness {
+    /// The length of a vector, and the vectors one after the other.
+    Vectors(usize, Vec<f32>),
+    /// Weights from item to item, as of item-kNN and EASE.
+    Weights(ItemWeights),
+}
 
-fn of_the_model(found: &Recommender) -> anyhow::Result<Vectors> {
+fn of_the_model(found: &Recommender) -> anyhow::Result<(Vec<String>, Likeness)> {
     let tensors = tensors_of_table(&read_parquet(&found.model.path, None)?)?;
-    let vectors = tensors.into_iter().find(|tensor| tensor.name == "item_vectors");
-    let Some(vectors) = vectors.filter(|vectors| vectors.shape.len() == 2 && vectors.shape[1] > 0) else {
+    let split = Interactions::of_parquet(&found.split.path)?;
+    let other_split = || {
+        let mistake = Mistake::new(format!("the model of `{}` does not fit its split", found.evaluated));
+        mistake.hint("the split has been made again since: run the pipeline")
+    };
+    let find = |name: &str| tensors.iter().find(|tensor| tensor.name == name);
+    let likeness = if let Some(weights) = ItemWeights::of_tensors(find, &split) {
+        Likeness::Weights(weights.map_err(|_| other_split())?)
+    } else if let Some(vectors) = find("item_vectors").filter(|all| all.shape.len() == 2 && all.shape[1] > 0) {
+        if split.items.len() != vectors.shape[0] {
+            return Err(other_split().into());
+        }
+        Likeness::Vectors(vectors.shape[1], vectors.values.clone())
+    } else {
         let mistake = Mistake::new(format!("the model of `{}` has no vectors of items", found.evaluated));
         return Err(mistake.hint("choose another variant, or compare texts with --by text").into());
     };
-    let split = Interactions::of_table(&read_parquet(&found.split.path, None)?)?;
-    if split.items.len() != vectors.shape[0] {
-        let mistake = Mistake::new(format!("the model of `{}` does not fit its split", found.evaluated));
-        return Err(mistake.hint("the split has been made again since: run the pipeline").into());
-    }
-    Ok((split.items.as_slice().to_vec(), vectors.shape[1], vectors.values))
+    Ok((split.items.as_slice().to_vec(), likeness))
 }
 
-fn of_the_texts(found: &Recommender) -> anyhow::Result<Vectors> {
+fn of_the_texts(found: &Recommender) -> anyhow::Result<(Vec<String>, Likeness)> {
     let Some(vectors) = &found.vectors else {
         let mistake = Mistake::new(format!("no text vectors stand above `{}`", found.evaluated));
         return Err(mistake.hint("choose a variant with a text").into());
@@ -105,7 +119,7 @@ fn of_the_texts(found: &Recommender) -> anyhow::Result<Vectors> {
     if width == 0 || numbers.values().len() != ids.len() * width {
         return Err(Mistake::new("the text vectors are not all of one length").into());
     }
-    Ok((ids, width, numbers.values().to_vec()))
+    Ok((ids, Likeness::Vectors(width, numbers.values().to_vec())))
 }
 
 /// The place of the item that is meant.
@@ -133,13 +147,29 @@ fn item_of(found: &Recommender, track: &str, ids: &[String]) -> Result<usize, Mi
     }
 }
 
-/// The items with the highest cosine to one, without itself: ties in the order
-/// of the items; a vector of zeros is like nothing.
-fn nearest(values: &[f32], width: usize, at: usize, k: usize) -> Vec<(usize, f32)> {
+impl Likeness {
+    /// The items most like one, without itself: ties in the order of the items.
+    /// One that it does not speak for is not like it.
+    fn nearest(&self, at: usize, k: usize) -> Vec<(usize, f32)> {
+        let mut all = match self {
+            Self::Vectors(width, values) => cosines(values, *width, at),
+            Self::Weights(weights) => {
+                let weights = weights.from_item(at as u32).into_iter().enumerate();
+                weights.filter(|(item, weight)| *item != at && *weight > 0.0).collect()
+            }
+        };
+        all.sort_by(|a, b| b.1.total_cmp(&a.1));
+        all.truncate(k);
+        all
+    }
+}
+
+/// The cosine of each other item to one; a vector of zeros is like nothing.
+fn cosines(values: &[f32], width: usize, at: usize) -> Vec<(usize, f32)> {
     let length = |row: &[f32]| row.iter().map(|v| f64::from(*v) * f64::from(*v)).sum::<f64>().sqrt();
     let own = &values[at * width..][..width];
     let own_length = length(own);
-    let mut all: Vec<(usize, f32)> = values
+    values
         .chunks_exact(width)
         .enumerate()
         .filter(|(item, row)| *item != at && length(row) > 0.0 && own_length > 0.0)
@@ -147,8 +177,5 @@ fn nearest(values: &[f32], width: usize, at: usize, k: usize) -> Vec<(usize, f32
             let dot: f64 = row.iter().zip(own).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
             (item, (dot / (length(row) * own_length)) as f32)
         })
-        .collect();
-    all.sort_by(|a, b| b.1.total_cmp(&a.1));
-    all.truncate(k);
-    all
+        .collect()
 }

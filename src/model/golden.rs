@@ -5,7 +5,7 @@
 
 use std::ops::ControlFlow;
 
-use super::{DeviceChoice, MINILM, ModelError, ModelFiles, Models, TextEncoder};
+use super::{DeviceChoice, MINILM, ModelError, ModelFiles, Models, Precision, TextEncoder};
 
 /// The encoder on a device, if the weights are on this machine.
 fn encoder(choice: DeviceChoice) -> Option<TextEncoder> {
@@ -16,7 +16,7 @@ fn encoder(choice: DeviceChoice) -> Option<TextEncoder> {
         return None;
     };
     let selection = choice.select().map_err(|error| println!("skipped: {error}")).ok()?;
-    Some(TextEncoder::new(&files, selection).expect("the files are of this model"))
+    Some(TextEncoder::new(&files, selection, Precision::F32).expect("the files are of this model"))
 }
 
 fn texts() -> Vec<String> {

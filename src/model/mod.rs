@@ -25,7 +25,7 @@ mod weights;
 
 use std::path::PathBuf;
 
-pub use refrain_gpu::{Device, DeviceChoice, DeviceError, Selection};
+pub use refrain_gpu::{Device, DeviceChoice, DeviceError, Precision, Selection};
 
 pub use encoder::{OnBatch, TextEncoder, TextVectors};
 pub use error::ModelError;
@@ -38,6 +38,8 @@ use crate::ground::Environment;
 pub struct Models {
     /// Where weights are kept: `<folder>/<model's name>/model.safetensors`.
     pub folder: PathBuf,
+    /// Where kernels for GPUs are kept between runs.
+    pub kernels: PathBuf,
     /// A folder with the files of MiniLM that is used instead, if given.
     pub minilm: Option<PathBuf>,
     /// What the user asked for.
@@ -53,16 +55,28 @@ impl Models {
         Self { offline: true, ..self }
     }
 
-    /// The folders that the environment names: `REFRAIN_MODELS`, else `refrain/models`
-    /// in the user's cache folder (`XDG_CACHE_HOME`, else `~/.cache`), and
-    /// `REFRAIN_MODEL_MINILM`; any device.
+    /// The folders that the environment names: `REFRAIN_MODELS` and `REFRAIN_KERNELS`,
+    /// else `refrain/models` and `refrain/kernels-v1` in the user's cache folder
+    /// (`XDG_CACHE_HOME`, else `~/.cache`), and `REFRAIN_MODEL_MINILM`; any device.
     #[must_use]
     pub fn of_environment(environment: &Environment) -> Self {
         let path = |name| environment.var(name).map(PathBuf::from);
         let cache = || path("XDG_CACHE_HOME").or_else(|| Some(path("HOME")?.join(".cache")));
-        let folder = path("REFRAIN_MODELS")
-            .unwrap_or_else(|| cache().unwrap_or_else(std::env::temp_dir).join("refrain").join("models"));
-        Self { folder, minilm: path("REFRAIN_MODEL_MINILM"), device: DeviceChoice::Auto, offline: false }
+        let below = |name: &str| cache().unwrap_or_else(std::env::temp_dir).join("refrain").join(name);
+        Self {
+            folder: path("REFRAIN_MODELS").unwrap_or_else(|| below("models")),
+            kernels: path("REFRAIN_KERNELS").unwrap_or_else(|| below("kernels-v1")),
+            minilm: path("REFRAIN_MODEL_MINILM"),
+            device: DeviceChoice::Auto,
+            offline: false,
+        }
+    }
+
+    /// For a pipeline whose `device:` is given here: `REFRAIN_DEVICE` goes before it.
+    #[must_use]
+    pub fn of_pipeline(environment: &Environment, device: Option<DeviceChoice>) -> Self {
+        let named = environment.var("REFRAIN_DEVICE").and_then(|name| name.parse().ok());
+        Self { device: named.or(device).unwrap_or_default(), ..Self::of_environment(environment) }
     }
 
     /// The device to compute on, and one line that says why it is this one.
@@ -70,6 +84,7 @@ impl Models {
     /// # Errors
     /// [`DeviceError`] if the GPU was insisted on and does not work.
     pub fn device(&self) -> Result<Selection, DeviceError> {
+        refrain_gpu::keep_kernels_in(&self.kernels);
         self.device.select()
     }
 }
@@ -91,6 +106,21 @@ mod tests {
         assert_eq!(folder(&[("HOME", "/h")]), PathBuf::from("/h/.cache/refrain/models"));
         assert_eq!(folder(&[("HOME", "/h"), ("XDG_CACHE_HOME", "/c")]), PathBuf::from("/c/refrain/models"));
         assert_eq!(folder(&[("HOME", "/h"), ("REFRAIN_MODELS", "/m")]), PathBuf::from("/m"));
+        let kernels =
+            |pairs: &[(&str, &str)]| Models::of_environment(&Environment::from_pairs(pairs.iter().copied())).kernels;
+        assert_eq!(kernels(&[("HOME", "/h")]), PathBuf::from("/h/.cache/refrain/kernels-v1"));
+        assert_eq!(kernels(&[("HOME", "/h"), ("REFRAIN_KERNELS", "/k")]), PathBuf::from("/k"));
+    }
+
+    #[test]
+    fn the_environment_goes_before_a_pipelines_device() {
+        let device = |pairs: &[(&str, &str)], device| {
+            Models::of_pipeline(&Environment::from_pairs(pairs.iter().copied()), device).device
+        };
+        let cpu = [("REFRAIN_DEVICE", "cpu")];
+        assert_eq!(device(&cpu, Some(DeviceChoice::Cuda(1))), DeviceChoice::Cpu);
+        assert_eq!(device(&[], Some(DeviceChoice::Cuda(1))), DeviceChoice::Cuda(1));
+        assert_eq!(device(&[], None), DeviceChoice::Auto);
     }
 
     #[test]

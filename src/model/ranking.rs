@@ -11,12 +11,26 @@ use crate::metrics::{Rank, rank_of};
 const TILE_USERS: usize = 12;
 
 /// The ranks of some targets.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Ranked {
     /// In the order of the targets.
     pub ranks: Vec<Rank>,
     /// How many scores were not finite: they were ranked last.
     pub not_finite: u64,
+    /// The lists that were asked for, in the order of their users.
+    pub lists: Vec<List>,
+}
+
+/// Some items and their scores, best first.
+pub type List = Vec<(u32, f32)>;
+
+/// For whom the best items are wanted beside the ranks.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Lists<'a> {
+    /// Ascending, and each has a target.
+    pub users: &'a [u32],
+    /// How many items at most, of those that the user does not have in what is excluded.
+    pub k: usize,
 }
 
 impl ScoringModel {
@@ -31,6 +45,18 @@ impl ScoringModel {
         excluded: &ItemSets,
         goes_on: &(dyn Fn(u64) -> bool + Sync),
     ) -> Option<Ranked> {
+        self.rank_and_list(items, targets, Lists::default(), excluded, goes_on)
+    }
+
+    /// [`ScoringModel::rank`] and [`ScoringModel::top`] of the same scores.
+    pub fn rank_and_list(
+        &self,
+        items: usize,
+        targets: &[(u32, u32)],
+        wanted: Lists<'_>,
+        excluded: &ItemSets,
+        goes_on: &(dyn Fn(u64) -> bool + Sync),
+    ) -> Option<Ranked> {
         let mut order: Vec<usize> = (0..targets.len()).collect();
         order.sort_by_key(|at| targets[*at]);
         let groups: Vec<&[usize]> = order.chunk_by(|a, b| targets[*a].0 == targets[*b].0).collect();
@@ -41,22 +67,25 @@ impl ScoringModel {
             }
             let users: Vec<u32> = groups.iter().map(|group| targets[group[0]].0).collect();
             let scores = prepared.scores(&users);
-            let mut ranks = Vec::new();
-            for (group, scores) in groups.iter().zip(scores.chunks_exact(items)) {
-                for at in *group {
-                    let (user, item) = targets[*at];
-                    ranks.push((*at, rank_of(scores, item as usize, excluded.of_user(user))));
+            let (mut ranks, mut lists) = (Vec::new(), Vec::new());
+            for ((group, user), scores) in groups.iter().zip(&users).zip(scores.chunks_exact(items)) {
+                let gone = excluded.of_user(*user);
+                ranks.extend(group.iter().map(|at| (*at, rank_of(scores, targets[*at].1 as usize, gone))));
+                if wanted.users.binary_search(user).is_ok() {
+                    lists.push(best_of(scores, wanted.k, gone));
                 }
             }
             let not_finite = scores.iter().filter(|score| !score.is_finite()).count() as u64;
-            goes_on(ranks.len() as u64).then_some((ranks, not_finite))
+            goes_on(ranks.len() as u64).then_some((ranks, lists, not_finite))
         };
         let tiles: Option<Vec<_>> = groups.par_chunks(TILE_USERS).map(tile).collect();
-        let mut ranked = Ranked { ranks: vec![Rank { rank: 0, candidates: 0 }; targets.len()], not_finite: 0 };
-        for (ranks, not_finite) in tiles? {
+        let ranks = vec![Rank { rank: 0, candidates: 0 }; targets.len()];
+        let mut ranked = Ranked { ranks, not_finite: 0, lists: Vec::new() };
+        for (ranks, lists, not_finite) in tiles? {
             for (at, rank) in ranks {
                 ranked.ranks[at] = rank;
             }
+            ranked.lists.extend(lists);
             ranked.not_finite += not_finite;
         }
         Some(ranked)
@@ -74,7 +103,7 @@ impl ScoringModel {
         k: usize,
         excluded: &ItemSets,
         goes_on: &(dyn Fn(u64) -> bool + Sync),
-    ) -> Option<Vec<Vec<(u32, f32)>>> {
+    ) -> Option<Vec<List>> {
         let prepared = self.prepare();
         let tile = |users: &[u32]| {
             let scores = prepared.scores(users);
@@ -91,8 +120,8 @@ impl ScoringModel {
 /// The places and scores of the `k` highest scores, best first, ties to the
 /// lower place, without those in `excluded` (ascending) and those that are not
 /// finite: one pass that keeps the best so far in order.
-fn best_of(scores: &[f32], k: usize, excluded: &[u32]) -> Vec<(u32, f32)> {
-    let mut best: Vec<(u32, f32)> = Vec::with_capacity(k.min(scores.len()) + 1);
+fn best_of(scores: &[f32], k: usize, excluded: &[u32]) -> List {
+    let mut best: List = Vec::with_capacity(k.min(scores.len()) + 1);
     // What must be beaten: an equal score further on stands behind.
     let mut bar = f32::NEG_INFINITY;
     let mut gone = excluded.iter().copied().peekable();

@@ -12,6 +12,7 @@ use safetensors::{Dtype, SafeTensors};
 use super::EncoderError;
 use super::architecture::{Architecture, Pooling};
 use super::kernels::{Kernels, Norm};
+use super::precision::Precision;
 
 /// `x W + b`; the weight is kept as `[in, out]`, as the product wants it.
 #[derive(Debug, Clone)]
@@ -42,6 +43,7 @@ pub(super) struct Bert<B: Kernels> {
     norm: Norm<B>,
     layers: Vec<Layer<B>>,
     architecture: Architecture,
+    precision: Precision,
     device: B::Device,
 }
 
@@ -50,11 +52,16 @@ impl<B: Kernels> Bert<B> {
     ///
     /// # Errors
     /// [`EncoderError::Weights`] if the file is not of this model.
-    pub(super) fn read(bytes: &[u8], architecture: &Architecture, device: &B::Device) -> Result<Self, EncoderError> {
+    pub(super) fn read(
+        bytes: &[u8],
+        architecture: &Architecture,
+        device: &B::Device,
+        precision: Precision,
+    ) -> Result<Self, EncoderError> {
         let file = SafeTensors::deserialize(bytes)
             .map_err(|error| EncoderError::Weights(format!("it is not a safetensors file ({error})")))?;
         let of = architecture;
-        let reader = Reader { file, device: device.clone() };
+        let reader = Reader { file, precision, device: device.clone() };
         let types = reader.values("embeddings.token_type_embeddings.weight", &[of.types, of.hidden])?;
         let mut positions = reader.values("embeddings.position_embeddings.weight", &[of.positions, of.hidden])?;
         for row in positions.chunks_exact_mut(of.hidden) {
@@ -70,6 +77,7 @@ impl<B: Kernels> Bert<B> {
                 .map(|layer| reader.layer(&format!("encoder.layer.{layer}"), of))
                 .collect::<Result<_, _>>()?,
             architecture: of.clone(),
+            precision,
             device: device.clone(),
         })
     }
@@ -93,7 +101,7 @@ impl<B: Kernels> Bert<B> {
         let words = words.reshape([rows, width]);
         let mut x = B::add_and_normalise(words, &self.no_bias, places, &self.norm, of.epsilon);
         for layer in &self.layers {
-            x = layer.forward(x, texts, length, of);
+            x = layer.forward(x, texts, length, of, self.precision);
         }
         let tokens: Tensor<B, 3> = x.reshape([texts, length, width]);
         let pooled = match of.pooling {
@@ -112,20 +120,29 @@ impl<B: Kernels> Bert<B> {
 
 impl<B: Kernels> Layer<B> {
     /// # Shapes
-    /// `x` and the result `[texts * length, hidden]`.
-    fn forward(&self, x: Tensor<B, 2>, texts: usize, length: usize, of: &Architecture) -> Tensor<B, 2> {
+    /// `x` and the result `[texts * length, hidden]`, 32-bit floats.
+    fn forward(
+        &self,
+        x: Tensor<B, 2>,
+        texts: usize,
+        length: usize,
+        of: &Architecture,
+        precision: Precision,
+    ) -> Tensor<B, 2> {
         let width = of.hidden;
-        let all = x.clone().matmul(self.query_key_value.weight.clone()) + self.query_key_value.bias.clone().unsqueeze();
+        let all = precision.of(x.clone()).matmul(self.query_key_value.weight.clone())
+            + self.query_key_value.bias.clone().unsqueeze();
         let part = |index: usize| -> Tensor<B, 4> {
             let columns = all.clone().slice([0..texts * length, index * width..(index + 1) * width]);
             columns.reshape([texts, length, of.heads, width / of.heads]).swap_dims(1, 2)
         };
         let heads = attention(part(0), part(1), part(2), None, None, AttentionModuleOptions::default());
         let joined = heads.swap_dims(1, 2).reshape([texts * length, width]);
-        let attended = joined.matmul(self.attended.weight.clone());
+        let attended = precision.back(joined.matmul(self.attended.weight.clone()));
         let x = B::add_and_normalise(attended, &self.attended.bias, x, &self.attended_norm, of.epsilon);
-        let inner = B::add_bias_gelu(x.clone().matmul(self.inner.weight.clone()), &self.inner.bias);
-        let outer = inner.matmul(self.outer.weight.clone());
+        let inner = precision.of(x.clone()).matmul(self.inner.weight.clone());
+        let outer = B::add_bias_gelu(inner, &self.inner.bias).matmul(self.outer.weight.clone());
+        let outer = precision.back(outer);
         B::add_and_normalise(outer, &self.outer.bias, x, &self.outer_norm, of.epsilon)
     }
 }
@@ -142,6 +159,7 @@ fn to_unit_length(vector: &mut [f32]) {
 /// Reads named tensors and checks that they are as this model has them.
 struct Reader<'a, B: Kernels> {
     file: SafeTensors<'a>,
+    precision: Precision,
     device: B::Device,
 }
 
@@ -196,13 +214,16 @@ impl<B: Kernels> Reader<'_, B> {
     }
 
     fn layer(&self, name: &str, of: &Architecture) -> Result<Layer<B>, EncoderError> {
+        // What is added to the residual stream is added in 32 bits.
+        let to_residual = |map: Linear<B>| Linear { weight: self.precision.of(map.weight), bias: map.bias };
+        let within = |map: Linear<B>| to_residual(Linear { bias: self.precision.of(map.bias), weight: map.weight });
         let heads = ["query", "key", "value"].map(|part| format!("{name}.attention.self.{part}"));
         Ok(Layer {
-            query_key_value: self.linear(&heads, of.hidden, of.hidden)?,
-            attended: self.linear(&[format!("{name}.attention.output.dense")], of.hidden, of.hidden)?,
+            query_key_value: within(self.linear(&heads, of.hidden, of.hidden)?),
+            attended: to_residual(self.linear(&[format!("{name}.attention.output.dense")], of.hidden, of.hidden)?),
             attended_norm: self.norm(&format!("{name}.attention.output.LayerNorm"), of)?,
-            inner: self.linear(&[format!("{name}.intermediate.dense")], of.hidden, of.intermediate)?,
-            outer: self.linear(&[format!("{name}.output.dense")], of.intermediate, of.hidden)?,
+            inner: within(self.linear(&[format!("{name}.intermediate.dense")], of.hidden, of.intermediate)?),
+            outer: to_residual(self.linear(&[format!("{name}.output.dense")], of.intermediate, of.hidden)?),
             outer_norm: self.norm(&format!("{name}.output.LayerNorm"), of)?,
         })
     }
@@ -228,7 +249,9 @@ mod tests {
             unit_length: true,
         };
         let device = burn::backend::flex::FlexDevice;
-        let refuse = |bytes: &[u8]| Bert::<CpuBackend>::read(bytes, &architecture, &device).unwrap_err().to_string();
+        let refuse = |bytes: &[u8]| {
+            Bert::<CpuBackend>::read(bytes, &architecture, &device, Precision::F32).unwrap_err().to_string()
+        };
         assert!(refuse(b"not safetensors").contains("it is not a safetensors file"));
         let values = 1.0_f32.to_le_bytes();
         let view = safetensors::tensor::TensorView::new(Dtype::F32, vec![1], &values).unwrap();

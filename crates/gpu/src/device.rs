@@ -146,6 +146,7 @@ fn probe_cuda(index: usize) -> Result<(), String> {
         }
         headers_are_there(&|path| path.exists(), std::env::var_os("CUDA_PATH").map(PathBuf::from))?;
     }
+    crate::kept::configure();
     quietly(|| {
         let (sender, receiver) = mpsc::channel();
         std::thread::spawn(move || {

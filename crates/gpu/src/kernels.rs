@@ -6,7 +6,7 @@
 
 use burn::tensor::activation::gelu;
 use burn::tensor::backend::Backend;
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{DType, Tensor, TensorData};
 
 use super::device::{CpuBackend, CudaBackend};
 
@@ -60,6 +60,9 @@ impl Kernels for CudaBackend {
 
 impl Kernels for CpuBackend {
     fn add_bias_gelu(x: Tensor<Self, 2>, bias: &Tensor<Self, 1>) -> Tensor<Self, 2> {
+        if x.dtype() != DType::F32 {
+            return gelu(x + bias.clone().unsqueeze());
+        }
         let bias = values(bias.clone());
         in_place(x, |values| {
             for row in values.chunks_exact_mut(bias.len()) {

@@ -9,13 +9,17 @@
 mod architecture;
 mod bert;
 mod device;
+mod kept;
 mod kernels;
+mod precision;
 pub mod recommender;
 
 use burn::backend::flex::FlexDevice;
 
 pub use architecture::{Architecture, Pooling};
 pub use device::{Device, DeviceChoice, DeviceError, Selection};
+pub use kept::keep_kernels_in;
+pub use precision::Precision;
 
 use bert::Bert;
 use device::{CpuBackend, CudaBackend};
@@ -50,10 +54,17 @@ impl Encoder {
     ///
     /// # Errors
     /// [`EncoderError::Weights`] if the file is not of this architecture.
-    pub fn read(weights: &[u8], architecture: &Architecture, device: Device) -> Result<Self, EncoderError> {
+    pub fn read(
+        weights: &[u8],
+        architecture: &Architecture,
+        device: Device,
+        precision: Precision,
+    ) -> Result<Self, EncoderError> {
         let network = match device {
-            Device::Cpu => OnDevice::Cpu(Box::new(Bert::read(weights, architecture, &FlexDevice)?)),
-            Device::Cuda(index) => OnDevice::Cuda(Box::new(Bert::read(weights, architecture, &device::cuda(index))?)),
+            Device::Cpu => OnDevice::Cpu(Box::new(Bert::read(weights, architecture, &FlexDevice, precision)?)),
+            Device::Cuda(index) => {
+                OnDevice::Cuda(Box::new(Bert::read(weights, architecture, &device::cuda(index), precision)?))
+            }
         };
         Ok(Self { network, device })
     }

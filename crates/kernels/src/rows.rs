@@ -138,10 +138,7 @@ pub fn normalize_rows(rows: &mut [f32], width: usize, scales: &mut [f32]) {
 #[inline(always)]
 pub(crate) fn normalize_rows_on<S: Wide>(simd: S, rows: &mut [f32], width: usize, scales: &mut [f32]) {
     for (row, scale) in rows.chunks_exact_mut(width).zip(scales) {
-        let mean = sum_on(simd, row) / width as f32;
-        shift_on(simd, row, mean);
-        let variance = dot_on(simd, row, row) / width as f32;
-        *scale = 1.0 / (variance + LAYER_NORM_EPSILON).sqrt();
+        *scale = centre_on(simd, row, LAYER_NORM_EPSILON);
         let (chunks, rest) = row.as_chunks_mut::<LANES>();
         for chunk in chunks {
             simd.store(simd.times(simd.load(chunk), simd.splat(*scale)), chunk);
@@ -152,16 +149,20 @@ pub(crate) fn normalize_rows_on<S: Wide>(simd: S, rows: &mut [f32], width: usize
     }
 }
 
-/// Takes `by` from every value.
+/// Takes the mean from every value, and gives what brings the variance, with
+/// `epsilon` added to it, to 1.
 #[inline(always)]
-fn shift_on<S: Wide>(simd: S, row: &mut [f32], by: f32) {
+pub(crate) fn centre_on<S: Wide>(simd: S, row: &mut [f32], epsilon: f32) -> f32 {
+    let width = row.len() as f32;
+    let mean = sum_on(simd, row) / width;
     let (chunks, rest) = row.as_chunks_mut::<LANES>();
     for chunk in chunks {
-        simd.store(simd.minus(simd.load(chunk), simd.splat(by)), chunk);
+        simd.store(simd.minus(simd.load(chunk), simd.splat(mean)), chunk);
     }
     for value in rest {
-        *value -= by;
+        *value -= mean;
     }
+    1.0 / (dot_on(simd, row, row) / width + epsilon).sqrt()
 }
 
 /// Turns the gradient of normalised rows into that of the rows before, in place.

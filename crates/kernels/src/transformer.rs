@@ -1,7 +1,7 @@
 //! What a transformer's encoder does between its products: residual and layer
 //! normalisation with weights, and attention.
 
-use crate::rows::{dot_on, sum_on};
+use crate::rows::{add_on, centre_on, sum_on};
 use crate::wide::{LANES, Wide, dispatch};
 
 /// `rows = layer_norm(rows + residual) * weight + bias`, row by row.
@@ -22,16 +22,8 @@ fn add_and_normalize_on<S: Wide>(
 ) {
     let width = weight.len();
     for (row, residual) in rows.chunks_exact_mut(width.max(1)).zip(residual.chunks_exact(width.max(1))) {
-        crate::rows::add_on(simd, row, residual);
-        let mean = sum_on(simd, row) / width as f32;
-        let (chunks, rest) = row.as_chunks_mut::<LANES>();
-        for chunk in chunks {
-            simd.store(simd.minus(simd.load(chunk), simd.splat(mean)), chunk);
-        }
-        for value in rest {
-            *value -= mean;
-        }
-        let scale = 1.0 / (dot_on(simd, row, row) / width as f32 + epsilon).sqrt();
+        add_on(simd, row, residual);
+        let scale = centre_on(simd, row, epsilon);
         let (chunks, rest) = row.as_chunks_mut::<LANES>();
         let ((weights, weight_rest), (biases, bias_rest)) = (weight.as_chunks::<LANES>(), bias.as_chunks::<LANES>());
         for ((chunk, weight), bias) in chunks.iter_mut().zip(weights).zip(biases) {

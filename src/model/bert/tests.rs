@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use refrain_gpu::{Architecture, Device, Encoder, Pooling};
+use refrain_gpu::{Architecture, Device, Encoder, Pooling, Precision};
 use safetensors::tensor::{Dtype, TensorView, serialize};
 
 use super::Bert;
@@ -80,13 +80,35 @@ fn kernels_and_tensors_give_the_same_vectors_for_any_sizes() {
         let bytes = weights(&of);
         let ids: Vec<u32> = (0..3 * 7).map(|at| at * 11 % 30).collect();
         let ours = Bert::read(&bytes, &of).expect("weights of these sizes").encode(&ids, 7);
-        let theirs = Encoder::read(&bytes, &of, Device::Cpu).expect("weights of these sizes").encode(&ids, 7);
-        let theirs = theirs.expect("the processor does not fail");
+        let theirs = on_tensors(&bytes, &of, Precision::F32, &ids);
         assert_eq!((ours.len(), theirs.len()), (3 * of.hidden, 3 * of.hidden));
         let furthest = ours.iter().zip(&theirs).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         assert!(furthest < 1e-4, "{layers} layers: {furthest}");
         let length: f32 = ours[..of.hidden].iter().map(|value| value * value).sum();
         assert_eq!((length - 1.0).abs() < 1e-5, unit_length, "{length}");
+    }
+}
+
+fn on_tensors(weights: &[u8], of: &Architecture, precision: Precision, ids: &[u32]) -> Vec<f32> {
+    let encoder = Encoder::read(weights, of, Device::Cpu, precision).expect("weights of these sizes");
+    encoder.encode(ids, 7).expect("the processor does not fail")
+}
+
+#[test]
+fn half_the_bits_give_nearly_the_same_vectors() {
+    let of = architecture(6, Pooling::Mean, true);
+    let bytes = weights(&of);
+    let ids: Vec<u32> = (0..20 * 7).map(|at| (at * at * 7 + at) % 30).collect();
+    let exact = on_tensors(&bytes, &of, Precision::F32, &ids);
+    for precision in [Precision::F16, Precision::BF16] {
+        let half = on_tensors(&bytes, &of, precision, &ids);
+        assert_ne!(half, exact, "{precision} is less than f32");
+        for (a, b) in exact.chunks_exact(of.hidden).zip(half.chunks_exact(of.hidden)) {
+            let cosine: f32 = a.iter().zip(b).map(|(a, b)| a * b).sum();
+            assert!(cosine > 0.999, "{precision}: {cosine}");
+            let length: f32 = b.iter().map(|value| value * value).sum();
+            assert!((length - 1.0).abs() < 1e-5, "{precision}: {length}");
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use super::vectors::VectorScorer;
 use crate::ground::Seed;
 use crate::metrics::{hit, mean, ndcg};
 use crate::model::interactions::{Interactions, ItemSets, Part};
+use crate::model::ranking::Lists;
 use crate::model::scoring::ScoringModel;
 use refrain_kernels::AdamStep;
 
@@ -359,7 +360,7 @@ impl<'a> Run<'a> {
             let model = ScoringModel::Vectors(Box::new(vectors.clone()));
             let goes_on = |_| observer.advance(0);
             let device = self.options.computer.device();
-            let ranked = model.rank_on(device, self.items, self.targets, &self.excluded, &goes_on)?;
+            let ranked = model.rank_on(device, self.items, self.targets, Lists::default(), &self.excluded, &goes_on)?;
             let ranks = ranked.ok_or(TrainingError::Stopped)?.ranks;
             let average = |metric: fn(u32, u32) -> f64| {
                 mean(&ranks.iter().map(|r| metric(r.rank, SELECTION_K)).collect::<Vec<_>>()).unwrap_or_default()

@@ -9,6 +9,7 @@ use super::train::{Epoch, Observer, Trained, TrainingError, train};
 use crate::ground::Seed;
 use crate::metrics::rank_of;
 use crate::model::interactions::Part;
+use crate::model::ranking::Lists;
 use crate::model::scoring::ScoringModel;
 
 /// Counts, and stops after so many positives.
@@ -111,6 +112,11 @@ fn the_model_read_back_ranks_in_tiles_as_one_by_one() {
             let scores = prepared.scores(&[*user]);
             assert_eq!(rank_of(&scores, *item as usize, train_sets.of_user(*user)), *rank);
         }
+        let of_some: Vec<u32> = (0..40).filter(|user| user % 3 == 1).collect();
+        let users = &of_some[..];
+        let both = model.rank_and_list(30, targets, Lists { users, k: 4 }, &train_sets, &|_| true).unwrap();
+        assert_eq!(both.ranks, ranked.ranks);
+        assert_eq!(both.lists, model.top(users, 4, &train_sets, &|_| true).unwrap());
         let metrics = result.curve[result.selected as usize - 1].metrics.unwrap();
         let again = model.rank(30, split.part(Part::Validation), &train_sets, &|_| true).unwrap();
         let hits = again.ranks.iter().filter(|rank| rank.rank <= 10).count() as f64 / again.ranks.len() as f64;
