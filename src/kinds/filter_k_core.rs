@@ -10,19 +10,19 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::peel::peel;
+use super::peel::{Core, peel};
 use crate::stage::{
     Input, InputPort, OutputPort, SettingProblem, Stage, StageContext, StageError, StageKind, decode_settings,
     schema_of, settings_value,
 };
-use crate::table::Interactions;
+use crate::table::PackedInteractions;
 
 /// The kind.
 #[derive(Debug)]
 pub(super) struct FilterKCore;
 
 /// Rows that become texts again at once.
-const WRITTEN_AT_ONCE: usize = 1 << 20;
+const WRITTEN_AT_ONCE: usize = 1 << 19;
 
 /// Settings as written in YAML.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
@@ -92,39 +92,45 @@ impl Stage for Checked {
     }
 
     async fn run(&self, context: &StageContext) -> Result<(), StageError> {
-        let mut all = match context.input("interactions").and_then(Input::path) {
-            Some(path) => Interactions::of_parquet(path, "at")?,
-            None => Interactions::of_table(&context.table("interactions")?, "at")?,
+        let all = match context.input("interactions").and_then(Input::path) {
+            Some(path) => PackedInteractions::of_parquet(path, "at")?,
+            None => PackedInteractions::of_table(&context.table("interactions")?, "at")?,
         };
         context.check_cancelled()?;
-        let (users, items) = peel(&all, self.settings.min_per_user.get(), self.settings.min_per_item.get());
+        let core = peel(&all, self.settings.min_per_user.get(), self.settings.min_per_item.get());
+        let stays = |user, item| core.stays((user, item));
+        let mut tables = all.tables(WRITTEN_AT_ONCE, &stays);
+        self.tell(context, &all, &core, tables.rows());
+        let mut next = tables.next();
+        while let Some(table) = next {
+            context.check_cancelled()?;
+            let table = table?;
+            // While one is written, the next is made.
+            let (written, made) = rayon::join(|| context.write("interactions", &table), || tables.next());
+            written?;
+            next = made;
+        }
+        Ok(())
+    }
+}
+
+impl Checked {
+    fn tell(&self, context: &StageContext, all: &PackedInteractions, core: &Core, kept: usize) {
         let count = |stay: &[bool]| stay.iter().filter(|stays| **stays).count();
-        let before = (all.users.len(), all.items.len(), all.rows.len());
-        all.rows.retain(|row| users[row.user as usize] && items[row.item as usize]);
-        let kept = &all.rows;
         context.progress.note(&format!(
-            "kept {} of {} users, {} of {} items, {} of {} interactions",
-            count(&users),
-            before.0,
-            count(&items),
-            before.1,
-            kept.len(),
-            before.2
+            "kept {} of {} users, {} of {} items, {kept} of {} interactions",
+            count(&core.users),
+            all.users.len(),
+            count(&core.items),
+            all.items.len(),
+            all.rows.len()
         ));
-        if kept.is_empty() && before.2 > 0 {
+        if kept == 0 && !all.rows.is_empty() {
             context.progress.warn(&format!(
                 "nothing is left: there are no users with {} items and items with {} users each",
                 self.settings.min_per_user, self.settings.min_per_item
             ));
         }
-        if kept.is_empty() {
-            return context.write("interactions", &all.to_table(kept)?);
-        }
-        for rows in kept.chunks(WRITTEN_AT_ONCE) {
-            context.check_cancelled()?;
-            context.write("interactions", &all.to_table(rows)?)?;
-        }
-        Ok(())
     }
 }
 

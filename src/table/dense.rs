@@ -1,6 +1,7 @@
 //! Users and items as numbers: what the columns `user_id` and `item_id` become,
 //! with a third column beside them, before rows are sorted by those numbers.
 
+use std::ops::Range;
 use std::path::Path;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
@@ -13,9 +14,9 @@ use super::visit::{visit_parquet, visit_table};
 use super::{Ids, Table, TableError};
 
 /// About how many rows are sorted at once: so many stay in a core's cache.
-const ROWS_OF_BUCKET: usize = 1 << 14;
+const ROWS_OF_RUN: usize = 1 << 14;
 /// Most places that a thread writes to in turn.
-const MOST_BUCKETS: usize = 1 << 11;
+const MOST_RUNS: usize = 1 << 11;
 
 /// Bits of the digits by which they are sorted.
 const DIGIT: u32 = 10;
@@ -190,146 +191,210 @@ impl Side {
     }
 }
 
-/// A user, an item and what comes with them.
-pub(super) type Row<T> = ((u32, u32), T);
+/// What is sorted: a user and an item, and what may come with them.
+///
+/// Tuples of numbers, because memory for them comes zeroed from the system, and
+/// is first touched by the thread that fills it.
+pub(super) trait Row: Ord + Copy + Default + Send + Sync {
+    /// The user and the item.
+    fn pair(&self) -> (u32, u32);
+}
 
-impl<V: Sync> Dense<V> {
-    /// The rows of which `value` gives something, ascending by user, item and
-    /// that; of rows with the same user and item the last, as `make` makes them.
-    ///
-    /// Rows are put into buckets of users, and each bucket is sorted by itself.
-    pub(super) fn sorted<'a, T, I, R>(
-        &'a self,
-        values: impl Fn(&'a V) -> I + Sync,
-        make: impl Fn(Row<T>) -> R + Sync,
-    ) -> Vec<R>
-    where
-        T: Ord + Copy + Default + Send + Sync,
-        I: Iterator<Item = Option<T>>,
-        R: Copy + Default + Send,
-    {
-        let rows: usize = self.pieces.iter().map(|piece| piece.users.len()).sum();
-        let wanted = (rows / ROWS_OF_BUCKET).clamp(1, MOST_BUCKETS);
-        let width = self.users.len().div_ceil(wanted).max(1).next_power_of_two();
-        let (shift, buckets) = (width.trailing_zeros(), self.users.len().div_ceil(width).max(1));
-        let length = self.pieces.len().div_ceil(rayon::current_num_threads()).max(1);
-        let parts: Vec<Part<T>> =
-            self.pieces.par_chunks(length).map(|pieces| Part::of(pieces, shift, buckets, &values)).collect();
-        let sizes: Vec<usize> =
-            (0..buckets).map(|at| parts.iter().map(|part| part.of_bucket(at).len()).sum()).collect();
-        // By all threads: memory that is new costs as much as the sorting.
-        let mut sorted: Vec<R> = (0..sizes.iter().sum()).into_par_iter().map(|_: usize| R::default()).collect();
-        let mut rest = sorted.as_mut_slice();
-        let mut places = Vec::with_capacity(buckets);
-        for size in &sizes {
-            let (place, after) = rest.split_at_mut(*size);
-            places.push(place);
-            rest = after;
-        }
-        let kept: Vec<usize> = places
-            .into_par_iter()
-            .enumerate()
-            .map_init(Default::default, |(rows, other): &mut (Vec<Row<T>>, Vec<Row<T>>), (at, place)| {
-                rows.clear();
-                for part in &parts {
-                    rows.extend_from_slice(part.of_bucket(at));
-                }
-                sort_pairs(rows, other, shift, self.items.len());
-                let last = rows.chunk_by(|one, other| one.0 == other.0).filter_map(|same| same.iter().max());
-                last.zip(place).map(|(row, place)| *place = make(*row)).count()
-            })
-            .collect();
-        drop(parts);
-        close_gaps(&mut sorted, &sizes, &kept);
-        sorted
+impl Row for (u32, u32) {
+    fn pair(&self) -> (u32, u32) {
+        *self
     }
 }
 
-/// Sorts rows by user, as far as the lowest `user_bits` tell, and item: digit
-/// by digit from the lowest, for few rows by comparison.
-fn sort_pairs<T: Copy + Default>(rows: &mut Vec<Row<T>>, other: &mut Vec<Row<T>>, user_bits: u32, items: usize) {
-    if rows.len() < FEW_PAIRS {
-        rows.sort_unstable_by_key(|row| row.0);
-        return;
+impl<T: Ord + Copy + Default + Send + Sync> Row for ((u32, u32), T) {
+    fn pair(&self) -> (u32, u32) {
+        self.0
     }
+}
+
+/// Rows ascending by user, item and what comes with them, of each user and item
+/// one; in runs with gaps between them.
+#[derive(Debug, Clone, Default)]
+#[expect(clippy::struct_field_names, reason = "a run is what it is called everywhere")]
+pub(super) struct Runs<R> {
+    pub(super) rows: Vec<R>,
+    /// Where each run lies in `rows`.
+    pub(super) runs: Vec<Range<usize>>,
+    /// The first run has all rows of the first so many users, and so on.
+    pub(super) width: usize,
+}
+
+impl<R: Copy> Runs<R> {
+    /// The rows without gaps.
+    pub(super) fn joined(self) -> Vec<R> {
+        let (mut rows, mut end) = (self.rows, 0);
+        for run in self.runs {
+            let length = run.len();
+            if run.start != end {
+                rows.copy_within(run, end);
+            }
+            end += length;
+        }
+        rows.truncate(end);
+        rows
+    }
+}
+
+impl<V: Sync> Dense<V> {
+    /// The rows of which `value` gives something, as `make` makes them, ascending;
+    /// of rows with the same user and item the last.
+    ///
+    /// Rows are put into runs of users, and each run is sorted by itself.
+    pub(super) fn sorted<'a, T, I, R>(
+        &'a self,
+        values: impl Fn(&'a V) -> I + Sync,
+        make: impl Fn((u32, u32), T) -> R + Sync,
+    ) -> Runs<R>
+    where
+        I: Iterator<Item = Option<T>>,
+        R: Row,
+    {
+        let rows: usize = self.pieces.iter().map(|piece| piece.users.len()).sum();
+        let wanted = (rows / ROWS_OF_RUN).clamp(1, MOST_RUNS);
+        let width = self.users.len().div_ceil(wanted).max(1).next_power_of_two();
+        let (shift, runs) = (width.trailing_zeros(), self.users.len().div_ceil(width).max(1));
+        let shares: Vec<&[Piece<V>]> =
+            self.pieces.chunks(self.pieces.len().div_ceil(rayon::current_num_threads()).max(1)).collect();
+        let sizes: Vec<Vec<usize>> =
+            shares.par_iter().map(|pieces| sizes_of_runs(pieces, shift, runs, &values)).collect();
+        let ends = ends_of_runs(&sizes, runs);
+        let mut sorted = vec![R::default(); ends.last().copied().unwrap_or_default()];
+        let places = places_of_shares(&mut sorted, &sizes, runs);
+        shares.into_par_iter().zip(places).for_each(|(pieces, mut places)| {
+            for piece in pieces {
+                for ((user, item), value) in piece.users.iter().zip(&piece.items).zip(values(&piece.values)) {
+                    let Some(value) = value else { continue };
+                    let place = &mut places[(user >> shift) as usize];
+                    if let Some((first, rest)) = std::mem::take(place).split_first_mut() {
+                        *first = make((*user, *item), value);
+                        *place = rest;
+                    }
+                }
+            }
+        });
+        let starts = std::iter::once(0).chain(ends.iter().copied());
+        let mut rest = sorted.as_mut_slice();
+        let mut runs = Vec::with_capacity(runs);
+        for (start, end) in starts.zip(&ends) {
+            let (run, after) = rest.split_at_mut(end - start);
+            runs.push((start, run));
+            rest = after;
+        }
+        let runs = runs
+            .into_par_iter()
+            .map_init(Vec::new, |other, (start, run)| start..start + sort_run(run, other, shift, self.items.len()));
+        let runs = runs.collect();
+        Runs { rows: sorted, runs, width }
+    }
+}
+
+/// How many of these rows go into each run.
+fn sizes_of_runs<'a, V, T, I: Iterator<Item = Option<T>>>(
+    pieces: &'a [Piece<V>],
+    shift: u32,
+    runs: usize,
+    values: &impl Fn(&'a V) -> I,
+) -> Vec<usize> {
+    let mut sizes = vec![0; runs];
+    for piece in pieces {
+        for (user, value) in piece.users.iter().zip(values(&piece.values)) {
+            sizes[(user >> shift) as usize] += usize::from(value.is_some());
+        }
+    }
+    sizes
+}
+
+/// Where each run ends, given its size in each share.
+fn ends_of_runs(sizes: &[Vec<usize>], runs: usize) -> Vec<usize> {
+    let sizes = (0..runs).map(|run| sizes.iter().map(|of_share| of_share[run]).sum());
+    sizes
+        .scan(0, |end, size: usize| {
+            *end += size;
+            Some(*end)
+        })
+        .collect()
+}
+
+/// For each share its place in each run.
+fn places_of_shares<'a, R>(rows: &'a mut [R], sizes: &[Vec<usize>], runs: usize) -> Vec<Vec<&'a mut [R]>> {
+    let mut places: Vec<Vec<&mut [R]>> = sizes.iter().map(|_| Vec::with_capacity(runs)).collect();
+    let mut rest = rows;
+    for run in 0..runs {
+        for (sizes, places) in sizes.iter().zip(&mut places) {
+            let (place, after) = std::mem::take(&mut rest).split_at_mut(sizes[run]);
+            places.push(place);
+            rest = after;
+        }
+    }
+    places
+}
+
+/// Sorts a run, moves the last row of each user and item to its start, and gives
+/// how many they are. `other` is memory to work in.
+fn sort_run<R: Row>(run: &mut [R], other: &mut Vec<R>, user_bits: u32, items: usize) -> usize {
+    if run.len() < FEW_PAIRS {
+        run.sort_unstable();
+        return keep_last(run, None);
+    }
+    if other.len() < run.len() {
+        other.resize(run.len(), R::default());
+    }
+    let other = &mut other[..run.len()];
+    if sort_pairs(run, other, user_bits, items) { keep_last(run, Some(other)) } else { keep_last(run, None) }
+}
+
+/// Of rows with the same user and item, which stand together, the greatest goes to the next place
+/// of `run`. The rows are those of `from`, else of `run` itself.
+fn keep_last<R: Row>(run: &mut [R], from: Option<&[R]>) -> usize {
+    let mut kept = 0_usize;
+    for at in 0..run.len() {
+        let row: R = from.map_or_else(|| run[at], |from| from[at]);
+        match kept.checked_sub(1) {
+            Some(last) if run[last].pair() == row.pair() => run[last] = run[last].max(row),
+            _ => {
+                run[kept] = row;
+                kept += 1;
+            }
+        }
+    }
+    kept
+}
+
+/// Sorts rows by user, as far as the lowest `user_bits` tell, and item: digit
+/// by digit from the lowest, into the other memory and back. Whether they are in
+/// `other` in the end.
+fn sort_pairs<R: Row>(rows: &mut [R], other: &mut [R], user_bits: u32, items: usize) -> bool {
     let item_bits = usize::BITS - items.saturating_sub(1).leading_zeros();
     let bits = item_bits + user_bits;
     let passes = bits.div_ceil(DIGIT).max(1);
     let width = bits.div_ceil(passes).max(1);
-    other.resize(rows.len(), Row::default());
     let users = (1_u64 << user_bits) - 1;
+    let (mut from, mut to) = (rows, other);
     for pass in 0..passes {
-        let digit = |row: &Row<T>| {
-            let key = (u64::from(row.0.0) & users) << item_bits | u64::from(row.0.1);
+        let digit = |row: &R| {
+            let (user, item) = row.pair();
+            let key = (u64::from(user) & users) << item_bits | u64::from(item);
             (key >> (pass * width)) as usize & ((1 << width) - 1)
         };
         let mut next = [0_u32; 1 << DIGIT];
-        for row in rows.iter() {
+        for row in from.iter() {
             next[digit(row)] += 1;
         }
         let mut total = 0;
         for place in &mut next[..1 << width] {
             (*place, total) = (total, total + *place);
         }
-        for row in rows.iter() {
+        for row in from.iter() {
             let place = &mut next[digit(row)];
-            other[*place as usize] = *row;
+            to[*place as usize] = *row;
             *place += 1;
         }
-        std::mem::swap(rows, other);
+        std::mem::swap(&mut from, &mut to);
     }
-}
-
-/// Moves what was kept of each bucket to the end of what was kept before it.
-fn close_gaps<R: Copy>(rows: &mut Vec<R>, sizes: &[usize], kept: &[usize]) {
-    let (mut from, mut to) = (0, 0);
-    for (size, kept) in sizes.iter().zip(kept) {
-        if from != to {
-            rows.copy_within(from..from + kept, to);
-        }
-        from += size;
-        to += kept;
-    }
-    rows.truncate(to);
-}
-
-/// Rows in the order of their buckets.
-struct Part<T> {
-    rows: Vec<Row<T>>,
-    /// Where each bucket ends.
-    ends: Vec<usize>,
-}
-
-impl<T: Copy + Default> Part<T> {
-    fn of<'a, V, I: Iterator<Item = Option<T>>>(
-        pieces: &'a [Piece<V>],
-        shift: u32,
-        buckets: usize,
-        values: &impl Fn(&'a V) -> I,
-    ) -> Self {
-        let mut ends = vec![0; buckets];
-        for piece in pieces {
-            for (user, value) in piece.users.iter().zip(values(&piece.values)) {
-                ends[(user >> shift) as usize] += usize::from(value.is_some());
-            }
-        }
-        let mut total = 0;
-        for end in &mut ends {
-            (*end, total) = (total, total + *end);
-        }
-        let mut rows = vec![Row::<T>::default(); total];
-        for piece in pieces {
-            for ((user, item), value) in piece.users.iter().zip(&piece.items).zip(values(&piece.values)) {
-                let Some(value) = value else { continue };
-                let end = &mut ends[(user >> shift) as usize];
-                rows[*end] = ((*user, *item), value);
-                *end += 1;
-            }
-        }
-        Self { rows, ends }
-    }
-
-    fn of_bucket(&self, at: usize) -> &[Row<T>] {
-        &self.rows[at.checked_sub(1).map_or(0, |before| self.ends[before])..self.ends[at]]
-    }
+    passes % 2 == 1
 }

@@ -2,14 +2,11 @@
 //! share, with users and items as dense numbers in the order of their ids.
 
 use std::path::Path;
-use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringBuilder};
-use arrow::compute::cast;
-use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use rayon::prelude::*;
 
-use super::dense::{Dense, Source};
+use super::dense::Source;
+use super::packed::{PackedInteractions, UNKNOWN, batch_of, interactions_schema};
 use super::parquet::ROW_GROUP;
 use super::{Ids, Table, TableError};
 use crate::ground::Hasher;
@@ -79,16 +76,10 @@ impl Interactions {
     }
 
     fn read(source: Source<'_>, at: &str) -> Result<Self, TableError> {
-        let dense = Dense::read(source, at, |column| times(at, column))?;
-        let rows = if dense.pieces.iter().all(|piece| piece.values.null_count() == 0) {
-            dense.sorted(
-                |times| times.values().iter().map(|at| Some(*at)),
-                |((user, item), at)| Interaction { user, item, at: Some(at) },
-            )
-        } else {
-            dense.sorted(|times| times.iter().map(Some), |((user, item), at)| Interaction { user, item, at })
-        };
-        Ok(Self { users: dense.users, items: dense.items, rows })
+        let packed = PackedInteractions::read(source, at)?;
+        let row = |((user, item), at)| Interaction { user, item, at: Some(at).filter(|at| *at != UNKNOWN) };
+        let rows = packed.rows.into_rows().into_iter().map(row).collect();
+        Ok(Self { users: packed.users, items: packed.items, rows })
     }
 
     /// The rows given, in their order, as `user_id: str, item_id: str, at: i64`.
@@ -96,23 +87,11 @@ impl Interactions {
     /// # Errors
     /// [`TableError::Arrow`] never, as long as the rows are of these users and items.
     pub fn to_table(&self, rows: &[Interaction]) -> Result<Table, TableError> {
-        let batches = rows.par_chunks(ROW_GROUP).map(|rows| {
-            let text = |ids: &[String], of: fn(&Interaction) -> u32| -> ArrayRef {
-                let texts = || rows.iter().map(|row| ids.get(of(row) as usize).map_or("", String::as_str));
-                let mut builder = StringBuilder::with_capacity(rows.len(), texts().map(str::len).sum());
-                texts().for_each(|text| builder.append_value(text));
-                Arc::new(builder.finish())
-            };
-            let times: Int64Array = rows.iter().map(|row| row.at).collect();
-            let columns = vec![
-                text(self.users.as_slice(), |row| row.user),
-                text(self.items.as_slice(), |row| row.item),
-                Arc::new(times),
-            ];
-            RecordBatch::try_new(schema(), columns).map_err(|source| TableError::Arrow { action: "assemble", source })
-        });
-        let batches = batches.collect::<Result<Vec<_>, _>>()?;
-        Ok(Table::new(schema(), batches))
+        let texts = [self.users.to_array(), self.items.to_array()];
+        let packed = |row: &Interaction| ((row.user, row.item), row.at.unwrap_or(UNKNOWN));
+        let batches =
+            rows.par_chunks(ROW_GROUP).map(|rows| batch_of(&texts, &rows.iter().map(packed).collect::<Vec<_>>()));
+        Ok(Table::new(interactions_schema(), batches.collect::<Result<_, _>>()?))
     }
 
     /// How many of the times are unknown.
@@ -122,27 +101,11 @@ impl Interactions {
     }
 }
 
-fn schema() -> SchemaRef {
-    let field = |name: &str, data_type| Field::new(name, data_type, true);
-    let fields = [field("user_id", DataType::Utf8), field("item_id", DataType::Utf8), field("at", DataType::Int64)];
-    Arc::new(Schema::new(fields.to_vec()))
-}
-
-/// A column of whole numbers, as 64 bits.
-fn times(name: &str, column: &ArrayRef) -> Result<Int64Array, TableError> {
-    let wrong = || TableError::WrongType {
-        column: name.to_owned(),
-        actual: column.data_type().to_string(),
-        expected: "integers",
-    };
-    let times = cast(column, &DataType::Int64).map_err(|_| wrong())?;
-    if times.null_count() == column.null_count() { Ok(times.as_primitive::<Int64Type>().clone()) } else { Err(wrong()) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow::array::StringArray;
+    use arrow::array::{ArrayRef, Int64Array, StringArray};
+    use std::sync::Arc;
 
     #[test]
     fn of_a_repeated_pair_the_latest_time_is_kept_and_unknown_is_earliest() {

@@ -7,15 +7,15 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch};
+use arrow::array::{ArrayRef, AsArray, RecordBatch};
 use arrow::compute::concat_batches;
-use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef};
+use arrow::datatypes::{DataType, FieldRef, Int64Type, Schema, SchemaRef};
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use parquet::arrow::arrow_writer::{
     ArrowColumnChunk, ArrowColumnWriter, ArrowLeafColumn, ArrowRowGroupWriterFactory, compute_leaves,
 };
 use parquet::arrow::{ArrowSchemaConverter, ArrowWriter, ProjectionMask};
-use parquet::basic::{Compression, Type, ZstdLevel};
+use parquet::basic::{Compression, Encoding, Type, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
 use parquet::file::writer::SerializedFileWriter;
@@ -49,6 +49,13 @@ enum State<W: Write + Send> {
 /// Encodes row groups and writes them.
 struct Groups<W: Write + Send> {
     schema: SchemaRef,
+    /// Where the file goes once its first row group has come, which decides on encodings.
+    waiting: Option<W>,
+    open: Option<Open<W>>,
+}
+
+/// The file itself.
+struct Open<W: Write + Send> {
     file: SerializedFileWriter<W>,
     encoders: ArrowRowGroupWriterFactory,
 }
@@ -67,7 +74,7 @@ impl<W: Write + Send> ParquetWriter<W> {
     /// table's; [`TableError::Parquet`] if they cannot be stored or written.
     pub fn append(&mut self, table: &Table) -> Result<(), TableError> {
         let table = normalise(table)?;
-        self.start(table.schema())?;
+        self.start(table.schema());
         let State::Writing { groups, pending, rows } = &mut self.state else { return Err(broken()) };
         let first = &groups.schema;
         if table.schema() != first {
@@ -123,27 +130,31 @@ impl<W: Write + Send> ParquetWriter<W> {
             let group = groups.joined(&mut pending)?;
             groups.write(&mut vec![group])?;
         }
-        groups.file.into_inner().map_err(refused("write"))
+        groups.open(None)?;
+        groups.open.ok_or_else(broken)?.file.into_inner().map_err(refused("write"))
     }
 
-    fn start(&mut self, schema: &SchemaRef) -> Result<(), TableError> {
+    fn start(&mut self, schema: &SchemaRef) {
         if !matches!(self.state, State::Waiting(_)) {
-            return Ok(());
+            return;
         }
         if let State::Waiting(sink) = std::mem::replace(&mut self.state, State::Broken) {
-            let groups = Box::new(Groups::new(sink, schema)?);
+            let groups = Box::new(Groups { schema: Arc::clone(schema), waiting: Some(sink), open: None });
             self.state = State::Writing { groups, pending: Vec::new(), rows: 0 };
         }
-        Ok(())
     }
 }
 
 impl<W: Write + Send> Groups<W> {
-    fn new(sink: W, schema: &SchemaRef) -> Result<Self, TableError> {
-        let properties = properties(schema)?;
-        let writer = ArrowWriter::try_new(sink, Arc::clone(schema), Some(properties));
-        let (file, encoders) = writer.and_then(ArrowWriter::into_serialized_writer).map_err(refused("write"))?;
-        Ok(Self { schema: Arc::clone(schema), file, encoders })
+    /// Begins the file, if that has not been done.
+    fn open(&mut self, first: Option<&RecordBatch>) -> Result<(), TableError> {
+        if let Some(sink) = self.waiting.take() {
+            let properties = properties(&self.schema, first)?;
+            let writer = ArrowWriter::try_new(sink, Arc::clone(&self.schema), Some(properties));
+            let (file, encoders) = writer.and_then(ArrowWriter::into_serialized_writer).map_err(refused("write"))?;
+            self.open = Some(Open { file, encoders });
+        }
+        Ok(())
     }
 
     /// One batch of what waits.
@@ -157,19 +168,24 @@ impl<W: Write + Send> Groups<W> {
     /// their order, so that the bytes do not depend on the number of threads.
     fn write(&mut self, full: &mut Vec<RecordBatch>) -> Result<(), TableError> {
         let groups = std::mem::take(full);
-        let columns = self.encoded(&groups).map_err(refused("write"))?;
-        columns.into_iter().try_for_each(|columns| self.append(columns)).map_err(refused("write"))
+        let Some(first) = groups.first() else { return Ok(()) };
+        self.open(Some(first))?;
+        let open = self.open.as_mut().ok_or_else(broken)?;
+        let columns = open.encoded(&self.schema, &groups).map_err(refused("write"))?;
+        columns.into_iter().try_for_each(|columns| open.append(columns)).map_err(refused("write"))
     }
+}
 
-    fn encoded(&self, groups: &[RecordBatch]) -> Result<Vec<Vec<Column>>, ParquetError> {
+impl<W: Write + Send> Open<W> {
+    fn encoded(&self, schema: &SchemaRef, groups: &[RecordBatch]) -> Result<Vec<Vec<Column>>, ParquetError> {
         let first = self.file.flushed_row_groups().len();
         let mut columns = Vec::new();
         for (number, group) in groups.iter().enumerate() {
-            let mut encoders: Vec<Vec<ArrowColumnWriter>> = self.schema.fields().iter().map(|_| Vec::new()).collect();
+            let mut encoders: Vec<Vec<ArrowColumnWriter>> = schema.fields().iter().map(|_| Vec::new()).collect();
             for (leaf, encoder) in self.encoders.create_column_writers(first + number)?.into_iter().enumerate() {
                 encoders[self.file.schema_descr().get_column_root_idx(leaf)].push(encoder);
             }
-            columns.extend(self.schema.fields().iter().zip(group.columns()).zip(encoders));
+            columns.extend(schema.fields().iter().zip(group.columns()).zip(encoders));
         }
         let encode = |((field, array), encoders): ((&FieldRef, &ArrayRef), Vec<ArrowColumnWriter>)| {
             let leaves = compute_leaves(field, array)?;
@@ -207,7 +223,7 @@ impl<W: Write + Send> fmt::Debug for Groups<W> {
 }
 
 /// The one set of properties. Nothing in them varies with time or machine.
-fn properties(schema: &Schema) -> Result<WriterProperties, TableError> {
+fn properties(schema: &Schema, first: Option<&RecordBatch>) -> Result<WriterProperties, TableError> {
     let level = ZstdLevel::try_new(3).map_err(refused("write"))?;
     let mut builder = WriterProperties::builder()
         .set_created_by("refrain".to_owned())
@@ -216,13 +232,30 @@ fn properties(schema: &Schema) -> Result<WriterProperties, TableError> {
         .set_max_row_group_row_count(Some(ROW_GROUP))
         .set_statistics_enabled(EnabledStatistics::Page);
     let leaves = ArrowSchemaConverter::new().convert(schema).map_err(refused("write"))?;
-    for leaf in leaves.columns() {
-        // Floats hardly repeat: a dictionary of them would only be thrown away.
+    for (at, leaf) in leaves.columns().iter().enumerate() {
+        let column = || first?.columns().get(leaves.get_column_root_idx(at));
+        // What hardly repeats would have a dictionary only to throw it away.
         if matches!(leaf.physical_type(), Type::FLOAT | Type::DOUBLE) {
             builder = builder.set_column_dictionary_enabled(leaf.path().clone(), false);
         }
+        // Whole numbers such as times: by the bits that they differ in from row to row.
+        if leaf.physical_type() == Type::INT64 && column().is_some_and(hardly_repeats) {
+            builder = builder
+                .set_column_dictionary_enabled(leaf.path().clone(), false)
+                .set_column_encoding(leaf.path().clone(), Encoding::DELTA_BINARY_PACKED);
+        }
     }
     Ok(builder.build())
+}
+
+/// Whether these are whole numbers of which at least half are distinct, and more than a few.
+fn hardly_repeats(column: &ArrayRef) -> bool {
+    let Some(numbers) = column.as_primitive_opt::<Int64Type>().filter(|numbers| numbers.len() >= FEW_ROWS) else {
+        return false;
+    };
+    let mut numbers: Vec<i64> = numbers.iter().flatten().collect();
+    numbers.sort_unstable();
+    numbers.chunk_by(|one, other| one == other).count() * 2 >= column.len()
 }
 
 fn columns_of(schema: &Schema) -> String {
@@ -296,6 +329,31 @@ pub fn read_first_rows(path: &Path, rows: usize) -> Result<Table, TableError> {
     table.map_err(|error| error.at("read", path))
 }
 
+/// Reads up to `rows` rows of a Parquet file from row `first` on, counted from
+/// 0. Of the file no more is read than the row groups that hold them.
+///
+/// # Errors
+/// [`TableError`] if it cannot be read.
+pub fn read_rows(path: &Path, first: u64, rows: usize) -> Result<Table, TableError> {
+    let file = File::open(path).map_err(FileError::with("read", path))?;
+    let table = ParquetRecordBatchReaderBuilder::try_new(file).map_err(refused("read")).and_then(|builder| {
+        let last = first.saturating_add(rows as u64);
+        let (mut start, mut before, mut groups) = (0_u64, None, Vec::new());
+        for (place, group) in builder.metadata().row_groups().iter().enumerate() {
+            let end = start + u64::try_from(group.num_rows()).unwrap_or(0);
+            if start < last && end > first {
+                before.get_or_insert(start);
+                groups.push(place);
+            }
+            start = end;
+        }
+        let skipped = first.saturating_sub(before.unwrap_or(first)) as usize;
+        let builder = builder.with_row_groups(groups).with_batch_size(rows.clamp(1, ROW_GROUP));
+        collect(builder.with_offset(skipped).with_limit(rows))
+    });
+    table.map_err(|error| error.at("read", path))
+}
+
 fn collect(builder: ParquetRecordBatchReaderBuilder<File>) -> Result<Table, TableError> {
     let reader = builder.build().map_err(refused("read"))?;
     let schema = arrow::array::RecordBatchReader::schema(&reader);
@@ -360,9 +418,14 @@ mod tests {
         };
         for rows in [0, 1, FEW_ROWS as i64, ROW_GROUP as i64 + 1, 150_000] {
             let table = normalise(&numbered(rows)).unwrap();
-            let mut one =
-                ArrowWriter::try_new(Vec::new(), Arc::clone(table.schema()), Some(properties(table.schema()).unwrap()))
-                    .unwrap();
+            let whole = table.single_batch().unwrap();
+            let first = whole.slice(0, whole.num_rows().min(ROW_GROUP));
+            let mut one = ArrowWriter::try_new(
+                Vec::new(),
+                Arc::clone(table.schema()),
+                Some(properties(table.schema(), Some(&first)).unwrap()),
+            )
+            .unwrap();
             one.write(&table.single_batch().unwrap()).unwrap();
             assert_eq!(write_parquet(&table, Vec::new()).unwrap(), one.into_inner().unwrap(), "{rows}");
         }
@@ -381,6 +444,42 @@ mod tests {
         assert_eq!(some.rows(), 70_000);
         assert!(matches!(read_parquet(&path, Some(&["nam".to_owned()])), Err(TableError::NoColumn { .. })));
         assert_eq!(describe_parquet(&path).unwrap().0, 70_000);
+    }
+
+    #[test]
+    fn rows_are_read_from_the_middle_across_row_groups() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("t.parquet");
+        let table = table(150_000);
+        drop(write_parquet(&table, File::create(&path).unwrap()).unwrap());
+        let whole = table.single_batch().unwrap();
+        for (first, rows) in [(0, 50), (65_520, 50), (131_000, 200), (149_990, 50), (150_000, 50), (u64::MAX, 50)] {
+            let start = usize::try_from(first).unwrap().min(150_000);
+            let expected = whole.slice(start, rows.min(150_000 - start));
+            let read = read_rows(&path, first, rows).unwrap();
+            assert_eq!(read.rows(), expected.num_rows(), "{first}");
+            assert_eq!(read.single_batch().unwrap(), expected, "{first}");
+        }
+    }
+
+    #[test]
+    fn whole_numbers_that_hardly_repeat_are_read_back_by_all_readers() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("t.parquet");
+        let mut numbers: Vec<Option<i64>> =
+            (0..70_000_i64).map(|n| (n % 11 != 7).then(|| n.wrapping_mul(0x9e37_79b9_7f4a_7c15_u64 as i64))).collect();
+        numbers.splice(5..9, [i64::MIN, i64::MAX, i64::MIN, 0].map(Some));
+        let column: ArrayRef = Arc::new(Int64Array::from(numbers.clone()));
+        let few: ArrayRef = Arc::new((0..70_000).map(|n| n % 9).collect::<Int64Array>());
+        let table = Table::of_columns([("n", column), ("few", few)]).unwrap();
+        drop(write_parquet(&table, File::create(&path).unwrap()).unwrap());
+        let file = ArrowReaderMetadata::load(&File::open(&path).unwrap(), ArrowReaderOptions::default()).unwrap();
+        let dictionaries: Vec<bool> =
+            file.metadata().row_group(0).columns().iter().map(|c| c.dictionary_page_offset().is_some()).collect();
+        assert_eq!(dictionaries, [false, true]);
+        assert_eq!(read_parquet(&path, None).unwrap().single_batch().unwrap(), table.single_batch().unwrap());
+        let polars = crate::table::from_polars(&crate::table::scan(&path).unwrap().collect().unwrap()).unwrap();
+        assert_eq!(polars.integers("n").unwrap().iter().collect::<Vec<_>>(), numbers);
     }
 
     #[test]
