@@ -7,10 +7,13 @@ use super::arguments::{Global, PathArguments, ShowArguments};
 use super::errors::{Exit, Mistake};
 use super::grid::{Align, Grid};
 use super::project::{self, Project};
-use super::terminal::{Style, bytes, count, data, say};
+use super::selection::Selected;
+use super::stats::Stats;
+use super::terminal::{Style, bytes, count, data, say, thousands};
 use super::{bless, cells, exchange};
-use crate::engine::{self, EngineError, Resolved};
+use crate::engine::{EngineError, Resolved};
 use crate::ground::{Clock, SystemClock};
+use crate::table::rows_as_json;
 
 /// Shows an artifact.
 ///
@@ -26,23 +29,23 @@ pub(super) fn show(global: &Global, arguments: &ShowArguments) -> anyhow::Result
         return exchange::show(global, &project, &stage, arguments);
     }
     let resolved = resolve(&project, &stage)?;
-    let table = cells::first_rows(&resolved.path, arguments.rows)?;
+    let shown = shown(&stage, &resolved, arguments)?;
     if arguments.json {
-        data(&serde_json::to_string_pretty(&as_json(&resolved, &cells::rows_as_json(&table)?))?)?;
+        data(&serde_json::to_string_pretty(&as_json(&resolved, &shown, arguments)?)?)?;
         return Ok(Exit::Done);
     }
     let style = Style::of_stdout(global.color);
     let mut text = heading(&stage, &resolved, style);
+    if !arguments.selection.stats {
+        write!(text, "\n\n{}", schema(&resolved).text(2, 60)).ok();
+    }
     if !resolved.manifest.blessed.is_empty() {
         let now = SystemClock.now_millis();
         write!(text, "\n\n{}", bless::history(&resolved.manifest.blessed, now).join("\n")).ok();
     }
-    if table.rows() > 0 {
-        write!(text, "\n\n{}", cells::grid(&table, true)?.text(2, 60)).ok();
-    }
-    let hidden = resolved.artifact.rows.saturating_sub(table.rows() as u64);
-    if hidden > 0 && table.rows() > 0 {
-        write!(text, "\n  … {} more", super::terminal::thousands(hidden)).ok();
+    match &shown {
+        Shown::Rows(selected) => write_rows(&mut text, selected, arguments)?,
+        Shown::Stats(stats) => write_stats(&mut text, stats, arguments),
     }
     data(&text)?;
     let aside = Style::of_stderr(global.color);
@@ -79,7 +82,7 @@ pub(super) fn path(global: &Global, arguments: &PathArguments) -> anyhow::Result
 }
 
 fn resolve(project: &Project, reference: &str) -> anyhow::Result<Resolved> {
-    engine::resolve(&project.pipeline, &project.store, reference).map_err(project::refused)
+    project.resolve(reference).map_err(project::refused)
 }
 
 /// The paths of all outputs that have been made: `stage@VARIANT` for the main
@@ -93,7 +96,7 @@ fn all_paths(project: &Project) -> anyhow::Result<Value> {
                 id.stage = format!("{}.{}", id.stage, output.name);
             }
             let name = id.to_string();
-            match engine::resolve(&project.pipeline, &project.store, &name) {
+            match project.resolve(&name) {
                 Ok(resolved) => {
                     paths.insert(name, json!(resolved.path));
                 }
@@ -105,6 +108,43 @@ fn all_paths(project: &Project) -> anyhow::Result<Value> {
     Ok(Value::Object(paths))
 }
 
+/// What is shown of an artifact.
+enum Shown {
+    Rows(Selected),
+    Stats(Stats),
+}
+
+fn shown(stage: &str, resolved: &Resolved, arguments: &ShowArguments) -> anyhow::Result<Shown> {
+    let selection = &arguments.selection;
+    if selection.stats {
+        return Ok(Shown::Stats(Stats::of(stage, resolved, selection)?));
+    }
+    Ok(Shown::Rows(selection.rows(stage, resolved, arguments.rows)?))
+}
+
+fn write_rows(text: &mut String, selected: &Selected, arguments: &ShowArguments) -> anyhow::Result<()> {
+    let rows = selected.table.rows() as u64;
+    if arguments.selection.condition.is_some() {
+        write!(text, "\n\n  {} for which {}", count(selected.matching, "row"), arguments.selection.condition()).ok();
+    }
+    if rows == 0 {
+        return Ok(());
+    }
+    write!(text, "\n\n{}", cells::grid(&selected.table, true)?.text(2, 60)).ok();
+    let hidden = selected.matching.saturating_sub(rows);
+    if hidden > 0 {
+        write!(text, "\n  … {} more", thousands(hidden)).ok();
+    }
+    Ok(())
+}
+
+fn write_stats(text: &mut String, stats: &Stats, arguments: &ShowArguments) {
+    if arguments.selection.condition.is_some() {
+        write!(text, "\n\n  {} for which {}", count(stats.rows, "row"), arguments.selection.condition()).ok();
+    }
+    write!(text, "\n\n{}", stats.grid().text(2, 60)).ok();
+}
+
 fn heading(reference: &str, resolved: &Resolved, style: Style) -> String {
     let facts = format!(
         "{}, {}, {}",
@@ -112,17 +152,20 @@ fn heading(reference: &str, resolved: &Resolved, style: Style) -> String {
         count(resolved.artifact.columns.len() as u64, "column"),
         bytes(resolved.artifact.bytes)
     );
+    format!("{}  {facts}\n{}", style.bold(reference), style.dim(&resolved.path.display().to_string()))
+}
+
+fn schema(resolved: &Resolved) -> Grid {
     let mut schema = Grid::new([("column", Align::Left), ("type", Align::Left)]);
     for column in &resolved.artifact.columns {
         schema.row([column.name.as_str(), column.data_type.as_str()]);
     }
-    let head = format!("{}  {facts}", style.bold(reference));
-    format!("{head}\n{}\n\n{}", style.dim(&resolved.path.display().to_string()), schema.text(2, 60))
+    schema
 }
 
-fn as_json(resolved: &Resolved, rows: &[Value]) -> Value {
+fn as_json(resolved: &Resolved, shown: &Shown, arguments: &ShowArguments) -> anyhow::Result<Value> {
     let columns = resolved.artifact.columns.iter().map(|column| json!({"name": column.name, "type": column.data_type}));
-    json!({
+    let mut object = json!({
         "stage": resolved.id.to_string(),
         "output": resolved.output,
         "path": resolved.path,
@@ -133,6 +176,17 @@ fn as_json(resolved: &Resolved, rows: &[Value]) -> Value {
         "sandbox": resolved.sandbox,
         "warnings": resolved.manifest.warnings,
         "blessed": resolved.manifest.blessed,
-        "first_rows": rows,
-    })
+    });
+    // The rows go by this name for those who read it since there was no other choice of them.
+    match shown {
+        Shown::Rows(selected) => object["first_rows"] = Value::Array(rows_as_json(&selected.table)?),
+        Shown::Stats(stats) => object["stats"] = stats.json(),
+    }
+    if arguments.selection.condition.is_some() {
+        object["matching"] = match shown {
+            Shown::Rows(selected) => selected.matching.into(),
+            Shown::Stats(stats) => stats.rows.into(),
+        };
+    }
+    Ok(object)
 }

@@ -3,6 +3,7 @@
 
 use std::cmp::Ordering;
 
+use arrow::array::LargeStringArray;
 use rayon::prelude::*;
 
 use super::interner::Interner;
@@ -75,6 +76,11 @@ impl Ids {
     #[must_use]
     pub fn index_of(&self, id: &str) -> Option<u32> {
         self.ids.binary_search_by(|other| compare(self.numeric, other, id)).ok().map(|at| at as u32)
+    }
+
+    /// The ids, ascending, in one piece of memory.
+    pub(super) fn to_array(&self) -> LargeStringArray {
+        LargeStringArray::from_iter_values(&self.ids)
     }
 
     /// The ids, ascending.

@@ -1,6 +1,7 @@
 //! Tables in memory: Arrow record batches with one schema, and typed access to
 //! their columns by name. Files and Polars are the submodules' part.
 
+mod chosen;
 mod column_hash;
 mod delimited;
 mod dense;
@@ -9,11 +10,18 @@ mod ids;
 mod interactions;
 mod interner;
 mod normal;
+mod packed;
 mod parquet;
 mod parts;
+mod passes;
 mod polars;
+mod query;
+mod query_text;
 mod split;
 mod stable;
+mod summary;
+mod value_bytes;
+mod values;
 mod visit;
 
 use std::sync::Arc;
@@ -27,17 +35,27 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
 use crate::ground::files::FileError;
 
+pub use self::chosen::read_chosen_rows;
 pub use self::column_hash::{ColumnFacts, TableHasher, column_hashes};
 pub use self::delimited::{BadRow, ColumnType, Delimited, Layout, read_delimited};
 pub use self::difference::{Columns, Difference, difference};
 pub use self::ids::Ids;
 pub use self::interactions::{Indexed, Interaction, Interactions};
 pub use self::normal::{normal_type, normalise, type_name};
-pub use self::parquet::{FEW_ROWS, ParquetWriter, describe_parquet, read_first_rows, read_parquet, write_parquet};
+pub use self::packed::{Packed, PackedInteractions};
+pub use self::parquet::{
+    FEW_ROWS, ParquetWriter, describe_parquet, read_first_rows, read_parquet, read_rows, write_parquet,
+};
 pub use self::parts::{TableParts, read_parts};
 pub use self::polars::{from_polars, lazy, polars_error, scan, to_polars};
+pub use self::query::{
+    Label, Query, QueryMistake, QueryPart, QueryTable, is_file_function, near_names, tables_of_query,
+};
 pub use self::split::{ItemSets, Part, Parts, Split, SplitError};
 pub use self::stable::keep_order;
+pub use self::summary::{ColumnSummary, Distinct, Histogram, Pass, Summary, summarise_parquet};
+pub use self::value_bytes::{write_csv, write_csv_field, write_json, write_json_object};
+pub use self::values::{decimal, json_value, rows_as_json, value_text};
 
 /// What can go wrong with a table.
 #[derive(Debug, thiserror::Error)]
@@ -204,6 +222,26 @@ impl Table {
         let schema = Arc::new(self.schema.project(&indices).map_err(refused)?);
         let batches = self.batches.iter().map(|b| b.project(&indices)).collect::<Result<_, _>>().map_err(refused)?;
         Ok(Self { schema, batches })
+    }
+
+    /// Adds rows that have the table's columns.
+    pub fn push(&mut self, batch: RecordBatch) {
+        self.batches.push(batch);
+    }
+
+    /// No more than the first so many rows.
+    #[must_use]
+    pub fn first_rows(&self, rows: u64) -> Self {
+        let mut left = usize::try_from(rows).unwrap_or(usize::MAX);
+        let mut batches = Vec::new();
+        for batch in &self.batches {
+            let taken = batch.num_rows().min(left);
+            left -= taken;
+            if taken > 0 {
+                batches.push(batch.slice(0, taken));
+            }
+        }
+        Self { schema: Arc::clone(&self.schema), batches }
     }
 
     /// All rows in one batch.

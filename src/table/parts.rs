@@ -3,8 +3,10 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use arrow::array::RecordBatchReader;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 
+use super::normal::normal_schema;
 use super::{Table, TableError, normalise};
 use crate::ground::files::FileError;
 
@@ -32,6 +34,12 @@ impl TableParts {
     #[must_use]
     pub fn rows(&self) -> u64 {
         self.rows
+    }
+
+    /// A table without rows that has the columns.
+    #[must_use]
+    pub fn empty(&self) -> Table {
+        Table::new(normal_schema(&RecordBatchReader::schema(&self.reader)), Vec::new())
     }
 }
 

@@ -3,17 +3,23 @@
 //! any further than this file.
 
 use std::io::Cursor;
+use std::ops::Range;
 use std::path::Path;
 
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
+use polars::io::RowIndex;
 use polars::prelude::{
-    DataFrame, IntoLazy, IpcStreamReader, IpcStreamWriter, LazyFrame, PlRefPath, PolarsError, ScanArgsParquet,
-    SerReader, SerWriter,
+    DataFrame, DslPlan, IntoLazy, IpcStreamReader, IpcStreamWriter, LazyFrame, PlRefPath, PolarsError, ScanArgsParquet,
+    SerReader, SerWriter, UnionArgs, concat,
 };
 
+use super::chosen::pieces_of_parquet;
 use super::normal::normalise;
 use super::{Table, TableError};
+
+/// Bytes of a file, as it is compressed, that are mapped at a time.
+const PIECE: u64 = 16 << 20;
 
 /// The table as a Polars frame.
 ///
@@ -53,12 +59,40 @@ pub fn from_polars(frame: &DataFrame) -> Result<Table, TableError> {
 /// # Errors
 /// [`TableError::Polars`] if it cannot be opened.
 pub fn scan(path: &Path) -> Result<LazyFrame, TableError> {
+    scan_numbered(path, None)
+}
+
+fn scan_numbered(path: &Path, row_number: Option<&str>) -> Result<LazyFrame, TableError> {
     let Some(text) = path.to_str() else {
         return Err(TableError::Polars(format!("could not scan `{}`: the path is not UTF-8", path.display())));
     };
     // Brackets and stars in the path are letters here, not patterns.
-    let arguments = ScanArgsParquet { glob: false, ..ScanArgsParquet::default() };
+    let row_index = row_number.map(|name| RowIndex { name: name.into(), offset: 0 });
+    let arguments = ScanArgsParquet { glob: false, row_index, ..ScanArgsParquet::default() };
     LazyFrame::scan_parquet(PlRefPath::new(text), arguments).map_err(|error| polars_error(&error))
+}
+
+/// A Parquet file that is read from its beginning to its end, some row groups
+/// after the others. Polars maps files into memory and lets go of them at their
+/// end; in pieces no more than one of them is held. With `row_number` its first
+/// column has that name and counts the rows of the file from 0.
+///
+/// # Errors
+/// [`TableError`] if it cannot be opened.
+pub(super) fn scan_in_pieces(path: &Path, row_number: Option<&str>) -> Result<LazyFrame, TableError> {
+    let piece = |rows: Option<Range<usize>>| {
+        let mut frame = scan_numbered(path, row_number)?;
+        if let (Some(rows), DslPlan::Scan { unified_scan_args, .. }) = (rows, &mut frame.logical_plan) {
+            unified_scan_args.pre_slice = Some((rows.start, rows.len()).into());
+        }
+        Ok(frame)
+    };
+    let pieces = pieces_of_parquet(path, PIECE)?;
+    if pieces.len() < 2 {
+        return piece(None);
+    }
+    let frames = pieces.into_iter().map(|rows| piece(Some(rows))).collect::<Result<Vec<_>, TableError>>()?;
+    concat(frames, UnionArgs::default()).map_err(|error| polars_error(&error))
 }
 
 /// A lazy frame over a table in memory.
@@ -83,6 +117,7 @@ mod tests {
         ArrayRef, BooleanArray, Float32Array, Int64Array, ListArray, StringArray, TimestampMicrosecondArray,
     };
     use arrow::datatypes::Float32Type;
+    use polars::prelude::{col, lit};
     use proptest::prelude::*;
     use std::sync::Arc;
 
@@ -109,6 +144,23 @@ mod tests {
             prop_assert_eq!(back.schema(), table.schema());
             prop_assert_eq!(column_hashes(&back).unwrap(), column_hashes(&table).unwrap());
         }
+    }
+
+    #[test]
+    fn a_file_in_pieces_has_the_rows_of_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("t.parquet");
+        let rows: Vec<Row> = (0..300_000).map(|i| (None, Some(i), None, None, None)).collect();
+        drop(write_parquet(&table(&rows), std::fs::File::create(&path).unwrap()).unwrap());
+        let sliced = |rows: Range<usize>| {
+            let mut frame = scan_numbered(&path, Some("row")).unwrap();
+            let DslPlan::Scan { unified_scan_args, .. } = &mut frame.logical_plan else { panic!("no scan") };
+            unified_scan_args.pre_slice = Some((rows.start, rows.len()).into());
+            frame.filter(col("whole").gt(lit(131_070))).select([col("row"), col("whole")])
+        };
+        let kept = from_polars(&sliced(65_536..131_072).collect().unwrap()).unwrap();
+        assert_eq!((kept.integers("row").unwrap().value(0), kept.rows()), (131_071, 1));
+        assert_eq!(kept.integers("whole").unwrap().value(0), 131_071);
     }
 
     #[test]

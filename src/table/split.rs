@@ -120,7 +120,7 @@ impl Split {
         let dense = Dense::read(source, "part", parts)?;
         let of = |wanted: Part| {
             let pick = move |part: &Part| (*part == wanted).then_some(());
-            dense.sorted(move |parts: &Vec<Part>| parts.iter().map(pick), |(pair, ())| pair)
+            dense.sorted(move |parts: &Vec<Part>| parts.iter().map(pick), |pair, ()| pair).joined()
         };
         let rows = Parts { train: of(Part::Train), validation: of(Part::Validation), test: of(Part::Test) };
         Ok(Self { users: dense.users, items: dense.items, rows })
