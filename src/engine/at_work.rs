@@ -14,7 +14,7 @@ pub struct AtWork {
     /// When it began: milliseconds since 1970-01-01 UTC.
     pub at_millis: u64,
     /// The stages that run now, and how far each said last that it is: the log
-    /// has that every ten seconds, and every minute of a stage that runs for long.
+    /// has that every second at first, and every minute of a stage that runs for long.
     pub stages: Vec<(String, Option<Gauge>)>,
 }
 

@@ -132,6 +132,21 @@ pub fn find_run(store: &Store, text: &str) -> Result<String, EngineError> {
     }
 }
 
+/// The names of all runs of a store, newest first.
+///
+/// # Errors
+/// [`EngineError::Store`] if the runs cannot be listed.
+pub fn run_names(store: &Store) -> Result<Vec<String>, EngineError> {
+    names(store)
+}
+
+/// One run in short, named as it is called in the store; none if it has no folder.
+#[must_use]
+pub fn run_record(store: &Store, run: &str) -> Option<RunRecord> {
+    let is_name = !run.is_empty() && !run.contains(['/', '\\']) && run != "." && run != "..";
+    (is_name && folder(store, run).is_dir()).then(|| record(store, run))
+}
+
 /// What a run came to, stage by stage. Of one that ended without a word, what
 /// its events tell.
 ///
@@ -159,7 +174,8 @@ pub(super) fn last_reasons(store: &Store, pipeline: &str) -> BTreeMap<String, Ve
     last.map(|name| events(store, &name).into_iter().filter_map(reasons).collect()).unwrap_or_default()
 }
 
-fn folder(store: &Store, run: &str) -> PathBuf {
+/// The folder of a run.
+pub(super) fn folder(store: &Store, run: &str) -> PathBuf {
     store.root().join("runs-v1").join(run)
 }
 
