@@ -1,6 +1,8 @@
 //! `Ctrl-C` and SIGTERM: the first stops cleanly, the second at once.
 
 use std::ffi::OsString;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use anyhow::Context;
@@ -9,12 +11,42 @@ use tokio_util::sync::CancellationToken;
 use super::errors::Exit;
 use super::run::Speak;
 
-/// Cancels the token at the first signal and ends the process at the second.
-/// Call it before the work starts.
+/// Stops a run: cleanly when it is asked to first, at once when it is asked again.
+pub(super) struct Brake {
+    cancel: CancellationToken,
+    speak: Speak,
+    /// Done before the process ends at once.
+    last: Box<dyn Fn() + Send + Sync>,
+    pressed: AtomicBool,
+}
+
+impl Brake {
+    /// One that cancels the token, and says so.
+    pub(super) fn new(cancel: CancellationToken, speak: Speak) -> Self {
+        Self { cancel, speak, last: Box::new(|| ()), pressed: AtomicBool::new(false) }
+    }
+
+    /// The same, which does this before it ends the process.
+    pub(super) fn and_last(self, last: impl Fn() + Send + Sync + 'static) -> Self {
+        Self { last: Box::new(last), ..self }
+    }
+
+    /// Asks for a stop.
+    pub(super) fn press(&self) {
+        if self.pressed.swap(true, Ordering::AcqRel) {
+            (self.last)();
+            abort();
+        }
+        (self.speak)("stopping; what is running is told to stop (again to abort at once)");
+        self.cancel.cancel();
+    }
+}
+
+/// Presses the brake at each signal. Call it before the work starts.
 ///
 /// # Errors
 /// If the system gives no thread or no signal handler.
-pub(super) fn watch(cancel: CancellationToken, speak: Speak) -> anyhow::Result<()> {
+pub(super) fn watch(brake: Arc<Brake>) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .build()
@@ -27,11 +59,10 @@ pub(super) fn watch(cancel: CancellationToken, speak: Speak) -> anyhow::Result<(
         .name("signals".to_owned())
         .spawn(move || {
             runtime.block_on(async {
-                signals.next().await;
-                speak("stopping; what is running is told to stop (again to abort at once)");
-                cancel.cancel();
-                signals.next().await;
-                abort();
+                loop {
+                    signals.next().await;
+                    brake.press();
+                }
             });
         })
         .context("could not start the thread that listens for Ctrl-C")?;
@@ -114,6 +145,17 @@ impl Signals {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_first_press_stops_cleanly() {
+        let cancel = CancellationToken::new();
+        let told = Arc::new(AtomicBool::new(false));
+        let heard = Arc::clone(&told);
+        let brake = Brake::new(cancel.clone(), Arc::new(move |_: &str| heard.store(true, Ordering::Release)));
+        assert!(!cancel.is_cancelled());
+        brake.press();
+        assert!(cancel.is_cancelled() && told.load(Ordering::Acquire));
+    }
 
     #[test]
     fn the_same_words_are_told_as_a_shell_takes_them() {
