@@ -57,6 +57,7 @@ pub(super) fn check(document: &Document, kinds: &[&'static dyn StageKind], repor
     check_variant_values(document, report);
     providers::check_settings(document, kinds, report);
     check_limiters(document, &all, report);
+    check_shards(document, kinds, &all, report);
     all
 }
 
@@ -261,6 +262,19 @@ fn resolve_reference(
         return None;
     }
     Some((target?, reference))
+}
+
+/// A stage that is cut into shards must be one whose rows are worked on apart.
+fn check_shards(document: &Document, kinds: &[&'static dyn StageKind], all: &[Drafts], report: &mut Report) {
+    for (shell, drafts) in document.stages.iter().zip(all) {
+        let Some((_, place)) = shell.shards else { continue };
+        let refused = drafts.drafts.iter().find_map(|draft| draft.stage.as_ref()?.sharding().err());
+        let Some(why) = refused else { continue };
+        let can = |kind: &&&'static dyn StageKind| example_of(**kind).is_some_and(|stage| stage.sharding().is_ok());
+        let names: Vec<&str> = kinds.iter().filter(can).map(|kind| kind.name()).collect();
+        let what = format!("the stage `{}` cannot be cut into shards: {why}", shell.name);
+        report.hinted(place, what, format!("remove `shards:`; kinds that can be cut are {}", names.join(", ")));
+    }
 }
 
 /// A value that no stage uses is most likely a slip of the pen.

@@ -2,37 +2,45 @@
 //! Settings, ports and references are left to the checks that follow.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU32;
 
 use serde_json::Value;
 
 use super::Refresh;
-use super::duration::parse_duration;
 use super::providers;
+use super::publication::ReportSettings;
 use super::report::{Place, Report, suggest};
 use super::settings::decode;
+use super::shared;
 use super::substitute::{Scope, Variant, Variants, variable_names, variant_names};
 use super::yaml::{Content, Entry, Node, parse_value};
-use crate::ground::check_name;
+use crate::ground::{check_name, parse_duration};
+use crate::model::DeviceChoice;
+use crate::remote::Sharing;
 use crate::sandbox::SandboxSettings;
 use crate::stage::StageKind;
 use crate::web::{BudgetSettings, LimiterSettings};
 
 /// The keys of a pipeline file.
-pub(super) const TOP_KEYS: [&str; 11] = [
+pub(super) const TOP_KEYS: [&str; 15] = [
     "pipeline",
+    "base",
     "description",
     "seed",
     "seeds",
+    "device",
     "vars",
     "limiters",
     "budgets",
     "providers",
     "sandbox",
+    "report",
+    "store",
     "stages",
     "variants",
 ];
 /// The keys of a stage.
-pub(super) const STAGE_KEYS: [&str; 4] = ["kind", "inputs", "with", "refresh"];
+pub(super) const STAGE_KEYS: [&str; 5] = ["kind", "inputs", "with", "refresh", "shards"];
 
 /// The values of `${var.…}`; those of `--set` have no place.
 pub(super) type Variables = BTreeMap<String, (Option<Place>, Node)>;
@@ -42,12 +50,15 @@ pub(super) struct Document {
     pub(super) name: String,
     pub(super) seed: u64,
     pub(super) seeds: Vec<u64>,
+    pub(super) device: Option<DeviceChoice>,
     pub(super) limiters: BTreeMap<String, LimiterSettings>,
     /// With the place of the name.
     pub(super) budgets: BTreeMap<String, (Place, BudgetSettings)>,
     /// The groups of `providers:`, as they are written.
     pub(super) providers: Vec<Entry>,
     pub(super) sandbox: Option<SandboxSettings>,
+    pub(super) publication: ReportSettings,
+    pub(super) store: Option<Sharing>,
     pub(super) stages: Vec<StageShell>,
     /// The place of each stage in `stages`, by its name.
     pub(super) stage_places: BTreeMap<String, usize>,
@@ -69,6 +80,8 @@ pub(super) struct StageShell {
     /// `with:`, if it is there.
     pub(super) with: Option<Entry>,
     pub(super) refresh: Refresh,
+    /// Into how many pieces its rows are cut, and where that stands.
+    pub(super) shards: Option<(NonZeroU32, Place)>,
     /// The groups of `providers:` that it may take, under whatever variant.
     pub(super) providers: BTreeSet<String>,
     /// The `${variant.…}` names that it uses itself, and where.
@@ -97,7 +110,7 @@ pub(super) fn read(
         let entry = root.entry(key)?;
         Some(Entry { node: scope.apply(&entry.node, report)?, ..entry.clone() })
     };
-    let start = Place { line: 1, column: 1 };
+    let start = Place::START;
     if root.entry("pipeline").is_none() {
         report.hinted(start, "the pipeline has no name", "add `pipeline: NAME` at the top");
     }
@@ -109,9 +122,12 @@ pub(super) fn read(
     }
     let seed = resolved("seed", report).and_then(|entry| read_seed("seed", &entry.node, report)).unwrap_or(0);
     let seeds = resolved("seeds", report).map(|entry| read_seeds(&entry, report)).unwrap_or_default();
+    let device = resolved("device", report).and_then(|entry| read_device(&entry, report));
     let limiters = resolved("limiters", report).map(|entry| read_limiters(&entry, report)).unwrap_or_default();
     let budgets = resolved("budgets", report).map(|entry| read_budgets(&entry, report)).unwrap_or_default();
     let sandbox = resolved("sandbox", report).and_then(|entry| read_sandbox(&entry, report));
+    let publication = resolved("report", report).and_then(|entry| decode("the report", &entry, report));
+    let store = resolved("store", report).and_then(|entry| shared::read(&entry, report));
     let variants = read_variants(root, &scope, report);
     let providers = providers::read(root, report);
     let around = Around { scope, kinds, variants: &variants, providers: &providers };
@@ -129,10 +145,13 @@ pub(super) fn read(
         name,
         seed,
         seeds,
+        device,
         limiters,
         budgets,
         providers,
         sandbox,
+        publication: publication.unwrap_or_default(),
+        store,
         stages,
         stage_places,
         variants,
@@ -141,7 +160,7 @@ pub(super) fn read(
 }
 
 /// The entries of what must be a mapping; reports anything else.
-fn mapping<'a>(entry: &'a Entry, report: &mut Report) -> &'a [Entry] {
+pub(super) fn mapping<'a>(entry: &'a Entry, report: &mut Report) -> &'a [Entry] {
     entry.node.entries().unwrap_or_else(|| {
         report
             .add(entry.node.place, format!("`{}` must be a mapping, and this is {}", entry.key, entry.node.describe()));
@@ -226,6 +245,16 @@ fn read_seeds(entry: &Entry, report: &mut Report) -> Vec<u64> {
     seeds
 }
 
+fn read_device(entry: &Entry, report: &mut Report) -> Option<DeviceChoice> {
+    let what = match entry.node.text().map(str::parse::<DeviceChoice>) {
+        Some(Ok(device)) => return Some(device),
+        Some(Err(error)) => format!("`device`: {error}"),
+        None => format!("`device` must be a device's name, and this is {}", entry.node.describe()),
+    };
+    report.hinted(entry.node.place, what, "`device: auto` computes on a GPU where one works, else on the processor");
+    None
+}
+
 fn read_limiters(block: &Entry, report: &mut Report) -> BTreeMap<String, LimiterSettings> {
     let mut limiters = BTreeMap::new();
     for entry in mapping(block, report) {
@@ -264,6 +293,10 @@ fn read_sandbox(entry: &Entry, report: &mut Report) -> Option<SandboxSettings> {
     if !(0.0..=1.0).contains(&settings.faults) {
         let place = entry.node.entry("faults").map_or(entry.place, |faults| faults.node.place);
         report.add(place, "the sandbox: `faults` is a share, from 0 to 1");
+    }
+    if !(0.0..=1.0).contains(&settings.other_languages) {
+        let place = entry.node.entry("other_languages").map_or(entry.place, |share| share.node.place);
+        report.add(place, "the sandbox: `other_languages` is a share, from 0 to 1");
     }
     for wrong in settings.wrong_limits() {
         let place = entry.node.entry("limits").or_else(|| entry.node.entry("per_second"));
@@ -350,6 +383,7 @@ fn read_stage(entry: &Entry, around: &Around<'_>, report: &mut Report) -> StageS
         inputs_place: inputs_entry.map_or(entry.place, |inputs| inputs.place),
         with: with.cloned(),
         refresh: refresh.unwrap_or_default(),
+        shards: entry.node.entry("shards").and_then(|shards| read_shards(shards, scope, report)),
         providers: taken,
         uses,
     }
@@ -378,6 +412,23 @@ fn read_kind(
         report.hinted(node.place, format!("there is no kind `{name}`"), hint);
     }
     kind
+}
+
+/// Most pieces that a stage may be cut into: each has an open file while they are cut.
+const MOST_SHARDS: u32 = 4096;
+
+fn read_shards(entry: &Entry, scope: &Scope<'_>, report: &mut Report) -> Option<(NonZeroU32, Place)> {
+    let node = scope.apply(&entry.node, report)?;
+    let number = match &node.content {
+        Content::Scalar(value) => value.as_u64().and_then(|number| u32::try_from(number).ok()),
+        _ => None,
+    };
+    let number = number.filter(|number| *number <= MOST_SHARDS).and_then(NonZeroU32::new);
+    if number.is_none() {
+        let what = format!("`shards` must be a whole number from 1 to {MOST_SHARDS}, and this is {}", node.describe());
+        report.add(node.place, what);
+    }
+    Some((number?, entry.place))
 }
 
 fn read_refresh(node: &Node, report: &mut Report) -> Option<Refresh> {

@@ -176,11 +176,11 @@ fn output_of(
 ) -> Option<String> {
     let outputs = producer.draft.stage.as_ref()?.outputs();
     match &reference.output {
-        None => outputs.first().map(|port| port.name.to_owned()),
-        Some(name) if outputs.iter().any(|port| port.name == name) => Some(name.clone()),
+        None => outputs.first().map(|port| port.name.clone().into_owned()),
+        Some(name) if outputs.iter().any(|port| port.name == *name) => Some(name.clone()),
         Some(name) => {
             let what = format!("the stage `{}` has no output `{name}`", document.stages[producer.stage].name);
-            report.hinted(place, what, suggest(name, "outputs it has", outputs.iter().map(|port| port.name)));
+            report.hinted(place, what, suggest(name, "outputs it has", outputs.iter().map(|port| &*port.name)));
             None
         }
     }
@@ -248,7 +248,7 @@ fn check_columns(document: &Document, candidates: &[Candidate<'_>], report: &mut
             for producer in producers {
                 let from = &candidates[producer.candidate];
                 let outputs = from.draft.stage.as_ref().map(|stage| stage.outputs()).unwrap_or_default();
-                let Some(port) = outputs.iter().find(|port| producer.output.as_deref() == Some(port.name)) else {
+                let Some(port) = outputs.iter().find(|port| producer.output.as_deref() == Some(&*port.name)) else {
                     continue;
                 };
                 let written: Vec<&str> = port.columns.iter().map(|(name, _)| name.as_str()).collect();
@@ -311,6 +311,7 @@ fn instances(
             stage: Arc::clone(stage),
             inputs,
             refresh: shell.refresh,
+            shards: shell.shards.map_or(1, |(shards, _)| shards.get()),
             location: report.location(shell.place),
             seed: candidate.seed.unwrap_or(document.seed),
         });

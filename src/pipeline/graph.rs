@@ -16,41 +16,51 @@ pub enum Detail {
     Instances,
 }
 
-/// A node: its name on the drawing, its kind and how many instances it stands for.
-struct Node {
-    name: String,
-    kind: &'static str,
-    stage: String,
-    instances: usize,
+/// A node of the drawing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    /// Its name: that of the stage or of the instance.
+    pub name: String,
+    /// Its kind.
+    pub kind: &'static str,
+    /// The stage that it belongs to.
+    pub stage: String,
+    /// The instances that it stands for, by their places in the pipeline.
+    pub instances: Vec<usize>,
 }
 
 /// The nodes in the order of the instances, and what feeds what, with the
 /// outputs' names where they are not the first ones.
-struct Graph {
-    nodes: Vec<Node>,
-    edges: BTreeMap<(usize, usize), BTreeSet<String>>,
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Graph {
+    /// The nodes.
+    pub nodes: Vec<Node>,
+    /// From which node to which, by their places, and by way of which outputs.
+    pub edges: BTreeMap<(usize, usize), BTreeSet<String>>,
 }
 
 impl Graph {
-    fn of(pipeline: &Pipeline, detail: Detail) -> Self {
+    /// The drawing of a pipeline, as values.
+    #[must_use]
+    pub fn of(pipeline: &Pipeline, detail: Detail) -> Self {
         let mut nodes: Vec<Node> = Vec::new();
         let mut node_of = Vec::with_capacity(pipeline.instances.len());
-        for Instance { id, kind, .. } in &pipeline.instances {
+        for (index, Instance { id, kind, .. }) in pipeline.instances.iter().enumerate() {
             let known = nodes.iter().position(|node| detail == Detail::Stages && node.stage == id.stage);
             let at = known.unwrap_or(nodes.len());
             if known.is_none() {
                 let name = if detail == Detail::Stages { id.stage.clone() } else { id.to_string() };
-                nodes.push(Node { name, kind: kind.name(), stage: id.stage.clone(), instances: 0 });
+                nodes.push(Node { name, kind: kind.name(), stage: id.stage.clone(), instances: Vec::new() });
             }
-            nodes[at].instances += 1;
+            nodes[at].instances.push(index);
             node_of.push(at);
         }
         let mut edges: BTreeMap<(usize, usize), BTreeSet<String>> = BTreeMap::new();
         for (reader, instance) in pipeline.instances.iter().enumerate() {
             for source in instance.inputs.values().flatten() {
                 let outputs = edges.entry((node_of[source.instance], node_of[reader])).or_default();
-                let first = pipeline.instances[source.instance].stage.outputs().first().map(|port| port.name);
-                if first != Some(source.output.as_str()) {
+                let first = pipeline.instances[source.instance].stage.outputs().first().map(|port| port.name.clone());
+                if first.as_deref() != Some(source.output.as_str()) {
                     outputs.insert(source.output.clone());
                 }
             }
@@ -73,7 +83,7 @@ impl Graph {
 
 impl Node {
     fn title(&self) -> String {
-        if self.instances > 1 { format!("{} ×{}", self.name, self.instances) } else { self.name.clone() }
+        if self.instances.len() > 1 { format!("{} ×{}", self.name, self.instances.len()) } else { self.name.clone() }
     }
 }
 

@@ -2,9 +2,11 @@
 //! resolved to instances, settings checked by their kinds, and every mistake
 //! reported at once with its place. Knows no kind by name and runs nothing.
 
+mod base;
+#[cfg(test)]
+mod base_tests;
 mod check;
 mod document;
-mod duration;
 mod expand;
 #[cfg(test)]
 mod fixtures;
@@ -14,13 +16,16 @@ mod origin;
 #[cfg(test)]
 mod provider_tests;
 mod providers;
+mod publication;
 mod reference;
 mod report;
 mod schema;
 mod settings;
+mod shared;
 mod substitute;
 #[cfg(test)]
 mod tests;
+mod variants;
 mod yaml;
 
 use std::collections::BTreeMap;
@@ -29,14 +34,22 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use duration::parse_duration;
-pub use graph::{Detail, dot, mermaid};
+use serde_json::Value;
+
+pub use base::SourceFile;
+pub use graph::{Detail, Graph, Node as GraphNode, dot, mermaid};
 pub use origin::{Origin, Origins, SourceText};
+pub use publication::{Catalog, ReportSettings};
 use report::{Place, Report};
 pub use schema::{example_of, schema};
+pub use variants::NumericAxis;
+
+pub use crate::ground::parse_duration;
 
 use crate::ground::files::read_bytes;
 use crate::ground::{InstanceId, Location, Problem, Problems, closest};
+use crate::model::DeviceChoice;
+use crate::remote::Sharing;
 use crate::sandbox::SandboxSettings;
 use crate::stage::{Stage, StageKind};
 use crate::web::{BudgetSettings, LimiterSettings};
@@ -52,14 +65,23 @@ pub struct Pipeline {
     pub seed: u64,
     /// `seeds:`, in the order given; empty if not given.
     pub seeds: Vec<u64>,
+    /// `device:`, if it is given: a default below what the user says, and in no fingerprint.
+    pub device: Option<DeviceChoice>,
     /// `limiters:` by name.
     pub limiters: BTreeMap<String, LimiterSettings>,
     /// `budgets:` by the limiter's name.
     pub budgets: BTreeMap<String, BudgetSettings>,
     /// `sandbox:`, if there is one.
     pub sandbox: Option<SandboxSettings>,
+    /// `report:`, with its defaults where there is none.
+    pub publication: ReportSettings,
+    /// `store:`, if there is one: the store that is shared with others.
+    pub store: Option<Sharing>,
     /// The variants' names, in the order of the file.
     pub variants: Vec<String>,
+    /// What `${variant.NAME}` stands for: by variant, then by name. `${env.…}` in
+    /// a value stays as it is written.
+    pub variant_values: BTreeMap<String, BTreeMap<String, Value>>,
     /// Every instance, each after all that it reads; ties in the order of the file.
     pub instances: Vec<Instance>,
     /// What it was read from.
@@ -80,6 +102,8 @@ pub struct Instance {
     pub inputs: BTreeMap<String, Vec<Source>>,
     /// When it is asked for again although nothing changed.
     pub refresh: Refresh,
+    /// Into how many pieces its rows are cut, which are worked on apart; 1 is not at all.
+    pub shards: u32,
     /// Where the stage stands in the file.
     pub location: Location,
     /// The pipeline's seed for this instance: its own of `seeds:`, else `seed:`.
@@ -125,11 +149,17 @@ impl fmt::Debug for Instance {
 }
 
 impl Pipeline {
-    /// Finds where in the file what decides an instance is written. Parses the
+    /// The files that it was read from: its own, then its bases. When one of
+    /// them changes, it is to be read again.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.source.files.iter().map(|file| file.path.as_path())
+    }
+
+    /// Finds where in its files what decides an instance is written. Parses the
     /// text again; none for a pipeline that was not read from one.
     #[must_use]
     pub fn origins(&self) -> Option<Origins<'_>> {
-        Origins::of(&self.file, &self.source)
+        Origins::of(&self.source)
     }
 
     /// The instances that a selector of the user means: `stage` (all of its
@@ -174,23 +204,30 @@ pub fn load(
 ) -> Result<Pipeline, Problems> {
     let bytes = read_bytes(file).map_err(|error| {
         let problem = Problem::new(format!("{error}: {}", error.source));
-        Problems(vec![if error.is_not_found() { problem.hint(similar_file(file)) } else { problem }])
+        Problems(vec![if error.is_not_found() { problem.hint(missing_file(file)) } else { problem }])
     })?;
-    match std::str::from_utf8(&bytes) {
+    match utf8(&bytes) {
         Ok(text) => load_text(file, text, variables, kinds),
-        Err(error) => {
-            let before = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
-            let line = before.matches('\n').count() + 1;
-            let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+        Err((line, column)) => {
             let mut report = Report::new(file, &String::from_utf8_lossy(&bytes));
-            report.hinted(Place { line, column }, "this is not UTF-8 text", "save the file as UTF-8");
+            report.hinted(Place { file: 0, line, column }, "this is not UTF-8 text", "save the file as UTF-8");
             report.finish(None)
         }
     }
 }
 
+/// The text of a file; else the line and column of what is not UTF-8.
+fn utf8(bytes: &[u8]) -> Result<&str, (usize, usize)> {
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        let before = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
+        let line = before.matches('\n').count() + 1;
+        (line, before.rsplit('\n').next().unwrap_or_default().chars().count() + 1)
+    })?;
+    Ok(text.strip_prefix('\u{feff}').unwrap_or(text))
+}
+
 /// What may have been meant by a file that is not there.
-fn similar_file(file: &Path) -> String {
+fn missing_file(file: &Path) -> String {
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
     let mut names: Vec<String> = std::fs::read_dir(folder)
         .into_iter()
@@ -206,7 +243,8 @@ fn similar_file(file: &Path) -> String {
     }
 }
 
-/// Checks the text of a pipeline file. `file` is only what messages call it.
+/// Checks the text of a pipeline file. `file` is what messages call it, and
+/// where a `base:` is looked for.
 ///
 /// # Errors
 /// Every mistake found, in the order of the file.
@@ -218,7 +256,8 @@ pub fn load_text(
 ) -> Result<Pipeline, Problems> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut report = Report::new(file, text);
-    let document = yaml::parse(text, &mut report).and_then(|root| document::read(&root, variables, kinds, &mut report));
+    let Some((root, files)) = base::read(file, text, &mut report) else { return report.finish(None) };
+    let document = document::read(&root, variables, kinds, &mut report);
     let Some(document) = document else { return report.finish(None) };
     let drafts = check::check(&document, kinds, &mut report);
     let instances = expand::expand(&document, &drafts, &mut report);
@@ -227,11 +266,15 @@ pub fn load_text(
         file: file.to_owned(),
         seed: document.seed,
         seeds: document.seeds,
+        device: document.device,
         limiters: document.limiters,
         budgets: document.budgets.into_iter().map(|(name, (_, settings))| (name, settings)).collect(),
         sandbox: document.sandbox,
+        publication: document.publication,
+        variant_values: variants::values(&document.variants),
+        store: document.store,
         variants: document.variants.into_iter().map(|variant| variant.name).collect(),
         instances,
-        source: SourceText { text: text.into(), set: variables.clone() },
+        source: SourceText { files, set: variables.clone() },
     }))
 }

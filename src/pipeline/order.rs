@@ -95,7 +95,8 @@ mod tests {
     use super::*;
 
     fn edges(needs: &[&[usize]]) -> Vec<Vec<Edge>> {
-        let edge = |(line, from): (usize, &usize)| Edge { from: *from, place: Place { line: line + 1, column: 1 } };
+        let edge =
+            |(line, from): (usize, &usize)| Edge { from: *from, place: Place { line: line + 1, ..Place::START } };
         needs.iter().map(|list| list.iter().enumerate().map(edge).collect()).collect()
     }
 

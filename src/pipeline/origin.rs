@@ -1,4 +1,4 @@
-//! Where in a file something is written that decides an instance: a setting,
+//! Where in a pipeline's files something is written that decides an instance: a setting,
 //! an input, a seed. What comes from `${var.…}` or `${variant.…}` is written
 //! where that value is given, be it on the command line.
 //!
@@ -8,16 +8,16 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::Value;
 
+use super::base::{SourceFile, read_again};
 use super::providers::PROVIDER;
-use super::report::{Place, Report};
+use super::report::Place;
 use super::settings::step;
 use super::substitute::{Piece, pieces};
-use super::yaml::{self, Content, Entry, Node};
+use super::yaml::{Content, Entry, Node};
 use crate::ground::InstanceId;
 
 /// References in values that stand for references are followed so often.
@@ -26,8 +26,9 @@ const MAX_JUMPS: usize = 8;
 /// What a pipeline was read from.
 #[derive(Debug, Clone, Default)]
 pub struct SourceText {
-    /// The file's text.
-    pub text: Arc<str>,
+    /// The pipeline's own file, then its bases, each named by the one before;
+    /// empty for a pipeline that was not read from a file.
+    pub files: Vec<SourceFile>,
     /// The `--set` values.
     pub set: BTreeMap<String, String>,
 }
@@ -76,9 +77,9 @@ impl fmt::Display for Origin {
     }
 }
 
-/// Finds places in one file.
+/// Finds places in the files of one pipeline.
 pub struct Origins<'a> {
-    file: &'a Path,
+    files: Vec<&'a Path>,
     set: &'a BTreeMap<String, String>,
     root: Node,
     /// The stages' places in the list of entries, by name.
@@ -101,11 +102,12 @@ enum Spot {
 impl<'a> Origins<'a> {
     /// For the text that a pipeline was read from; none if it is no YAML, as
     /// that of a pipeline made without a file.
-    pub(super) fn of(file: &'a Path, source: &'a SourceText) -> Option<Self> {
-        let root = yaml::parse(&source.text, &mut Report::new(file, ""))?;
+    pub(super) fn of(source: &'a SourceText) -> Option<Self> {
+        let root = read_again(source)?;
         let entries = root.entry("stages").and_then(|stages| stages.node.entries()).unwrap_or_default();
         let stages = entries.iter().enumerate().map(|(at, entry)| (entry.key.clone(), at)).collect();
-        Some(Self { file, set: &source.set, root, stages })
+        let files = source.files.iter().map(|file| file.path.as_path()).collect();
+        Some(Self { files, set: &source.set, root, stages })
     }
 
     /// Where a setting of an instance is written, by its path below `with`.
@@ -172,7 +174,7 @@ impl<'a> Origins<'a> {
     #[must_use]
     pub fn seed(&self, id: &InstanceId) -> Option<Origin> {
         let key = if id.seed.is_some() { "seeds" } else { "seed" };
-        let Some(entry) = self.root.entry(key) else { return Some(self.left_out(Place { line: 1, column: 1 })) };
+        let Some(entry) = self.root.entry(key) else { return Some(self.left_out(Place::START)) };
         Some(self.origin(self.resolve(&entry.node, Spot::At(entry.place, None), id, None).at))
     }
 
@@ -184,13 +186,17 @@ impl<'a> Origins<'a> {
         match at {
             Spot::Set(name) => Origin::OnCommandLine { name },
             Spot::At(place, through) => {
-                Origin::InFile { file: self.file.to_owned(), line: place.line, column: place.column, through }
+                Origin::InFile { file: self.file(place), line: place.line, column: place.column, through }
             }
         }
     }
 
     fn left_out(&self, place: Place) -> Origin {
-        Origin::LeftOut { file: self.file.to_owned(), line: place.line }
+        Origin::LeftOut { file: self.file(place), line: place.line }
+    }
+
+    fn file(&self, place: Place) -> PathBuf {
+        self.files.get(place.file).map(|file| (*file).to_owned()).unwrap_or_default()
     }
 
     /// Follows references to what they stand for.
@@ -299,8 +305,8 @@ variants:
 
     fn with<T>(set: &[(&str, &str)], look: impl Fn(&Origins<'_>) -> T) -> T {
         let set = set.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let source = SourceText { text: TEXT.into(), set };
-        look(&Origins::of(Path::new("p.yaml"), &source).unwrap())
+        let file = SourceFile { path: "p.yaml".into(), text: TEXT.into() };
+        look(&Origins::of(&SourceText { files: vec![file], set }).unwrap())
     }
 
     fn id(stage: &str) -> InstanceId {

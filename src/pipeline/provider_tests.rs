@@ -1,11 +1,9 @@
 //! What `providers:` means and what is said of its mistakes, on tiny kinds.
 
-use std::path::Path;
-
 use proptest::prelude::*;
 
 use super::fixtures::{brief, load, load_with};
-use super::{Origins, SourceText};
+use super::{Origins, SourceFile, SourceText};
 use crate::ground::InstanceId;
 
 /// A pipeline with a block of providers and a stage `words` with these settings.
@@ -88,8 +86,9 @@ fn a_kind_that_asks_nobody_has_no_provider() {
 fn a_setting_of_a_group_is_found_in_the_group() {
     let text = text("  big: { limiter: slow, prompt: theirs }\n", "{ provider: big, limiter: own }");
     load(&text).unwrap_or_else(|problems| panic!("{problems}"));
-    let source = SourceText { text: text.into(), ..SourceText::default() };
-    let origins = Origins::of(Path::new("p.yaml"), &source).unwrap();
+    let file = SourceFile { path: "p.yaml".into(), text: text.into() };
+    let source = SourceText { files: vec![file], ..SourceText::default() };
+    let origins = Origins::of(&source).unwrap();
     let id = InstanceId { stage: "words".into(), variant: None, seed: None };
     let at = |path: &str| origins.setting(&id, path, None).unwrap().to_string();
     assert_eq!([at("prompt"), at("limiter"), at("api_key")], ["p.yaml:3", "p.yaml:6", "p.yaml:6 (left out)"]);

@@ -1,40 +1,67 @@
-//! Collects the mistakes found in one file, each at its place, and puts them
+//! Collects the mistakes found in a file and its bases, each at its place, and puts them
 //! in the order of the file. Knows nothing of what a pipeline is.
 
 use std::path::{Path, PathBuf};
 
 use crate::ground::{Location, Problem, Problems, closest};
 
-/// A line and a column (in characters), both from 1.
+/// A file by its number in the [`Report`], 0 for the pipeline's own, and a line
+/// and a column (in characters), both from 1.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
+    pub(super) file: usize,
     pub(super) line: usize,
     pub(super) column: usize,
 }
 
-/// The text of a file and the problems found in it.
+impl Place {
+    /// Where the pipeline's own file starts.
+    pub(super) const START: Self = Self { file: 0, line: 1, column: 1 };
+}
+
+/// A file that problems are found in.
+#[derive(Debug)]
+struct Opened {
+    path: PathBuf,
+    lines: Vec<String>,
+}
+
+/// The texts of a file and of its bases, and the problems found in them.
 #[derive(Debug)]
 pub(super) struct Report {
-    file: PathBuf,
-    lines: Vec<String>,
+    files: Vec<Opened>,
     found: Vec<(Option<Place>, Problem)>,
 }
 
 impl Report {
     /// A report with nothing in it yet. `file` is what messages call it.
     pub(super) fn new(file: &Path, text: &str) -> Self {
-        Self { file: file.to_owned(), lines: text.lines().map(str::to_owned).collect(), found: Vec::new() }
+        let mut report = Self { files: Vec::new(), found: Vec::new() };
+        report.open(file, text);
+        report
+    }
+
+    /// Turns to a further file, which what is parsed next stands in.
+    pub(super) fn open(&mut self, file: &Path, text: &str) {
+        self.files.push(Opened { path: file.to_owned(), lines: text.lines().map(str::to_owned).collect() });
+    }
+
+    /// The number of the file that was opened last.
+    pub(super) fn current(&self) -> usize {
+        self.files.len() - 1
     }
 
     /// A place with its file and its line's text.
     pub(super) fn location(&self, place: Place) -> Location {
-        let text = self.line(place.line).to_owned();
-        Location { file: self.file.clone(), line: place.line, column: place.column, text }
+        let text = self.line(place).to_owned();
+        let file = self.files.get(place.file).map(|file| file.path.clone()).unwrap_or_default();
+        Location { file, line: place.line, column: place.column, text }
     }
 
-    /// The text of a line counted from 1; empty where there is none.
-    pub(super) fn line(&self, line: usize) -> &str {
-        line.checked_sub(1).and_then(|index| self.lines.get(index)).map_or("", String::as_str)
+    /// The text of the line of a place; empty where there is none.
+    pub(super) fn line(&self, place: Place) -> &str {
+        let lines = self.files.get(place.file).map(|file| file.lines.as_slice()).unwrap_or_default();
+        place.line.checked_sub(1).and_then(|index| lines.get(index)).map_or("", String::as_str)
     }
 
     /// Adds a problem that explains itself.
@@ -59,7 +86,7 @@ impl Report {
     }
 
     /// The value if nothing was found, else the problems: those without a place
-    /// first, then in the order of the file.
+    /// first, then in the order of the file, then those of its bases.
     pub(super) fn finish<T>(mut self, value: Option<T>) -> Result<T, Problems> {
         self.found.sort_by_key(|(place, _)| *place);
         match value {

@@ -8,8 +8,10 @@ use serde_json::{Map, Value, json};
 
 use super::document::{STAGE_KEYS, TOP_KEYS};
 use super::providers::{PROVIDER, takes_provider};
+use super::publication::ReportSettings;
 use super::report::Report;
 use super::yaml::{self, Node};
+use crate::remote::StoreSettings;
 use crate::sandbox::SandboxSettings;
 use crate::stage::{InputPort, Stage, StageKind, schema_of};
 use crate::web::{BudgetSettings, LimiterSettings};
@@ -60,12 +62,24 @@ pub fn schema(kinds: &[&'static dyn StageKind]) -> Value {
     let limiter = adopt(schema_of::<LimiterSettings>(), "limiter", &mut definitions);
     let budget = adopt(schema_of::<BudgetSettings>(), "budget", &mut definitions);
     let sandbox = adopt(schema_of::<SandboxSettings>(), "sandbox", &mut definitions);
+    let report = adopt(schema_of::<ReportSettings>(), "report", &mut definitions);
+    let store = adopt(schema_of::<StoreSettings>(), "store", &mut definitions);
     let seed = with_reference(&json!({ "type": "integer", "minimum": 0 }));
+    let or_taken_away = json!({
+        "if": { "type": "string" },
+        "then": { "const": "none", "description": "Takes away a stage of the base" },
+        "else": { "$ref": "#/$defs/stage" },
+    });
     let properties = json!({
         "pipeline": { "type": "string", "description": "The pipeline's name" },
+        "base": { "type": "string", "description": "A pipeline file, relative to this one, of which all is taken over that this file does not give: stages, vars, limiters, budgets and providers by name, the rest as a whole" },
         "description": { "type": "string", "description": "What it is for" },
         "seed": described(&seed, "From which all random numbers are derived; 0 if not given"),
         "seeds": described(&json!({ "type": "array", "minItems": 1, "items": seed }), "Repeats what is random for each of these"),
+        "device": described(
+            &with_reference(&json!({ "type": "string", "pattern": "^(auto|cpu|cuda(:[0-9]+)?)$" })),
+            "Where models compute: auto (default), cpu, cuda or cuda:N; --device and REFRAIN_DEVICE go before",
+        ),
         "vars": { "type": "object", "description": "Values of ${var.NAME}; --set NAME=VALUE goes before" },
         "limiters": { "type": "object", "description": "What providers allow", "additionalProperties": limiter },
         "budgets": { "type": "object", "description": "Ceilings per limiter", "additionalProperties": budget },
@@ -75,7 +89,9 @@ pub fn schema(kinds: &[&'static dyn StageKind]) -> Value {
             "additionalProperties": { "type": ["object", "null"], "properties": of_providers(kinds) },
         },
         "sandbox": described(&sandbox, "A synthetic world to run in instead of the network"),
-        "stages": { "type": "object", "minProperties": 1, "description": "What is done", "additionalProperties": { "$ref": "#/$defs/stage" } },
+        "report": described(&report, "What `refrain report` shows; decides no result"),
+        "store": described(&store, "A store that is shared with others: what is there is not made again"),
+        "stages": { "type": "object", "minProperties": 1, "description": "What is done", "additionalProperties": or_taken_away },
         "variants": {
             "type": "object",
             "description": "Values of ${variant.NAME}, for which stages are repeated",
@@ -87,7 +103,8 @@ pub fn schema(kinds: &[&'static dyn StageKind]) -> Value {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "A Refrain pipeline",
         "type": "object",
-        "required": ["pipeline", "stages"],
+        "required": ["pipeline"],
+        "anyOf": [{ "required": ["stages"] }, { "required": ["base"] }],
         "additionalProperties": false,
         "properties": properties,
         "$defs": definitions,
@@ -129,6 +146,10 @@ fn stage_schema(kinds: &[Value], rules: &[Value]) -> Value {
         "inputs": { "type": ["object", "null"], "description": "From which stages its tables come, by port" },
         "with": { "description": "Its settings" },
         "refresh": { "$ref": "#/$defs/refresh" },
+        "shards": {
+            "description": "Into how many pieces its rows are cut, which are worked on apart",
+            "anyOf": [{ "type": "integer", "minimum": 1 }, { "$ref": "#/$defs/reference" }],
+        },
     });
     debug_assert!(STAGE_KEYS.iter().all(|key| properties.get(key).is_some()));
     json!({
@@ -195,6 +216,8 @@ fn described(schema: &Value, text: &str) -> Value {
 fn adopt(schema: Value, prefix: &str, definitions: &mut Map<String, Value>) -> Value {
     let Value::Object(mut map) = schema else { return schema };
     map.remove("$schema");
+    // It is the name of a Rust type, which editors would show.
+    map.remove("title");
     let own = map.remove("$defs");
     let mut body = Value::Object(map);
     rename(&mut body, prefix);
@@ -328,6 +351,7 @@ mod tests {
                 }
                 "allOf" => all(given).iter().find_map(|one| refused(root, one, value)),
                 "if" if fits(given) => rules.get("then").and_then(|then| refused(root, then, value)),
+                "if" => rules.get("else").and_then(|other| refused(root, other, value)),
                 "required" => {
                     let lacks =
                         |key: &Value| value.is_object() && key.as_str().is_some_and(|key| value.get(key).is_none());

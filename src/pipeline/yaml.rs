@@ -133,7 +133,7 @@ struct Builder {
 /// Stops the parsing: what follows would only repeat the mistake.
 struct Stop;
 
-/// Parses one document. Problems that do not end the parsing leave a tree that
+/// Parses one document: the text of the file that the report has opened last. Problems that do not end the parsing leave a tree that
 /// further checks can use.
 pub(super) fn parse(text: &str, report: &mut Report) -> Option<Node> {
     let mut builder = Builder::default();
@@ -143,7 +143,8 @@ pub(super) fn parse(text: &str, report: &mut Report) -> Option<Node> {
         return None;
     }
     if builder.root.is_none() {
-        report.hinted(Place { line: 1, column: 1 }, "the file is empty", "a pipeline starts with `pipeline: NAME`");
+        let start = Place { file: report.current(), ..Place::START };
+        report.hinted(start, "the file is empty", "a pipeline starts with `pipeline: NAME`");
     }
     builder.root
 }
@@ -183,7 +184,7 @@ impl Builder {
     fn build<'a>(&mut self, parser: &mut Parser<'a, StrInput<'a>>, report: &mut Report) -> Result<(), Stop> {
         while let Some(event) = parser.next_event() {
             let (event, span) = event.map_err(|error| {
-                let place = place_of(error.marker().line(), error.marker().col());
+                let place = place_of(report, error.marker().line(), error.marker().col());
                 refuse_syntax(place, error.info(), report);
                 Stop
             })?;
@@ -193,7 +194,7 @@ impl Builder {
     }
 
     fn take(&mut self, event: Event<'_>, span: Span, report: &mut Report) -> Result<(), Stop> {
-        let place = place_of(span.start.line(), span.start.col());
+        let place = place_of(report, span.start.line(), span.start.col());
         match event {
             Event::DocumentStart(_) if self.root.is_some() => {
                 report.hinted(
@@ -346,8 +347,8 @@ fn add_entry(entries: &mut Vec<Entry>, keys: &mut BTreeMap<String, usize>, entry
     entries.push(entry);
 }
 
-fn place_of(line: usize, column_from_zero: usize) -> Place {
-    Place { line: line.max(1), column: column_from_zero + 1 }
+fn place_of(report: &Report, line: usize, column_from_zero: usize) -> Place {
+    Place { file: report.current(), line: line.max(1), column: column_from_zero + 1 }
 }
 
 fn refuse_tag(tag: &Tag, place: Place, report: &mut Report) {
@@ -355,7 +356,7 @@ fn refuse_tag(tag: &Tag, place: Place, report: &mut Report) {
 }
 
 fn refuse_syntax(place: Place, info: &str, report: &mut Report) {
-    let line = report.line(place.line);
+    let line = report.line(place);
     let indent: String = line.chars().take_while(|c| c.is_whitespace()).collect();
     let hint = if indent.contains('\t') {
         "lines are indented with spaces here, not with tabs"
@@ -476,7 +477,7 @@ mod tests {
         let text = "a:\n  - {b: é, ccc: x}\n  -\nd:\n";
         let root = parse(text, &mut Report::new(Path::new("p.yaml"), text)).unwrap();
         let Content::List(items) = &root.entry("a").unwrap().node.content else { panic!("a list") };
-        let place = |line, column| Place { line, column };
+        let place = |line, column| Place { file: 0, line, column };
         let ccc = items[0].entry("ccc").unwrap();
         assert_eq!((ccc.place, ccc.node.place), (place(2, 12), place(2, 17)));
         assert_eq!(root.entry("d").unwrap().node.place, place(4, 1));

@@ -34,6 +34,10 @@ pub fn identity(settings: &SandboxSettings) -> Result<String, SandboxError> {
     if settings.faults > 0.0 && !altered.is_empty() {
         fingerprint["altered"] = json!({"kinds": BTreeSet::from_iter(altered), "share": settings.faults});
     }
+    // Left out where it is 0, so that worlds of before it keep their identity.
+    if settings.other_languages > 0.0 {
+        fingerprint["other_languages"] = json!(settings.other_languages);
+    }
     Ok(format!("sandbox:{}", hash_json(&fingerprint).short()))
 }
 
@@ -48,6 +52,13 @@ mod tests {
         let same =
             SandboxSettings { start: SandboxStart::OnRequest, faults: 0.3, per_second: Some(5.0), ..settings.clone() };
         let other = SandboxSettings { seed: 1, ..settings.clone() };
+        let sung = SandboxSettings { other_languages: 0.2, ..settings.clone() };
+        assert_ne!(identity(&settings).unwrap(), identity(&sung).unwrap());
+        assert_eq!(
+            identity(&settings).unwrap(),
+            "sandbox:fe6c2a8e3d2b",
+            "the identity of a world never changes by itself"
+        );
         assert_eq!(identity(&settings).unwrap(), identity(&same).unwrap());
         assert_ne!(identity(&settings).unwrap(), identity(&other).unwrap());
         let faulty = |kind| SandboxSettings { faults: 0.3, fault_kinds: vec![kind], ..settings.clone() };

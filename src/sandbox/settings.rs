@@ -93,6 +93,9 @@ pub struct SandboxSettings {
     /// Loved tracks per listener, on average.
     #[serde(default = "default_loved")]
     pub loved_per_user: usize,
+    /// Share of artists who do not sing in English, 0 to 1; 0 if not given.
+    #[serde(default)]
+    pub other_languages: f64,
     /// Share of requests that fail as real servers fail, 0 to 1.
     #[serde(default)]
     pub faults: f64,
@@ -175,6 +178,7 @@ impl Default for SandboxSettings {
             artist_column: None,
             title_column: None,
             loved_per_user: default_loved(),
+            other_languages: 0.0,
             faults: 0.0,
             fault_kinds: Vec::new(),
             stall_secs: default_stall_secs(),

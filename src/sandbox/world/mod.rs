@@ -3,6 +3,7 @@
 
 mod catalog;
 mod draw;
+mod languages;
 mod listeners;
 mod lyrics;
 mod songs;
@@ -61,6 +62,7 @@ impl World {
                 songs::over_catalog(&seed, names)
             }
         };
+        let songs = songs::in_other_languages(&seed, songs, settings.other_languages);
         let outside = songs::outside(&seed, songs.len() / 3);
         let listeners = listeners::make(&seed, settings.users, settings.loved_per_user, &songs, outside.len());
         let mut by_name = BTreeMap::new();
@@ -166,6 +168,9 @@ fn check(settings: &SandboxSettings) -> Result<(), SandboxError> {
         SandboxSettings { users: 0, .. } => refuse("users", "must be at least 1"),
         SandboxSettings { songs: Some(0), .. } => refuse("songs", "must be at least 1"),
         SandboxSettings { faults, .. } if !(0.0..=1.0).contains(faults) => refuse("faults", "is a share from 0 to 1"),
+        SandboxSettings { other_languages, .. } if !(0.0..=1.0).contains(other_languages) => {
+            refuse("other_languages", "is a share from 0 to 1")
+        }
         SandboxSettings { per_second: Some(rate), .. } if !(rate.is_finite() && *rate > 0.0) => {
             refuse("per_second", "must be more than 0")
         }
@@ -194,6 +199,19 @@ mod tests {
         assert_ne!(one.songs(), other.songs());
         let refused = World::generate(&SandboxSettings { faults: 1.5, ..settings }).unwrap_err();
         assert_eq!(refused.to_string(), "`faults` of the sandbox is a share from 0 to 1");
+    }
+
+    #[test]
+    fn other_languages_change_the_words_of_some_songs_and_nothing_else() {
+        let settings = SandboxSettings { users: 20, songs: Some(200), ..SandboxSettings::default() };
+        let english = World::generate(&settings).unwrap();
+        let mixed = World::generate(&SandboxSettings { other_languages: 0.3, ..settings }).unwrap();
+        assert_eq!(english.listeners(), mixed.listeners());
+        let pairs = || english.songs().iter().zip(mixed.songs());
+        let plain = |song: &Song| Song { lyrics: String::new(), ..song.clone() };
+        assert!(pairs().all(|(one, other)| plain(one) == plain(other)));
+        let changed = pairs().filter(|(one, other)| one.lyrics != other.lyrics).count();
+        assert!((35..85).contains(&changed), "{changed} of 200");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
 use super::draw::{Wheel, happens, pick, shuffle};
+use super::languages::{self, languages};
 use super::lyrics::{self, with_articles};
 use super::vocabulary::{genres, names, theme_counts, themes};
 use crate::ground::Seed;
@@ -75,6 +76,20 @@ pub(super) fn over_catalog(seed: &Seed, catalog: Vec<(String, String)>) -> Vec<S
             song(seed, &mut rng, (artist, title), mixture, popularity)
         })
         .collect()
+}
+
+/// Gives that share of the songs that have lyrics others, in a language other
+/// than English; all of one artist's songs are in one language.
+pub(super) fn in_other_languages(seed: &Seed, mut songs: Vec<Song>, share: f64) -> Vec<Song> {
+    for song in songs.iter_mut().filter(|song| share > 0.0 && !song.lyrics.is_empty()) {
+        let mut of_artist = seed.purpose("language").purpose(&song.artist).rng();
+        if happens(&mut of_artist, share) {
+            let language = &languages()[of_artist.random_range(0..languages().len())];
+            let mut rng = seed.purpose("lyrics").purpose(&song.artist).purpose(&song.title).rng();
+            song.lyrics = languages::write(&mut rng, language, &song.themes);
+        }
+    }
+    songs
 }
 
 /// Invents `count` songs, about four for each artist.
