@@ -213,7 +213,11 @@ impl<'a> Marks<'a> {
     }
 
     fn mark(&mut self) -> Result<Inventory, FileError> {
-        let inventory = Inventory::of(self.store)?;
+        let mut inventory = Inventory::of(self.store)?;
+        // A result whose artifacts are elsewhere is kept as any other, with what of them is here.
+        for (key, found) in std::mem::take(&mut inventory.pulled) {
+            inventory.manifests.entry(key).or_insert(found);
+        }
         self.mark_manifests(&inventory);
         for (pipeline, found) in &inventory.lasts {
             if self.is_news(found) {

@@ -7,14 +7,17 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::guard::{GC_LOCK, PINS};
+use super::incoming::{IDENTITY, PULLED};
 use super::ledger::{LEDGER, SPENT};
 use super::seen::Stamp;
+use super::temporary::is_folder_name;
 use super::{FOLDERS, Store};
 use crate::ground::ContentHash;
 use crate::ground::files::FileError;
 
 /// Files that the store's own folder may hold.
-const ROOT_FILES: [&str; 5] = ["CACHEDIR.TAG", ".gitignore", ".gitkeep", "columns-v1.jsonl", "seen-v1.jsonl"];
+const ROOT_FILES: [&str; 7] =
+    ["CACHEDIR.TAG", ".gitignore", ".gitkeep", "columns-v1.jsonl", "seen-v1.jsonl", "shared-v1.jsonl", IDENTITY];
 /// Files that a run's folder may hold.
 pub(super) const RUN_FILES: [&str; 5] = ["plan.json", "events.jsonl", "summary.json", PINS, SPENT];
 /// How old a temporary file without a lock must be before it counts as left.
@@ -42,6 +45,8 @@ pub(super) struct RunFolder {
 pub(super) struct Inventory {
     pub(super) objects: BTreeMap<ContentHash, Found>,
     pub(super) manifests: BTreeMap<ContentHash, Found>,
+    /// Records whose artifacts are in another store.
+    pub(super) pulled: BTreeMap<ContentHash, Found>,
     /// By pipeline.
     pub(super) lasts: BTreeMap<String, Found>,
     pub(super) runs: Vec<RunFolder>,
@@ -95,11 +100,12 @@ impl Inventory {
                 match entry.name.as_str() {
                     "objects-v1" => inventory.take_objects(&entry.path)?,
                     "manifests-v1" => inventory.take_files(&entry.path, now, Self::manifest)?,
+                    PULLED => inventory.take_files(&entry.path, now, Self::pulled)?,
                     "last-v2" => inventory.take_files(&entry.path, now, Self::last)?,
                     "runs-v1" => inventory.take_runs(&entry.path)?,
                     LEDGER => inventory.take_files(&entry.path, now, Self::spent)?,
                     "set-aside" => inventory.take_files(&entry.path, now, Self::aside)?,
-                    "tmp" => inventory.take_files(&entry.path, now, |_, entry| temporary(entry))?,
+                    "tmp" => inventory.take_temporary(&entry.path, now)?,
                     "locks" => inventory.take_files(&entry.path, now, |_, entry| lock(entry))?,
                     // The memo and the names are looked after by whoever writes them.
                     name if name.starts_with("memo-v") || name.starts_with("people-v") => {}
@@ -164,9 +170,30 @@ impl Inventory {
         Ok(())
     }
 
+    fn take_temporary(&mut self, folder: &Path, now: u64) -> Result<(), FileError> {
+        for entry in entries(folder)? {
+            let stranger = match entry.kind {
+                kind if kind.is_file() => temporary(entry),
+                kind if kind.is_dir() && is_folder_name(&entry.name) => None,
+                _ => Some(entry),
+            };
+            if let Some(entry) = stranger {
+                self.stray(entry, now);
+            }
+        }
+        Ok(())
+    }
+
     fn manifest(&mut self, entry: Entry) -> Option<Entry> {
         let Some(key) = entry.name.strip_suffix(".json").and_then(|name| name.parse().ok()) else { return Some(entry) };
         self.manifests.insert(key, entry.found());
+        None
+    }
+
+    fn pulled(&mut self, entry: Entry) -> Option<Entry> {
+        let key = entry.name.strip_suffix(".json").and_then(|name| name.split_once('-')?.0.parse().ok());
+        let Some(key) = key else { return Some(entry) };
+        self.pulled.insert(key, entry.found());
         None
     }
 

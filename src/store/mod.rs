@@ -10,7 +10,9 @@
 //! manifests-v1/<key>.json              what a key produced
 //! last-v2/<pipeline>.jsonl             what each instance used last
 //! runs-v1/<time>-<id>/                 the records of each run, and `pins`: the keys it uses
+//! pulled-v1/<key>-<remote>.json        what a key produced, where the artifacts are in another store
 //! columns-v1.jsonl                     which columns of their inputs stages read
+//! shared-v1.jsonl                      what other stores have as well
 //! seen-v1.jsonl                        verified files by size, times and inode
 //! people-v1/                           whom pseudonyms stand for, kept by others
 //! tmp/  locks/  set-aside/
@@ -19,6 +21,7 @@
 mod error;
 mod gc;
 mod guard;
+mod incoming;
 mod inventory;
 mod last;
 mod ledger;
@@ -48,10 +51,12 @@ pub use crate::table::ColumnFacts;
 pub use error::StoreError;
 pub use gc::{Collected, Collection, Going, Group, Kept, Retention};
 pub use guard::{Guard, Pins};
+pub use incoming::Incoming;
 pub use last::LastRun;
 pub use ledger::{LedgerEntry, LedgerLog};
 pub use lock::KeyLock;
 pub use record::{Artifact, Blessing, FORMAT, Manifest};
+pub use temporary::TemporaryFolder;
 pub use verify::{Finding, Trouble, Verification};
 pub use writer::ArtifactWriter;
 
@@ -60,8 +65,8 @@ use log::Log;
 use seen::{Seen, Stamp};
 use temporary::TemporaryFile;
 
-const FOLDERS: [&str; 8] =
-    ["objects-v1", "manifests-v1", "last-v2", "runs-v1", ledger::LEDGER, "tmp", "locks", "set-aside"];
+const FOLDERS: [&str; 9] =
+    ["objects-v1", "manifests-v1", incoming::PULLED, "last-v2", "runs-v1", ledger::LEDGER, "tmp", "locks", "set-aside"];
 
 /// The folder of the memo, and those in it in which its files are finished.
 const MEMO: &str = "memo-v1";
@@ -105,6 +110,7 @@ struct Inner {
     seen: Seen,
     lasts: Lasts,
     columns: Log<ColumnsRead>,
+    shared: Log<incoming::Shared>,
     /// The lock files that were made, which stay until the store is closed:
     /// making and removing one for each key is slow on some file systems.
     locks: Mutex<BTreeSet<PathBuf>>,
@@ -144,6 +150,7 @@ impl Store {
                 temporary::write(&root.join("tmp"), &path, text.as_bytes())?;
             }
         }
+        temporary::sweep_folders(&root.join("tmp"))?;
         temporary::sweep(&root.join("tmp"), "")?;
         for memo in MEMO_FOLDERS {
             temporary::sweep(&root.join(MEMO).join(memo), ".tmp")?;
@@ -155,6 +162,7 @@ impl Store {
             seen: Seen::new(root.join("seen-v1.jsonl")),
             lasts: Lasts::new(root.join("last-v2"), root.join("tmp")),
             columns: Log::new(root.join("columns-v1.jsonl"), root.join("tmp")),
+            shared: Log::new(root.join("shared-v1.jsonl"), root.join("tmp")),
             locks: Mutex::default(),
             warnings: Mutex::default(),
         };
@@ -187,6 +195,15 @@ impl Store {
     /// [`StoreError::File`] if no temporary file can be made.
     pub fn writer(&self) -> Result<ArtifactWriter, StoreError> {
         ArtifactWriter::new(self.clone(), TemporaryFile::create(&self.root().join("tmp"))?)
+    }
+
+    /// Makes an empty folder for what other programs write; it is removed when
+    /// the value is dropped.
+    ///
+    /// # Errors
+    /// [`StoreError::File`] if it cannot be made.
+    pub fn temporary_folder(&self) -> Result<TemporaryFolder, StoreError> {
+        Ok(TemporaryFolder::create(&self.root().join("tmp"))?)
     }
 
     /// Where the artifact of that hash is, or would be.

@@ -59,6 +59,13 @@ impl TemporaryFile {
         self.file.write_all(bytes).map_err(FileError::with("write", &self.path))
     }
 
+    /// Gives the file its final name without syncing: for what may be lost.
+    pub(super) fn place(mut self, to: &Path) -> Result<(), FileError> {
+        fs::rename(&self.path, to).map_err(FileError::with("publish", to))?;
+        self.published = true;
+        Ok(())
+    }
+
     /// Syncs the file, gives it its final name and syncs the folder.
     pub(super) fn publish(mut self, to: &Path) -> Result<(), FileError> {
         self.file.sync_all().map_err(FileError::with("sync", &self.path))?;
@@ -82,6 +89,67 @@ impl Drop for TemporaryFile {
             drop(fs::remove_file(&self.path));
         }
     }
+}
+
+/// What an empty folder in `tmp/` is called after its number.
+const FOLDER: &str = ".d";
+
+/// An empty folder in `tmp/` for what other programs write. Held by the lock of
+/// a file beside it; removed with all in it when dropped.
+#[derive(Debug)]
+pub struct TemporaryFolder {
+    path: PathBuf,
+    /// Given back after the folder is gone.
+    _lock: TemporaryFile,
+}
+
+impl TemporaryFolder {
+    /// Makes one in `folder`.
+    pub(super) fn create(folder: &Path) -> Result<Self, FileError> {
+        let lock = TemporaryFile::create(folder)?;
+        let path = folder_beside(lock.path());
+        fs::create_dir(&path).map_err(FileError::with("create", &path))?;
+        Ok(Self { path, _lock: lock })
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for TemporaryFolder {
+    fn drop(&mut self) {
+        // What cannot be removed now is swept by the next run.
+        drop(fs::remove_dir_all(&self.path));
+    }
+}
+
+fn folder_beside(lock: &Path) -> PathBuf {
+    lock.with_extension(FOLDER.trim_start_matches('.'))
+}
+
+/// Whether a name in `tmp/` is one of a folder's.
+pub(super) fn is_folder_name(name: &str) -> bool {
+    let numbers = name.strip_suffix(FOLDER).and_then(|name| name.split_once('-'));
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    numbers.is_some_and(|(process, turn)| is_number(process) && is_number(turn))
+}
+
+/// Removes the folders in `folder` whose makers are dead.
+pub(super) fn sweep_folders(folder: &Path) -> Result<(), FileError> {
+    for entry in fs::read_dir(folder).map_err(FileError::with("list", folder))?.flatten() {
+        let is_ours = entry.file_name().to_str().is_some_and(is_folder_name);
+        if !is_ours || !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            continue;
+        }
+        let lock = OpenOptions::new().read(true).write(true).open(entry.path().with_extension("tmp"));
+        if !lock.is_ok_and(|lock| lock.try_lock().is_err()) {
+            drop(fs::remove_dir_all(entry.path()));
+        }
+    }
+    Ok(())
 }
 
 /// Whether the open file is still what the path leads to.
@@ -126,6 +194,24 @@ mod tests {
         sweep(folder.path(), ".tmp").unwrap();
         assert!(!leftover.exists());
         assert!(held.path.exists());
+    }
+
+    #[test]
+    fn folders_go_with_their_makers() {
+        let folder = tempfile::tempdir().unwrap();
+        let held = TemporaryFolder::create(folder.path()).unwrap();
+        let left = folder.path().join("1-1.d");
+        fs::create_dir_all(left.join("deep")).unwrap();
+        let foreign = folder.path().join("notes.d");
+        fs::create_dir(&foreign).unwrap();
+        sweep(folder.path(), "").unwrap();
+        sweep_folders(folder.path()).unwrap();
+        assert!(!left.exists() && foreign.exists() && held.path().is_dir());
+        let path = held.path().to_owned();
+        drop(File::create(path.join("file")).unwrap());
+        drop(held);
+        assert!(!path.exists());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "its lock is gone too");
     }
 
     #[test]

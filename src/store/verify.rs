@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::error::StoreError;
 use super::guard::{PINS, is_living};
 use super::inventory::{Found, Inventory, RunFolder};
-use super::record::{self, FORMAT, Manifest};
+use super::record::Manifest;
 use super::{LastRun, Store, ledger, log};
 use crate::ground::files::{self, FileError};
 use crate::ground::{ContentHash, hash_file};
@@ -234,9 +234,7 @@ fn bad_objects(inventory: &Inventory, progress: &(dyn Fn(u64, u64) + Sync)) -> B
 
 pub(super) fn read_manifest(path: &Path, key: &ContentHash) -> Result<Manifest, String> {
     let bytes = files::read_bytes(path).map_err(|error| format!("it cannot be read ({})", error.source))?;
-    let manifest: Manifest = record::unseal(bytes)?;
-    let fits = manifest.key == *key && manifest.format == FORMAT;
-    fits.then_some(manifest).ok_or_else(|| "it is of another key or format".to_owned())
+    Manifest::of_record(bytes, key)
 }
 
 /// What is named but costs no result.

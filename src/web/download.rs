@@ -55,7 +55,7 @@ pub async fn download(url: &str, max_bytes: u64, on_progress: &(dyn Fn(u64) + Sy
     Ok(bytes)
 }
 
-fn is_of_this_machine(url: &url::Url) -> bool {
+pub(super) fn is_of_this_machine(url: &url::Url) -> bool {
     match url.host() {
         Some(url::Host::Domain(name)) => name == "localhost",
         Some(url::Host::Ipv4(address)) => address.is_loopback(),
@@ -65,7 +65,7 @@ fn is_of_this_machine(url: &url::Url) -> bool {
 }
 
 /// An error and its causes in one line.
-fn chain_of(error: &dyn std::error::Error) -> String {
+pub(super) fn chain_of(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

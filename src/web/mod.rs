@@ -9,6 +9,7 @@ mod circuit;
 mod client;
 mod compatible;
 pub mod deezer;
+mod deliver;
 mod download;
 pub mod embeddings;
 mod endpoints;
@@ -41,6 +42,7 @@ mod user_agent;
 
 pub use call::{Answer, Call, Metering, Price, Secret, Usage, Verdict};
 pub use client::{Client, Session};
+pub use deliver::Deliverer;
 pub use download::{DownloadError, download};
 pub use endpoints::{Endpoint, Endpoints};
 pub use error::{CallError, RowFailure, WebError};
