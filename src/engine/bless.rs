@@ -8,7 +8,7 @@ use super::error::EngineError;
 use super::job::remember;
 use super::options::PlanOptions;
 use super::plan::State;
-use super::planner::{Look, Planner, Work, damage};
+use super::planner::{Look, Planner, Work};
 use super::reason::Reason;
 use super::reference;
 use crate::ground::ContentHash;
@@ -108,7 +108,7 @@ fn candidate(planner: &Planner<'_>, instance: &Instance, mut work: Work) -> Resu
     if let Some(port) = other_outputs(instance, &before) {
         return refuse(&format!("its outputs are others than before: {port}"), &run);
     }
-    if let Some(found) = damage(planner.store, instance.stage.as_ref(), &before).first() {
+    if let Some(found) = planner.damage(instance.stage.as_ref(), &before).first() {
         return refuse(&found.to_string(), &run);
     }
     if let Some(due) = planner.refresh_due(instance.refresh, before.made_at_millis) {
@@ -120,11 +120,11 @@ fn candidate(planner: &Planner<'_>, instance: &Instance, mut work: Work) -> Resu
 /// What the stage would write that its last result does not have, or the other way round.
 fn other_outputs(instance: &Instance, before: &Manifest) -> Option<String> {
     let ports = instance.stage.outputs();
-    if let Some(gone) = before.outputs.keys().find(|name| !ports.iter().any(|port| port.name == *name)) {
+    if let Some(gone) = before.outputs.keys().find(|name| !ports.iter().any(|port| port.name == **name)) {
         return Some(format!("`{gone}` is not one of them any more"));
     }
     ports.iter().find_map(|port| {
-        let Some(artifact) = before.outputs.get(port.name) else { return Some(format!("`{}` is new", port.name)) };
+        let Some(artifact) = before.outputs.get(&*port.name) else { return Some(format!("`{}` is new", port.name)) };
         let lacking = port.columns.iter().find(|(name, _)| artifact.column(name).is_none());
         lacking.map(|(column, _)| format!("`{}` lacks the column `{column}`", port.name))
     })

@@ -1,6 +1,7 @@
 //! Why the engine could not even start, or could not go on.
 
 use super::options::Failure;
+use crate::remote::RemoteError;
 use crate::store::StoreError;
 use crate::web::BadContact;
 
@@ -88,6 +89,15 @@ pub enum EngineError {
         /// The reference as given.
         reference: String,
     },
+    /// A result is in the shared store, and cannot be had from there.
+    #[error("could not get `{reference}` from the shared store")]
+    NotFetched {
+        /// The reference as given.
+        reference: String,
+        /// Why not.
+        #[source]
+        source: RemoteError,
+    },
     /// The calls of a stage are wanted that makes none.
     #[error("`{stage}` asks no API")]
     AsksNobody {
@@ -141,7 +151,7 @@ impl EngineError {
     /// Whether the user's file or arguments are the cause (exit code 2).
     #[must_use]
     pub fn is_users(&self) -> bool {
-        !matches!(self, Self::Store(_) | Self::Sandbox { .. } | Self::Runtime(_))
+        !matches!(self, Self::Store(_) | Self::NotFetched { .. } | Self::Sandbox { .. } | Self::Runtime(_))
     }
 
     /// What to do about it.
@@ -162,6 +172,7 @@ impl EngineError {
                     .to_owned(),
             ),
             Self::NotMade { reference } => Some(format!("make it with `refrain run --target {reference}`")),
+            Self::NotFetched { source, .. } => Some(source.hint()),
             Self::AsksNobody { .. } => Some("`refrain kinds` says what each kind does".to_owned()),
             Self::MissingVariables { variables } => Some(variables_hint(variables)),
             Self::Contact(error) => Some(error.hint()),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::sharing::Shared;
 use crate::ground::ContentHash;
 use crate::stage::Known;
 use crate::web::Spent;
@@ -50,8 +51,8 @@ pub enum Event {
         known: Known,
     },
     /// How far a stage is: at most ten times a second for each, at least once a
-    /// second while it runs, and once at its end. In `events.jsonl` every ten
-    /// seconds at first and every minute later.
+    /// second while it runs, and once at its end. In `events.jsonl` every
+    /// second at first and every minute later.
     StageProgress {
         /// The instance.
         stage: String,
@@ -132,6 +133,12 @@ pub enum Event {
         /// Why, in a user's words: "`crawl` failed".
         because: String,
     },
+    /// What was moved between the run and a shared store, if anything was; at its end.
+    Shared {
+        /// What was moved.
+        #[serde(flatten)]
+        shared: Shared,
+    },
     /// The last event.
     Finished {
         /// How many instances this run was about: `ran + cached + failed + skipped`.
@@ -203,6 +210,8 @@ pub enum Outcome {
     Restored,
     /// Another run on the same store made it meanwhile.
     Adopted,
+    /// It was made on another machine, and comes from the shared store.
+    Pulled,
 }
 
 impl Outcome {

@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use serde::Deserialize;
+use tokio_util::sync::CancellationToken;
 
 use super::cause::{explain, place_fields};
 use super::error::EngineError;
-use super::event::{Event, Observer};
+use super::event::{Event, Observer, Outcome};
 use super::fingerprint::Fingerprint;
 use super::forecast;
 use super::memory::Memory;
@@ -22,12 +23,14 @@ use super::reason::Reason;
 use super::reference;
 use super::reporter::Reporter;
 use super::scheduler::Capacity;
+use super::sharing::Sharing;
 use super::shell::Shell;
 use crate::ground::{ContentHash, InstanceId};
 use crate::model::Device;
 use crate::pipeline::Pipeline;
+use crate::remote::Remote;
 use crate::stage::Resource;
-use crate::store::{Artifact, Manifest, Store, StoreError};
+use crate::store::{Artifact, Manifest, ObjectState, Store, StoreError};
 
 /// What a run would do now. Makes nothing and asks no network, unless the
 /// options name a sandbox that runs elsewhere: that one is asked who it is.
@@ -39,7 +42,7 @@ use crate::store::{Artifact, Manifest, Store, StoreError};
 pub fn plan(pipeline: &Pipeline, store: &Store, options: &PlanOptions) -> Result<Plan, EngineError> {
     let planner = Planner::new(pipeline, store, options)?;
     let (mut plan, looks) = planner.plan()?;
-    let memory = Memory::new(store, planner.world.as_ref(), &options.clock);
+    let memory = Memory::new(store, planner.world.as_ref(), &options.clock, pipeline.device);
     for (planned, look) in plan.stages.iter_mut().zip(&looks) {
         if let Some(Look::Stale(work)) = look {
             planned.rows = memory.known(&pipeline.instances[planned.index], work);
@@ -117,8 +120,7 @@ pub fn run(
     offline::check(options)?;
     // Until the results that the plan found are pinned, none may be collected.
     let guard = store.guard()?;
-    let planner = Planner::new(pipeline, store, &options.plan)?;
-    let (plan, looks) = planner.plan()?;
+    let (planner, plan, looks) = planned(pipeline, store, options)?;
     preflight::check(pipeline, &plan, options)?;
     let folder = store.run_folder(&run_id(pipeline, options))?;
     let pins = Arc::new(store.pins(&folder)?);
@@ -136,14 +138,19 @@ pub fn run(
     });
     plan.warnings.iter().for_each(|text| reporter.tell(&Event::Warning { text: text.clone() }));
     let capacity = capacity(pipeline, &plan, options);
-    let mut shell = Shell::new(&planner, options, &plan, looks, Arc::clone(&reporter), pins, capacity);
+    let sharing = planner.remote.as_ref().map(|remote| Arc::new(Sharing::new(remote, store, reporter.run())));
+    let mut shell = Shell::new(&planner, options, &plan, looks, Arc::clone(&reporter), pins, sharing.clone(), capacity);
     if shell.settle_first() {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(EngineError::Runtime)?;
         let handle = runtime.handle().clone();
         runtime.block_on(shell.drive(&handle));
     }
-    let results = shell.finish();
-    let summary = summarise(reporter.run(), &plan, options, results, started);
+    let (results, manifests) = shell.finish();
+    let mut summary = summarise(reporter.run(), &plan, options, results, started);
+    if let Some(sharing) = sharing {
+        share(&sharing, &manifests, &mut summary, options, &reporter);
+        summary.seconds = started.elapsed().as_secs_f64();
+    }
     reporter.record("summary.json", &summary);
     reporter.tell(&Event::Finished {
         stages: summary.stages,
@@ -155,6 +162,45 @@ pub fn run(
         seconds: summary.seconds,
     });
     Ok(summary)
+}
+
+/// A plan in which all that is to be read can be had: what the shared store does
+/// not have after all is made here.
+fn planned<'a>(
+    pipeline: &'a Pipeline,
+    store: &'a Store,
+    options: &RunOptions,
+) -> Result<(Planner<'a>, Plan, Vec<Option<Look>>), EngineError> {
+    let mut warnings = Vec::new();
+    loop {
+        let planner = Planner::new(pipeline, store, &options.plan)?;
+        let (mut plan, looks) = planner.plan()?;
+        warnings.append(&mut plan.warnings);
+        if !planner.lacks_inputs(&plan) {
+            plan.warnings = warnings;
+            return Ok((planner, plan, looks));
+        }
+    }
+}
+
+/// Waits until what was made is in the shared store, and tells what was moved.
+fn share(
+    sharing: &Sharing,
+    manifests: &[Arc<Manifest>],
+    summary: &mut Summary,
+    options: &RunOptions,
+    reporter: &Reporter,
+) {
+    let (mut shared, warnings) = sharing.finish(manifests, summary.ran + summary.failed > 0, &options.cancel);
+    let is_pulled = |result: &&StageResult| matches!(result.end, End::Done(Outcome::Pulled));
+    shared.pulled = summary.results.iter().filter(is_pulled).count();
+    for text in warnings {
+        reporter.tell(&Event::Warning { text });
+    }
+    if !shared.is_nothing() {
+        reporter.tell(&Event::Shared { shared: shared.clone() });
+    }
+    summary.shared = Some(shared);
 }
 
 /// A name that no other run of this moment has.
@@ -172,7 +218,8 @@ fn capacity(pipeline: &Pipeline, plan: &Plan, options: &RunOptions) -> Capacity 
     };
     // Looking for a GPU takes time, so only if a stage that wants one may run.
     let wanted = plan.stages.iter().any(|stage| {
-        !matches!(stage.state, State::Fresh { .. }) && pipeline.instances[stage.index].stage.resource() == Resource::Gpu
+        let is_gpu = pipeline.instances[stage.index].stage.resource() == Resource::Gpu;
+        is_gpu && !matches!(stage.state, State::Fresh { .. })
     });
     let gpu = wanted && options.models.device().is_ok_and(|selection| matches!(selection.device, Device::Cuda(_)));
     Capacity { slots, gpu }
@@ -192,6 +239,7 @@ fn summarise(run: String, plan: &Plan, options: &RunOptions, results: Vec<StageR
         seconds: started.elapsed().as_secs_f64(),
         cancelled: options.cancel.is_cancelled(),
         sandbox: plan.sandbox.clone(),
+        shared: None,
         results,
     }
 }
@@ -220,31 +268,111 @@ pub struct Resolved {
 /// # Errors
 /// [`EngineError`] if the reference names nothing, several instances, or
 /// something that is not in the store.
-pub fn resolve(pipeline: &Pipeline, store: &Store, text: &str) -> Result<Resolved, EngineError> {
+pub fn resolve(
+    pipeline: &Pipeline,
+    store: &Store,
+    remote: Option<&Remote>,
+    text: &str,
+) -> Result<Resolved, EngineError> {
     let (index, output) = reference::single(pipeline, text)?;
     let instance = &pipeline.instances[index];
     let not_made = || EngineError::NotMade { reference: text.to_owned() };
     let last = store.last(&pipeline.name, &instance.id.to_string()).ok_or_else(not_made)?;
-    let manifest = store.manifest(&last.key)?.ok_or_else(not_made)?;
-    if !damage(store, instance.stage.as_ref(), &manifest).is_empty() {
-        return Err(not_made());
-    }
-    let main = instance.stage.outputs().into_iter().next().map(|port| port.name.to_owned()).unwrap_or_default();
+    let manifest = recorded(store, remote, &last.key)?.ok_or_else(not_made)?;
+    let main = instance.stage.outputs().into_iter().next().map(|port| port.name.into_owned()).unwrap_or_default();
     let output = output.map_or(main, str::to_owned);
     let artifact = manifest.outputs.get(&output).cloned().ok_or_else(not_made)?;
+    if let Some(remote) = remote.filter(|_| store.check(&artifact) != ObjectState::Good) {
+        let fetched = remote.fetch(store, vec![artifact.clone()], None, &CancellationToken::new());
+        fetched.map_err(|source| {
+            let reference = text.to_owned();
+            if source.is_missing() {
+                EngineError::NotMade { reference }
+            } else {
+                EngineError::NotFetched { reference, source }
+            }
+        })?;
+        remote.settle(store, &manifest)?;
+    } else if !damage(store, instance.stage.as_ref(), &manifest).is_empty() && remote.is_none() {
+        return Err(not_made());
+    }
     let path = store.object_path(&artifact.hash);
-    let sandbox = world_above(pipeline, store, index);
+    let sandbox = world_above(pipeline, store, remote, index);
     Ok(Resolved { id: instance.id.clone(), output, path, artifact, manifest, sandbox })
 }
 
+/// A reference that means one instance, and its result.
+pub type NamedResult = (String, Result<Resolved, EngineError>);
+
+/// The results of all instances that a reference means, each with the reference
+/// that means it alone. What has not been made is an [`EngineError::NotMade`].
+///
+/// # Errors
+/// [`EngineError`] if the reference names nothing.
+pub fn resolve_all(
+    pipeline: &Pipeline,
+    store: &Store,
+    remote: Option<&Remote>,
+    text: &str,
+) -> Result<Vec<NamedResult>, EngineError> {
+    let (indices, output) = reference::all(pipeline, text)?;
+    let each = indices.into_iter().map(|index| {
+        let mut id = pipeline.instances[index].id.clone();
+        if let Some(output) = output {
+            id.stage = format!("{}.{output}", id.stage);
+        }
+        let alone = id.to_string();
+        let resolved = resolve(pipeline, store, remote, &alone);
+        (alone, resolved)
+    });
+    Ok(each.collect())
+}
+
+/// The record of the result that an instance had last, wherever its artifacts are.
+///
+/// # Errors
+/// As [`resolve`].
+pub fn last_result(
+    pipeline: &Pipeline,
+    store: &Store,
+    options: &PlanOptions,
+    text: &str,
+) -> Result<Manifest, EngineError> {
+    let (index, _) = reference::single(pipeline, text)?;
+    let instance = &pipeline.instances[index];
+    let not_made = || EngineError::NotMade { reference: text.to_owned() };
+    let last = store.last(&pipeline.name, &instance.id.to_string()).ok_or_else(not_made)?;
+    let manifest = recorded(store, options.remote.as_ref(), &last.key)?.ok_or_else(not_made)?;
+    let is_whole = options.remote.is_some() || damage(store, instance.stage.as_ref(), &manifest).is_empty();
+    is_whole.then_some(manifest).ok_or_else(not_made)
+}
+
+/// Fetches an artifact from the shared store if it is not here; where it is then.
+///
+/// # Errors
+/// [`EngineError::NotFetched`].
+pub fn bring(store: &Store, options: &PlanOptions, artifact: &Artifact) -> Result<PathBuf, EngineError> {
+    let absent = || store.check(artifact) != ObjectState::Good;
+    if let Some(remote) = options.remote.as_ref().filter(|_| absent()) {
+        let fetched = remote.fetch(store, vec![artifact.clone()], None, &CancellationToken::new());
+        fetched.map_err(|source| EngineError::NotFetched { reference: artifact.hash.short(), source })?;
+    }
+    Ok(store.object_path(&artifact.hash))
+}
+
+/// What is known here of a key: also of one whose artifacts are elsewhere.
+fn recorded(store: &Store, remote: Option<&Remote>, key: &ContentHash) -> Result<Option<Manifest>, StoreError> {
+    Ok(store.manifest(key)?.or_else(|| remote?.kept(store, key)))
+}
+
 /// The first sandbox world found in what an instance and those above it used last.
-fn world_above(pipeline: &Pipeline, store: &Store, index: usize) -> Option<String> {
+fn world_above(pipeline: &Pipeline, store: &Store, remote: Option<&Remote>, index: usize) -> Option<String> {
     let mut reached = std::collections::BTreeSet::from([index]);
     let mut queue = vec![index];
     while let Some(index) = queue.pop() {
         let instance = &pipeline.instances[index];
         let last = store.last(&pipeline.name, &instance.id.to_string());
-        let manifest = last.and_then(|last| store.manifest(&last.key).ok().flatten());
+        let manifest = last.and_then(|last| recorded(store, remote, &last.key).ok().flatten());
         let world = manifest.as_ref().and_then(|manifest| manifest.fingerprint.get("world")?.as_str());
         if let Some(world) = world {
             return Some(world.to_owned());

@@ -19,20 +19,26 @@ use super::network::Network;
 use super::offline;
 use super::options::{Failure, RunOptions};
 use super::outputs::{OutputError, Outputs};
+use super::piece::{Piece, Shards};
 use super::planner::{Work, damage, is_api};
+use super::sharing::{Need, Sharing, Turn};
 use super::stage_reporter::StageReporter;
-use crate::ground::{Seed, files};
+use crate::ground::{ContentHash, Seed, files};
 use crate::memo::VectorMemo;
 use crate::model::Models;
 use crate::people::People;
 use crate::pipeline::{Instance, Refresh};
-use crate::stage::{Known, Progress, Resource, StageContext, StageError};
+use crate::remote::Claim;
+use crate::stage::{Known, Progress as _, Resource, StageContext, StageError};
 use crate::store::{self, Artifact, Guard, KeyLock, LastRun, Manifest, Pins, Store, StoreError};
 use crate::table::TableError;
 use crate::web::{Allowance, BudgetDecision, BudgetQuestion, Forecast, Session, Spent};
 
 /// How often a key that another run holds is tried again.
 const LOCK_INTERVAL: Duration = Duration::from_millis(50);
+
+/// A little longer than the memo waits between two looks at its folder.
+const MEMO_LOOKS: Duration = Duration::from_millis(1_050);
 
 /// What to do when the store cannot write.
 const CHECK_SPACE: &str = "check the space and the permissions of the artifacts folder";
@@ -42,11 +48,16 @@ pub(super) struct Job {
     pub(super) pipeline: String,
     pub(super) instance: Instance,
     pub(super) work: Box<Work>,
+    /// Which part of the work it does.
+    pub(super) piece: Piece,
     pub(super) store: Store,
     pub(super) options: RunOptions,
     pub(super) cancel: CancellationToken,
     pub(super) network: Arc<Network>,
     pub(super) pins: Arc<Pins>,
+    pub(super) sharing: Option<Arc<Sharing>>,
+    /// The tables that it reads.
+    pub(super) needs: Vec<Need>,
     pub(super) vectors: Arc<VectorMemo>,
     pub(super) people: Arc<People>,
     pub(super) reporter: Arc<StageReporter>,
@@ -56,6 +67,11 @@ pub(super) struct Job {
 pub(super) enum Ended {
     /// The result is there.
     Done(Arc<Manifest>, Outcome),
+    /// Another machine does the work: it is to be looked at again. With the work,
+    /// once the job has ended.
+    Elsewhere(Option<Box<Work>>),
+    /// Its rows are cut into shards, which are to be worked on.
+    Cut(Box<Shards>),
     /// It was told to stop.
     Stopped,
     /// It failed.
@@ -95,18 +111,21 @@ impl Job {
         let kind = self.instance.kind.name();
         let ended = catch_unwind(AssertUnwindSafe(|| self.attempt(handle, &mut session, started)));
         let ended = match ended {
+            Ok(Ok(Ended::Elsewhere(_))) => return Report::at_once(Ended::Elsewhere(Some(self.work))),
             Ok(Ok(ended)) => ended,
             Ok(Err(_)) if self.cancel.is_cancelled() => Ended::Stopped,
             Ok(Err(failure)) => Ended::Failed(failure),
             Err(payload) => Ended::Failed(panicked(kind, payload.as_ref())),
         };
-        self.reporter.finish();
+        if matches!(self.piece, Piece::Whole) {
+            self.reporter.finish();
+        }
         let (spent, statuses) = (session.spent(), self.reporter.statuses());
         Report { ended, spent, statuses, seconds: started.elapsed().as_secs_f64() }
     }
 
     fn attempt(&self, handle: &Handle, session: &mut Session, started: Instant) -> Result<Ended, Failure> {
-        let Some(_lock) = self.lock(handle)? else { return Ok(Ended::Stopped) };
+        let Some(_lock) = self.lock(handle, &self.work.key)? else { return Ok(Ended::Stopped) };
         let guard = self.pinned().map_err(|error| in_store(&error))?;
         if let Some(manifest) = self.adoptable().map_err(|error| in_store(&error))? {
             let manifest = Arc::new(manifest);
@@ -114,15 +133,34 @@ impl Job {
             return Ok(Ended::Done(manifest, Outcome::Adopted));
         }
         drop(guard);
+        // Whoever may cut the rows may work on the shards: machines that share a
+        // store take turns with the whole only.
+        let turn = if matches!(self.piece, Piece::Whole | Piece::Cut) { self.turn() } else { Turn::Ours(None) };
+        let claim = match turn {
+            Turn::Ours(claim) => claim,
+            Turn::Theirs => {
+                self.reporter.note("waiting for another machine that is making the same");
+                return Ok(Ended::Elsewhere(None));
+            }
+            Turn::Made(manifest) => {
+                self.remember(&manifest).map_err(|error| in_store(&error))?;
+                return Ok(Ended::Done(Arc::new(*manifest), Outcome::Pulled));
+            }
+        };
+        self.fetch_inputs()?;
+        match &self.piece {
+            Piece::Cut => return self.cut(handle),
+            Piece::Join { cut, made } => return self.join(cut, made, started),
+            Piece::Whole | Piece::Shard(_) => {}
+        }
         if let Resource::Api(limiter) = self.instance.stage.resource() {
             let opened = handle.block_on(self.network.session(max_age(self.instance.refresh), self.cancel.clone()))?;
             *session = opened.of_stage(&self.instance.id.to_string());
             self.reporter.watch(session, &limiter);
         }
-        let ports = self.instance.stage.outputs().iter().map(|port| port.name).collect();
-        let outputs = Outputs::new(&self.store, ports);
+        let outputs = self.outputs();
         let context = self.context(&outputs, session.clone());
-        let known = self.tell_known(&context);
+        let known = if matches!(self.piece, Piece::Whole) { self.known_rows(&context) } else { None };
         self.within_budget(handle, &context, known)?;
         let ran = {
             let _ticking = self.reporter.ticking(handle);
@@ -136,22 +174,71 @@ impl Job {
         if is_api(&self.instance) {
             self.network.flush()?;
         }
+        self.finish(&outputs, self.piece.warnings(&self.reporter), session.requests(), started, claim)
+    }
+
+    /// Where the stage's tables go.
+    pub(super) fn outputs(&self) -> Outputs {
+        let ports = self.instance.stage.outputs().into_iter().map(|port| port.name.into_owned()).collect();
+        Outputs::new(&self.store, ports)
+    }
+
+    /// Publishes what was written.
+    pub(super) fn finish(
+        &self,
+        outputs: &Outputs,
+        warnings: Vec<String>,
+        requests: u64,
+        started: Instant,
+        claim: Option<Claim>,
+    ) -> Result<Ended, Failure> {
         let _guard = self.store.guard().map_err(|error| in_store(&error))?;
         let artifacts = outputs.finish().map_err(|error| {
             let is_bug = matches!(error, OutputError::Missing(_));
             Failure::of(&error, (!is_bug).then(|| CHECK_SPACE.to_owned()))
         })?;
-        self.publish(artifacts, session.requests(), started).map_err(|error| in_store(&error))
+        self.publish(artifacts, warnings, requests, started, claim).map_err(|error| in_store(&error))
     }
 
-    /// The key's lock, once no other run holds it; none if told to stop.
-    fn lock(&self, handle: &Handle) -> Result<Option<KeyLock>, Failure> {
+    /// Whether this run is to do the work, or another machine does or has done it.
+    fn turn(&self) -> Turn {
+        let now = self.options.plan.clock.now_millis();
+        let sharing = self.sharing.as_ref();
+        sharing.map_or(Turn::Ours(None), |sharing| sharing.turn(&self.work.key, self.work.refused, now))
+    }
+
+    /// Gets what it reads from the shared store, as far as it is not here.
+    fn fetch_inputs(&self) -> Result<(), Failure> {
+        let Some(sharing) = &self.sharing else { return Ok(()) };
+        let reporter = Arc::clone(&self.reporter);
+        sharing.fetch(&self.needs, move |text| reporter.note(text), &self.cancel)
+    }
+
+    /// How many rows are known before the work begins, with what the shared
+    /// store knows; tells it.
+    pub(super) fn known_rows(&self, context: &StageContext) -> Option<Known> {
+        let mut known = self.count_known(context);
+        if let Some(sharing) = self.sharing.as_ref().filter(|_| !self.options.offline)
+            && sharing.bring_memo(known, is_api(&self.instance))
+        {
+            // The memo looks for others' segments once a second.
+            std::thread::sleep(MEMO_LOOKS);
+            known = self.count_known(context);
+        }
+        if let Some(known) = known {
+            self.reporter.known(known);
+        }
+        known
+    }
+
+    /// The lock of a key, once no other run holds it; none if told to stop.
+    pub(super) fn lock(&self, handle: &Handle, key: &ContentHash) -> Result<Option<KeyLock>, Failure> {
         let mut waiting = false;
         loop {
             if self.cancel.is_cancelled() {
                 return Ok(None);
             }
-            if let Some(lock) = self.store.try_lock(&self.work.key).map_err(|error| in_store(&error))? {
+            if let Some(lock) = self.store.try_lock(key).map_err(|error| in_store(&error))? {
                 return Ok(Some(lock));
             }
             if !waiting {
@@ -184,15 +271,19 @@ impl Job {
         }))
     }
 
-    /// Tells how many rows are known before the work begins.
-    fn tell_known(&self, context: &StageContext) -> Option<Known> {
+    /// Whether a result is new, or what it was before.
+    fn outcome_of(&self, manifest: &Manifest) -> Outcome {
+        let unchanged = self.work.before.as_ref().is_some_and(|before| same_columns(before, manifest));
+        if unchanged { Outcome::Unchanged } else { Outcome::Ran }
+    }
+
+    /// How many rows are known here before the work begins.
+    fn count_known(&self, context: &StageContext) -> Option<Known> {
         let vectors = context.vectors.clone();
         let (inputs, environment) = (context.inputs.clone(), context.environment.clone());
         let looking = StageContext::of_memo(inputs, &context.web, vectors, Arc::clone(&context.models), environment);
         let looking = StageContext { people: context.people.clone(), ..looking };
-        let known = memory::known(&self.instance, &looking)?;
-        self.reporter.known(known);
-        Some(known)
+        memory::known(&self.instance, &looking)
     }
 
     /// Has it decided what to do if the budget will not do for what is to be asked.
@@ -233,7 +324,7 @@ impl Job {
         Ok(())
     }
 
-    fn context(&self, outputs: &Outputs, web: Session) -> StageContext {
+    pub(super) fn context(&self, outputs: &Outputs, web: Session) -> StageContext {
         // A stage that says it draws no random numbers is given the same seed
         // everywhere, so that its result cannot depend on one by mistake.
         let seed = if self.instance.stage.is_seeded() {
@@ -246,7 +337,7 @@ impl Job {
             outputs: Mutex::new(Box::new(outputs.clone())),
             seed,
             cancel: self.cancel.clone(),
-            progress: Arc::clone(&self.reporter) as Arc<dyn Progress>,
+            progress: self.piece.progress(&self.reporter),
             web,
             vectors: Some(Arc::clone(&self.vectors)),
             people: Some(Arc::clone(&self.people)),
@@ -264,30 +355,41 @@ impl Job {
     fn publish(
         &self,
         outputs: BTreeMap<String, Artifact>,
+        warnings: Vec<String>,
         requests: u64,
         started: Instant,
+        claim: Option<Claim>,
     ) -> Result<Ended, StoreError> {
         let manifest = Manifest {
             format: store::FORMAT,
             key: self.work.key,
-            instance: self.instance.id.to_string(),
+            instance: self.piece.named(&self.instance.id),
             pipeline: self.pipeline.clone(),
             kind: self.instance.kind.name().to_owned(),
             fingerprint: self.work.assembled.fingerprint.to_value(),
             outputs,
-            warnings: self.reporter.warnings(),
+            warnings,
             made_at_millis: self.options.plan.clock.now_millis(),
             seconds: started.elapsed().as_secs_f64(),
             requests,
             blessed: Vec::new(),
         };
-        let unchanged = self.work.before.as_ref().is_some_and(|before| same_columns(before, &manifest));
+        let outcome = self.outcome_of(&manifest);
         self.store.publish(&manifest)?;
         self.remember(&manifest)?;
-        Ok(Ended::Done(Arc::new(manifest), if unchanged { Outcome::Unchanged } else { Outcome::Ran }))
+        let manifest = Arc::new(manifest);
+        // What shards make is of use to this machine; the whole goes to all.
+        if let Some(sharing) = self.sharing.as_ref().filter(|_| !matches!(self.piece, Piece::Shard(_))) {
+            sharing.made(&manifest, self.work.refused.is_some(), claim);
+        }
+        Ok(Ended::Done(manifest, outcome))
     }
 
+    /// Only a whole result is one that the instance has.
     fn remember(&self, manifest: &Manifest) -> Result<(), StoreError> {
+        if matches!(self.piece, Piece::Shard(_)) {
+            return Ok(());
+        }
         let at = self.options.plan.clock.now_millis();
         remember(&self.store, &self.pipeline, &self.instance, manifest, at)
     }

@@ -93,7 +93,10 @@ fn told(error: &StoreError) -> String {
 
 /// What was spent so far of each budget that spans runs, in its period, in the
 /// same world: a sandbox's spending and real spending never meet.
-pub(super) fn spent_before(
+///
+/// # Errors
+/// [`StoreError`] if the ledger cannot be read.
+pub fn spent_before(
     store: &Store,
     budgets: &BTreeMap<String, BudgetSettings>,
     sandbox: Option<&str>,

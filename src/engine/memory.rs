@@ -10,7 +10,7 @@ use super::planner::Work;
 use super::world::World;
 use crate::ground::{Clock, Environment};
 use crate::memo::VectorMemo;
-use crate::model::Models;
+use crate::model::{DeviceChoice, Models};
 use crate::people::People;
 use crate::pipeline::Instance;
 use crate::stage::{Known, StageContext};
@@ -26,8 +26,13 @@ pub(super) struct Memory {
 }
 
 impl Memory {
-    /// The memory of a store, in the world that would answer.
-    pub(super) fn new(store: &Store, world: Option<&World>, clock: &Arc<dyn Clock>) -> Self {
+    /// The memory of a store, in the world that would answer; `device` is the pipeline's.
+    pub(super) fn new(
+        store: &Store,
+        world: Option<&World>,
+        clock: &Arc<dyn Clock>,
+        device: Option<DeviceChoice>,
+    ) -> Self {
         let folder = store.memo_folder();
         let settings = ClientSettings {
             // Nothing is ever sent there: only the identity counts.
@@ -42,7 +47,7 @@ impl Memory {
             client: Client::new(settings).ok(),
             vectors: Arc::new(VectorMemo::read_only(folder.join("vectors"), Arc::clone(clock))),
             people: Arc::new(People::new(store.people_folder())),
-            models: Arc::new(Models::default()),
+            models: Arc::new(Models::of_pipeline(&Environment::of_process(), device)),
         }
     }
 

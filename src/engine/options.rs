@@ -7,8 +7,10 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use super::event::Outcome;
+use super::sharing::Shared;
 use crate::ground::{Clock, ContentHash, Environment, SystemClock};
 use crate::model::Models;
+use crate::remote::Remote;
 use crate::sandbox::SandboxSettings;
 use crate::web::{BudgetKeeper, Spent, StopAtBudget};
 
@@ -26,16 +28,19 @@ pub struct PlanOptions {
     pub sandbox: Option<SandboxChoice>,
     /// Tells the age of results.
     pub clock: Arc<dyn Clock>,
+    /// The store that is shared with others, if there is one.
+    pub remote: Option<Remote>,
 }
 
 impl Default for PlanOptions {
     fn default() -> Self {
-        Self { targets: Vec::new(), force: Vec::new(), sandbox: None, clock: Arc::new(SystemClock) }
+        Self { targets: Vec::new(), force: Vec::new(), sandbox: None, clock: Arc::new(SystemClock), remote: None }
     }
 }
 
 /// Which sandbox stands in for the real services.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "there is one in a run")]
 pub enum SandboxChoice {
     /// One started for the run. The world is the given one, else the
     /// pipeline's `sandbox:` block, else one over the first catalog (CSV file)
@@ -110,6 +115,9 @@ pub struct Summary {
     /// The identity of the sandbox world, if some result came from one: such
     /// results are synthetic, and whoever shows them must say so.
     pub sandbox: Option<String>,
+    /// What was moved between this run and a shared store, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared: Option<Shared>,
     /// One line per instance, in the pipeline's order.
     pub results: Vec<StageResult>,
 }

@@ -2,10 +2,11 @@
 //! the stage to what it declared; publishing is the job's part.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::stage::OutputSink;
-use crate::store::{Artifact, ArtifactWriter, Store, StoreError};
+use crate::store::{Artifact, ArtifactWriter, Store, StoreError, TemporaryFolder};
 use crate::table::{Table, TableError};
 
 /// The outputs of one running stage. Clones are handles on the same outputs;
@@ -17,8 +18,10 @@ pub(super) struct Outputs {
 
 struct Inner {
     store: Store,
-    ports: Vec<&'static str>,
-    writers: BTreeMap<&'static str, ArtifactWriter>,
+    ports: Vec<String>,
+    writers: BTreeMap<String, ArtifactWriter>,
+    /// Where its programs work; removed with the outputs.
+    folders: Vec<TemporaryFolder>,
 }
 
 /// Why a stage's outputs cannot be kept.
@@ -26,12 +29,12 @@ struct Inner {
 pub(super) enum OutputError {
     /// Nothing was written to a declared output.
     #[error("nothing was written to the output `{0}`, not even an empty table: this is a bug in the kind")]
-    Missing(&'static str),
+    Missing(String),
     /// The store refused.
     #[error("could not keep the output `{port}`")]
     Store {
         /// The output.
-        port: &'static str,
+        port: String,
         /// The store's reason.
         #[source]
         source: StoreError,
@@ -40,8 +43,9 @@ pub(super) enum OutputError {
 
 impl Outputs {
     /// Outputs for the declared ports.
-    pub(super) fn new(store: &Store, ports: Vec<&'static str>) -> Self {
-        Self { inner: Arc::new(Mutex::new(Inner { store: store.clone(), ports, writers: BTreeMap::new() })) }
+    pub(super) fn new(store: &Store, ports: Vec<String>) -> Self {
+        let inner = Inner { store: store.clone(), ports, writers: BTreeMap::new(), folders: Vec::new() };
+        Self { inner: Arc::new(Mutex::new(inner)) }
     }
 
     /// Finishes every output, in the order declared.
@@ -52,13 +56,13 @@ impl Outputs {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let mut writers = std::mem::take(&mut inner.writers);
         if let Some(missing) = inner.ports.iter().find(|port| !writers.contains_key(*port)) {
-            return Err(OutputError::Missing(missing));
+            return Err(OutputError::Missing(missing.clone()));
         }
         let mut artifacts = BTreeMap::new();
-        for &port in &inner.ports {
+        for port in &inner.ports {
             if let Some(writer) = writers.remove(port) {
-                let artifact = writer.finish().map_err(|source| OutputError::Store { port, source })?;
-                artifacts.insert(port.to_owned(), artifact);
+                let refused = |source| OutputError::Store { port: port.clone(), source };
+                artifacts.insert(port.clone(), writer.finish().map_err(refused)?);
             }
         }
         Ok(artifacts)
@@ -68,18 +72,26 @@ impl Outputs {
 impl OutputSink for Outputs {
     fn append(&mut self, port: &str, table: &Table) -> Result<(), TableError> {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let Inner { store, ports, writers } = &mut *inner;
-        let Some(name) = ports.iter().copied().find(|name| *name == port) else {
+        let Inner { store, ports, writers, .. } = &mut *inner;
+        if !ports.iter().any(|name| name == port) {
             return Err(TableError::Refused(format!(
                 "there is no output `{port}`; the outputs are {}: this is a bug in the kind",
                 ports.join(", ")
             )));
-        };
-        let writer = match writers.entry(name) {
+        }
+        let writer = match writers.entry(port.to_owned()) {
             std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
             std::collections::btree_map::Entry::Vacant(entry) => entry.insert(store.writer().map_err(as_table)?),
         };
         writer.append(table).map_err(as_table)
+    }
+
+    fn folder(&mut self) -> Result<PathBuf, TableError> {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let folder = inner.store.temporary_folder().map_err(as_table)?;
+        let path = folder.path().to_owned();
+        inner.folders.push(folder);
+        Ok(path)
     }
 }
 

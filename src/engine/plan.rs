@@ -101,6 +101,9 @@ pub enum State {
         /// Whether it is not the result this instance had last: settings were
         /// switched back, or another instance has done the same.
         restored: bool,
+        /// Whether it was made on another machine, and comes from the shared store.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        pulled: bool,
         /// What there is: artifacts by output, warnings, when it was made. As
         /// JSON only how it was blessed, if it was.
         #[serde(rename = "blessed", serialize_with = "blessings", skip_serializing_if = "is_not_blessed")]

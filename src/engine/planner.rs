@@ -25,6 +25,7 @@ use super::world::World;
 use crate::ground::{Clock, ContentHash, InstanceId, closest, hash_json};
 use crate::people::People;
 use crate::pipeline::{Instance, Pipeline, Refresh};
+use crate::remote::Remote;
 use crate::stage::{Columns, Input, InputPort, Resource, Stage};
 use crate::store::{ColumnsRead, LastRun, Manifest, ObjectState, Store};
 
@@ -43,6 +44,10 @@ pub(super) struct Planner<'a> {
     pub(super) people: Arc<People>,
     forced: BTreeSet<usize>,
     clock: Arc<dyn Clock>,
+    /// The store that is shared with others.
+    pub(super) remote: Option<Remote>,
+    /// The instances whose results were asked for there.
+    pub(super) asked: Mutex<BTreeSet<usize>>,
     /// Manifests that were read ahead, by key: each is taken once.
     ahead: Mutex<BTreeMap<ContentHash, Manifest>>,
 }
@@ -51,6 +56,7 @@ pub(super) struct Planner<'a> {
 const MANY: usize = 100;
 
 /// An instance's fingerprint and what it was made of.
+#[derive(Clone)]
 pub(super) struct Assembled {
     pub(super) fingerprint: Fingerprint,
     /// The opened inputs.
@@ -61,6 +67,14 @@ pub(super) struct Assembled {
 }
 
 impl Assembled {
+    /// The same with another table for one input.
+    pub(super) fn with_input(&self, port: &str, print: InputPrint, input: Input) -> Self {
+        let mut other = self.clone();
+        other.fingerprint.inputs.insert(port.to_owned(), BTreeMap::from([(String::new(), print)]));
+        other.inputs.insert(port.to_owned(), vec![input]);
+        other
+    }
+
     /// Every field of it beside that of a fingerprint of before.
     pub(super) fn fields_since(&self, before: Option<&Fingerprint>) -> Vec<Field> {
         let mut fields = fields(before, Some(&self.fingerprint), &self.files);
@@ -94,7 +108,7 @@ impl Assembled {
 /// What an instance must do, all its inputs being known.
 pub(super) enum Look {
     /// Nothing.
-    Fresh { key: ContentHash, manifest: Arc<Manifest>, restored: bool },
+    Fresh { key: ContentHash, manifest: Arc<Manifest>, restored: bool, pulled: bool },
     /// Its work.
     Stale(Box<Work>),
     /// It cannot.
@@ -102,6 +116,7 @@ pub(super) enum Look {
 }
 
 /// Work that is to be done.
+#[derive(Clone)]
 pub(super) struct Work {
     pub(super) key: ContentHash,
     pub(super) reasons: Vec<Reason>,
@@ -123,8 +138,9 @@ impl<'a> Planner<'a> {
         let asks = wanted.iter().any(|&index| is_api(&pipeline.instances[index]));
         let world = if asks { World::choose(pipeline, options.sandbox.as_ref())? } else { None };
         let people = Arc::new(People::new(store.people_folder()));
-        let (clock, ahead) = (Arc::clone(&options.clock), Mutex::default());
-        Ok(Self { pipeline, store, wanted, world, people, forced, clock, ahead })
+        let (clock, ahead, asked) = (Arc::clone(&options.clock), Mutex::default(), Mutex::default());
+        let remote = options.remote.clone();
+        Ok(Self { pipeline, store, wanted, world, people, forced, clock, remote, asked, ahead })
     }
 
     /// The plan, and for each wanted instance whose inputs are known, what it must do.
@@ -161,7 +177,8 @@ impl<'a> Planner<'a> {
         // What others do to the store from now on must be seen.
         self.ahead.lock().unwrap_or_else(PoisonError::into_inner).clear();
         let sandbox = self.world.as_ref().map(|world| world.identity.clone());
-        let (pipeline, warnings) = (self.pipeline.name.clone(), self.store.take_warnings());
+        let (pipeline, mut warnings) = (self.pipeline.name.clone(), self.store.take_warnings());
+        warnings.extend(self.remote.iter().flat_map(Remote::take_warnings));
         Ok((Plan { pipeline, sandbox, stages, limiters: Vec::new(), warnings }, looks))
     }
 
@@ -186,6 +203,11 @@ impl<'a> Planner<'a> {
         })
     }
 
+    /// What is known here of a key: also of one whose artifacts are elsewhere.
+    fn record(&self, key: &ContentHash) -> Result<Option<Manifest>, EngineError> {
+        Ok(self.manifest(key)?.or_else(|| self.remote.as_ref()?.kept(self.store, key)))
+    }
+
     /// What an instance must do, the results of all its inputs being known.
     ///
     /// # Errors
@@ -198,8 +220,11 @@ impl<'a> Planner<'a> {
         };
         let key = assembled.fingerprint.key();
         let last = self.last(index);
-        let Some(manifest) = self.manifest(&key)? else {
-            let before = last.map(|last| self.manifest(&last.key)).transpose()?.flatten();
+        let here = self.manifest(&key)?;
+        let is_here = here.is_some();
+        let found = here.or_else(|| self.in_remote(index, &key, results));
+        let Some(manifest) = self.younger(&key, instance.refresh, found) else {
+            let before = last.map(|last| self.record(&last.key)).transpose()?.flatten();
             let reasons = since_last(last.as_ref(), before.as_ref(), &assembled, &key);
             return Ok(Look::Stale(Box::new(Work { key, reasons, assembled, refused: None, before })));
         };
@@ -209,14 +234,15 @@ impl<'a> Planner<'a> {
         }
         reasons.extend(self.refresh_due(instance.refresh, manifest.made_at_millis));
         let refused = (!reasons.is_empty()).then_some(manifest.made_at_millis);
-        reasons.extend(damage(self.store, instance.stage.as_ref(), &manifest));
+        reasons.extend(self.damage(instance.stage.as_ref(), &manifest));
         let is_last = last.is_some_and(|last| last.key == key);
         if reasons.is_empty() {
-            return Ok(Look::Fresh { key, manifest: Arc::new(manifest), restored: !is_last });
+            let pulled = !is_last && !is_here;
+            return Ok(Look::Fresh { key, manifest: Arc::new(manifest), restored: !is_last && !pulled, pulled });
         }
         let before = match last {
             Some(_) if is_last => Some(manifest),
-            Some(last) => self.manifest(&last.key)?,
+            Some(last) => self.record(&last.key)?,
             None => None,
         };
         Ok(Look::Stale(Box::new(Work { key, reasons, assembled, refused, before })))
@@ -380,7 +406,7 @@ impl<'a> Planner<'a> {
     /// [`EngineError::Store`] if the store cannot be read.
     pub(super) fn before(&self, index: usize) -> Result<Option<(LastRun, Option<Manifest>)>, EngineError> {
         let Some(last) = self.last(index) else { return Ok(None) };
-        Ok(Some((last, self.manifest(&last.key)?)))
+        Ok(Some((last, self.record(&last.key)?)))
     }
 
     /// Whether each instance of the pipeline, or something above it, takes its
@@ -408,8 +434,8 @@ pub(super) fn sources(instance: &Instance) -> impl Iterator<Item = usize> {
 /// What of a manifest's artifacts is not there as it was written.
 pub(super) fn damage(store: &Store, stage: &dyn Stage, manifest: &Manifest) -> Vec<Reason> {
     let states = stage.outputs().into_iter().map(|port| {
-        let output = port.name.to_owned();
-        let Some(artifact) = manifest.outputs.get(port.name) else { return Some(Reason::RecordLost) };
+        let output = port.name.into_owned();
+        let Some(artifact) = manifest.outputs.get(&output) else { return Some(Reason::RecordLost) };
         match store.check(artifact) {
             ObjectState::Good => None,
             ObjectState::Missing => Some(Reason::ArtifactMissing { output }),
@@ -432,8 +458,9 @@ fn since_last(
 
 fn described(look: &Look) -> (State, Option<f64>) {
     match look {
-        Look::Fresh { key, manifest, restored } => {
-            let state = State::Fresh { key: *key, restored: *restored, manifest: Arc::clone(manifest) };
+        Look::Fresh { key, manifest, restored, pulled } => {
+            let (restored, pulled) = (*restored, *pulled);
+            let state = State::Fresh { key: *key, restored, pulled, manifest: Arc::clone(manifest) };
             (state, Some(manifest.seconds))
         }
         Look::Stale(work) => {

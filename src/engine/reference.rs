@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use super::error::EngineError;
 use crate::ground::{InstanceId, closest};
 use crate::pipeline::{Instance, Pipeline};
+use crate::stage::OutputPort;
 
 /// A reference taken apart. What is not given matches everything.
 #[derive(Debug, PartialEq, Eq)]
@@ -57,12 +58,21 @@ pub(super) fn matching(pipeline: &Pipeline, text: &str) -> Result<Vec<usize>, En
         );
     }
     if let Some(output) = reference.output {
-        let names: BTreeSet<&str> = of_stage.iter().flat_map(|i| i.stage.outputs()).map(|port| port.name).collect();
+        let ports: Vec<OutputPort> = of_stage.iter().flat_map(|i| i.stage.outputs()).collect();
+        let names: BTreeSet<&str> = ports.iter().map(|port| &*port.name).collect();
         if !names.contains(output) {
             return refused("output", suggestion(output, &names, "outputs of this stage"));
         }
     }
     Ok(found)
+}
+
+/// The instances that a reference means, and the output it names.
+///
+/// # Errors
+/// [`EngineError::NoSuchReference`].
+pub(super) fn all<'a>(pipeline: &Pipeline, text: &'a str) -> Result<(Vec<usize>, Option<&'a str>), EngineError> {
+    Ok((matching(pipeline, text)?, Reference::parse(text).output))
 }
 
 /// The one instance that a reference means, and the output it names.

@@ -6,6 +6,7 @@
 //! of the file). A task that does not fit into what is free lets later ones pass.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use crate::stage::Resource;
 
@@ -70,10 +71,13 @@ struct Load {
 #[derive(Debug)]
 pub(super) struct Scheduler {
     tasks: Vec<Task>,
+    /// Which start first: a task's own index; for a part, that of its whole.
+    ranks: Vec<usize>,
     below: Vec<Vec<usize>>,
     status: Vec<Status>,
     /// The ready tasks, by what they would occupy: all of one load fit or none.
-    ready: BTreeMap<Load, BTreeSet<usize>>,
+    /// In the order of ranks, then of indices.
+    ready: BTreeMap<Load, BTreeSet<(usize, usize)>>,
     /// For each task, how many of those it needs are not done.
     missing: Vec<usize>,
     /// How many tasks are waiting, ready or running.
@@ -101,8 +105,9 @@ impl Scheduler {
         let status = missing.iter().map(|&count| if count == 0 { Status::Ready } else { Status::Waiting }).collect();
         let capacity = Capacity { slots: capacity.slots.max(1), ..capacity };
         let (open, occupied, ready) = (tasks.len(), Load::default(), BTreeMap::new());
+        let (ranks, stopped) = ((0..open).collect(), None);
         let mut new =
-            Self { tasks, below, status, ready, missing, open, capacity, occupied, keep_going, stopped: None };
+            Self { tasks, ranks, below, status, ready, missing, open, capacity, occupied, keep_going, stopped };
         for index in 0..open {
             if new.missing[index] == 0 {
                 new.set(index, Status::Ready);
@@ -118,14 +123,14 @@ impl Scheduler {
 
     /// The tasks that are ready, in order.
     pub(super) fn ready(&self) -> Vec<usize> {
-        let all: BTreeSet<usize> = self.ready.values().flatten().copied().collect();
+        let all: BTreeSet<usize> = self.ready.values().flatten().map(|(_, index)| *index).collect();
         all.into_iter().collect()
     }
 
     /// The first ready task that fits into what is free; it is running from now on.
     pub(super) fn start(&mut self) -> Option<usize> {
         let fitting = self.ready.iter().filter(|(load, _)| self.fits(**load));
-        let index = fitting.filter_map(|(_, tasks)| tasks.first().copied()).min()?;
+        let (_, index) = fitting.filter_map(|(_, tasks)| tasks.first().copied()).min()?;
         self.set(index, Status::Running);
         self.occupy(index);
         Some(index)
@@ -198,18 +203,74 @@ impl Scheduler {
         self.set(index, Status::Skipped(self.stopped.unwrap_or(Because::Stopped)));
     }
 
-    /// A ready task turns out to do what another ready or running one does: it
+    /// A ready task turns out to do what another one does that is not done yet: it
     /// waits for it.
     ///
     /// # Panics
     /// If the states are others: this is a bug.
     pub(super) fn wait_for(&mut self, index: usize, other: usize) {
-        let fits = self.status[index] == Status::Ready && matches!(self.status[other], Status::Ready | Status::Running);
+        let is_open = matches!(self.status[other], Status::Ready | Status::Running | Status::Waiting);
+        let fits = self.status[index] == Status::Ready && is_open;
         assert!(fits && index != other, "{index} cannot wait for {other}: this is a bug");
         self.set(index, Status::Waiting);
         self.tasks[index].needs.insert(other);
         self.missing[index] += 1;
         self.below[other].push(index);
+    }
+
+    /// A running task cannot go on now: it waits until it is taken up again.
+    ///
+    /// # Panics
+    /// If it was not running: this is a bug.
+    pub(super) fn put_back(&mut self, index: usize) {
+        assert_eq!(self.status[index], Status::Running, "task {index} was not running: this is a bug");
+        self.release(index);
+        self.missing[index] += 1;
+        self.set(index, Status::Waiting);
+        if let Some(because) = self.stopped {
+            self.set(index, Status::Skipped(because));
+        }
+    }
+
+    /// A task that was put back may start again.
+    pub(super) fn take_up(&mut self, index: usize) {
+        if self.status[index] == Status::Waiting {
+            self.missing[index] -= 1;
+            self.set(index, Status::Ready);
+        }
+    }
+
+    /// A running task turns out to be several such as `part`: they are ready from
+    /// now on, in its place in the order, and it waits for them. After that it is ready
+    /// once more, to put them together. Gives the parts.
+    ///
+    /// # Panics
+    /// If it was not running: this is a bug.
+    pub(super) fn split(&mut self, index: usize, parts: usize, part: &Task) -> Range<usize> {
+        assert_eq!(self.status[index], Status::Running, "task {index} was not running: this is a bug");
+        self.release(index);
+        self.set(index, Status::Waiting);
+        let range = self.tasks.len()..self.tasks.len() + parts;
+        for new in range.clone() {
+            self.tasks.push(Task { needs: BTreeSet::new(), ..part.clone() });
+            self.ranks.push(self.ranks[index]);
+            self.below.push(vec![index]);
+            self.missing.push(0);
+            self.status.push(Status::Waiting);
+            self.open += 1;
+            self.set(new, Status::Ready);
+        }
+        self.tasks[index].needs.extend(range.clone());
+        self.missing[index] += parts;
+        if parts == 0 {
+            self.set(index, Status::Ready);
+        }
+        range
+    }
+
+    /// Whether nothing new is started, be it for a failure or from outside.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopped.is_some()
     }
 
     /// Whether nothing runs and nothing can start.
@@ -224,11 +285,12 @@ impl Scheduler {
             self.open -= 1;
         }
         self.status[index] = status;
+        let place = (self.ranks[index], index);
         let ready = self.ready.entry(self.load(index)).or_default();
         if status == Status::Ready {
-            ready.insert(index);
+            ready.insert(place);
         } else {
-            ready.remove(&index);
+            ready.remove(&place);
         }
     }
 

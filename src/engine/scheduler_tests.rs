@@ -115,6 +115,27 @@ fn stopping_lets_the_running_ones_end() {
     assert!(scheduler.is_finished());
 }
 
+#[test]
+fn a_task_can_turn_out_to_be_several_which_start_in_its_place() {
+    let tasks = vec![task(&[], Resource::Cpu(1)), task(&[], Resource::Cpu(1)), task(&[0], Resource::Gpu)];
+    let mut scheduler = Scheduler::new(tasks, cpus(2), false);
+    assert_eq!(scheduler.start(), Some(0));
+    let part = task(&[], Resource::Cpu(1));
+    assert_eq!(scheduler.split(0, 3, &part), 3..6);
+    scheduler.check_invariants();
+    assert_eq!((scheduler.start(), scheduler.start(), scheduler.start()), (Some(3), Some(4), None));
+    assert!(scheduler.done(4).is_empty() && scheduler.done(3).is_empty());
+    assert_eq!((scheduler.start(), scheduler.start()), (Some(5), Some(1)));
+    assert_eq!(scheduler.done(5), [0]);
+    scheduler.check_invariants();
+    assert_eq!(scheduler.start(), Some(0));
+    assert_eq!(scheduler.done(0), [2]);
+    assert_eq!((scheduler.start(), scheduler.done(1).len()), (None, 0));
+    assert_eq!((scheduler.start(), scheduler.split(2, 0, &part)), (Some(2), 6..6));
+    scheduler.check_invariants();
+    assert_eq!(scheduler.start(), Some(2), "it has nothing to wait for");
+}
+
 fn resources() -> impl Strategy<Value = Resource> {
     prop_oneof![(0..5_usize).prop_map(Resource::Cpu), Just(Resource::Gpu), Just(Resource::Api("lastfm".to_owned()))]
 }
@@ -182,4 +203,28 @@ proptest! {
         prop_assert!(running.is_empty());
         prop_assert!(ended.iter().all(|&times| times == 1), "{ended:?}");
     }
+}
+
+#[test]
+fn a_task_that_is_put_back_lets_others_pass_until_it_is_taken_up() {
+    let tasks = vec![task(&[], Resource::Cpu(1)), task(&[], Resource::Cpu(1)), task(&[0], Resource::Cpu(1))];
+    let mut scheduler = Scheduler::new(tasks.clone(), cpus(1), false);
+    assert_eq!(scheduler.start(), Some(0));
+    scheduler.put_back(0);
+    assert_eq!((scheduler.start(), scheduler.start()), (Some(1), None));
+    scheduler.take_up(0);
+    assert_eq!(scheduler.start(), None, "there is no room");
+    assert_eq!(scheduler.done(1), [0; 0]);
+    assert_eq!(scheduler.start(), Some(0));
+    assert_eq!(scheduler.done(0), [2]);
+    scheduler.take_up(0);
+    assert_eq!((scheduler.start(), scheduler.done(2).len()), (Some(2), 0));
+    assert!(scheduler.is_finished());
+
+    let mut stopped = Scheduler::new(tasks, cpus(2), false);
+    assert_eq!((stopped.start(), stopped.start()), (Some(0), Some(1)));
+    stopped.put_back(0);
+    assert_eq!(stopped.stop(), [(0, Because::Stopped), (2, Because::Stopped)]);
+    stopped.put_back(1);
+    assert!(stopped.is_finished(), "what is put back after that is not tried again");
 }

@@ -2,28 +2,35 @@
 //! and takes in what comes back. All decisions are made on one thread; only
 //! the stages' work is on others.
 
+mod split;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio_util::sync::CancellationToken;
 
+use super::elsewhere::Elsewhere;
 use super::error::EngineError;
 use super::event::{Event, Outcome};
 use super::job::{Ended, Job, Report, in_store, remember};
 use super::network::Network;
 use super::options::{End, Failure, RunOptions, StageResult};
+use super::piece::Piece;
 use super::plan::{Plan, State};
 use super::planner::{Look, Planner, Work, sources};
 use super::reporter::Reporter;
 use super::scheduler::{Because, Capacity, Scheduler, Status, Task};
-use super::stage_reporter::StageReporter;
+use super::sharing::{Need, Sharing};
 use crate::ground::ContentHash;
 use crate::memo::VectorMemo;
 use crate::pipeline::Instance;
+use crate::stage::Resource;
 use crate::store::{Manifest, Pins};
 use crate::web::Spent;
+use split::{Part, Sharded};
 
 /// A run in progress. A *task* is a wanted instance, by its place in the plan.
 pub(super) struct Shell<'a> {
@@ -32,6 +39,7 @@ pub(super) struct Shell<'a> {
     reporter: Arc<Reporter>,
     network: Arc<Network>,
     pins: Arc<Pins>,
+    sharing: Option<Arc<Sharing>>,
     vectors: Arc<VectorMemo>,
     scheduler: Scheduler,
     /// By instance.
@@ -50,6 +58,12 @@ pub(super) struct Shell<'a> {
     work_keys: BTreeMap<usize, ContentHash>,
     /// Tasks whose work another task does, and that task.
     twins: BTreeMap<usize, usize>,
+    /// Tasks whose work another machine does, and when to look again.
+    elsewhere: Elsewhere,
+    /// Tasks that are cut into shards.
+    sharded: BTreeMap<usize, Sharded>,
+    /// Tasks that are shards; they come after those of the plan.
+    parts: BTreeMap<usize, Part>,
     ends: Vec<Option<StageResult>>,
     cancel: CancellationToken,
     stopping: bool,
@@ -64,6 +78,7 @@ enum Decision {
 
 impl<'a> Shell<'a> {
     /// A run of a plan.
+    #[expect(clippy::too_many_arguments, reason = "they are what a run is made of")]
     pub(super) fn new(
         planner: &'a Planner<'a>,
         options: &'a RunOptions,
@@ -71,6 +86,7 @@ impl<'a> Shell<'a> {
         looks: Vec<Option<Look>>,
         reporter: Arc<Reporter>,
         pins: Arc<Pins>,
+        sharing: Option<Arc<Sharing>>,
         capacity: Capacity,
     ) -> Self {
         let pipeline = planner.pipeline;
@@ -78,7 +94,10 @@ impl<'a> Shell<'a> {
         let task = |&index: &usize| {
             let instance = &pipeline.instances[index];
             let needs = sources(instance).filter_map(|source| places.get(&source).copied()).collect();
-            Task { needs, resource: instance.stage.resource() }
+            // Rows are cut, and put together, on one core.
+            let is_cut = instance.shards > 1;
+            let resource = if is_cut { Resource::Cpu(1) } else { instance.stage.resource() };
+            Task { needs, resource }
         };
         let tasks: Vec<Task> = planner.wanted.iter().map(task).collect();
         let network = Network::new(pipeline, planner.store, options, planner.world.clone(), &reporter);
@@ -90,6 +109,7 @@ impl<'a> Shell<'a> {
             reporter,
             network,
             pins,
+            sharing,
             vectors,
             results: vec![None; pipeline.instances.len()],
             synthetic: planner.synthetic(),
@@ -99,6 +119,9 @@ impl<'a> Shell<'a> {
             in_work: BTreeMap::new(),
             work_keys: BTreeMap::new(),
             twins: BTreeMap::new(),
+            elsewhere: Elsewhere::default(),
+            sharded: BTreeMap::new(),
+            parts: BTreeMap::new(),
             ends: vec![None; tasks.len()],
             scheduler: Scheduler::new(tasks, capacity, options.keep_going),
             cancel: options.cancel.child_token(),
@@ -122,6 +145,7 @@ impl<'a> Shell<'a> {
                 let skipped = self.scheduler.stop();
                 self.skip(&skipped);
             }
+            self.look_elsewhere();
             while let Some(task) = self.scheduler.start() {
                 self.launch(task, handle, &sender);
             }
@@ -134,6 +158,7 @@ impl<'a> Shell<'a> {
                 biased;
                 () = self.options.cancel.cancelled(), if !self.stopping => {}
                 Some((task, report)) = receiver.recv() => self.take(task, report),
+                () = tokio::time::sleep(self.elsewhere.next(Instant::now())) => {}
             }
         }
         let tell = |text| self.reporter.tell(&Event::Warning { text });
@@ -144,13 +169,29 @@ impl<'a> Shell<'a> {
     }
 
     /// What became of each task.
-    pub(super) fn finish(self) -> Vec<StageResult> {
+    pub(super) fn finish(self) -> (Vec<StageResult>, Vec<Arc<Manifest>>) {
         self.tell_store_warnings();
-        self.ends.into_iter().flatten().collect()
+        (self.ends.into_iter().flatten().collect(), self.results.into_iter().flatten().collect())
+    }
+
+    /// A task's work turns out to be done by another machine: others go first,
+    /// and it is looked at again after a while.
+    fn wait_elsewhere(&mut self, task: usize, work: Box<Work>) {
+        self.works.insert(task, work);
+        self.scheduler.put_back(task);
+        self.elsewhere.wait(task, Instant::now());
+    }
+
+    /// Lets those tasks be looked at again whose pause is over.
+    fn look_elsewhere(&mut self) {
+        if !self.stopping {
+            self.elsewhere.due(Instant::now()).into_iter().for_each(|task| self.scheduler.take_up(task));
+        }
     }
 
     fn instance(&self, task: usize) -> &'a Instance {
-        &self.planner.pipeline.instances[self.planner.wanted[task]]
+        let whole = self.parts.get(&task).map_or(task, |part| part.whole);
+        &self.planner.pipeline.instances[self.planner.wanted[whole]]
     }
 
     fn name(&self, task: usize) -> String {
@@ -174,7 +215,8 @@ impl<'a> Shell<'a> {
                     queue.extend(self.conclude(task, report));
                 }
                 Decision::Work(work) => {
-                    if let Some(&other) = self.in_work.get(&work.key) {
+                    let twin = self.in_work.get(&work.key).copied().filter(|other| *other != task);
+                    if let Some(other) = twin {
                         self.scheduler.wait_for(task, other);
                         self.twins.insert(task, other);
                     } else {
@@ -189,6 +231,9 @@ impl<'a> Shell<'a> {
     }
 
     fn decide(&mut self, task: usize) -> Decision {
+        if let Some(decision) = self.decide_joined(task) {
+            return decision;
+        }
         let index = self.planner.wanted[task];
         if let Some(&twin) = self.twins.get(&task)
             && let Some(manifest) = self.results[self.planner.wanted[twin]].clone()
@@ -200,6 +245,7 @@ impl<'a> Shell<'a> {
             None => self.look_now(index),
         };
         match look {
+            Ok(Look::Fresh { manifest, pulled: true, .. }) => self.restored(task, manifest, Outcome::Pulled),
             Ok(Look::Fresh { manifest, restored: true, .. }) => self.restored(task, manifest, Outcome::Restored),
             Ok(Look::Fresh { manifest, .. }) => {
                 Decision::Done(manifest, if self.undecided[task] { Outcome::CutOff } else { Outcome::Cached })
@@ -232,21 +278,27 @@ impl<'a> Shell<'a> {
     fn launch(&mut self, task: usize, handle: &Handle, sender: &UnboundedSender<(usize, Report)>) {
         let Some(work) = self.works.remove(&task) else { return };
         let instance = self.instance(task).clone();
-        self.reporter.tell(&Event::StageStarted {
-            stage: instance.id.to_string(),
-            kind: instance.kind.name().to_owned(),
-            reasons: work.reasons.iter().map(ToString::to_string).collect(),
-        });
+        let (reporter, piece) = self.piece(task, &work);
+        if !self.elsewhere.is_known(task) && matches!(piece, Piece::Whole | Piece::Cut) {
+            self.reporter.tell(&Event::StageStarted {
+                stage: instance.id.to_string(),
+                kind: instance.kind.name().to_owned(),
+                reasons: work.reasons.iter().map(ToString::to_string).collect(),
+            });
+        }
         let job = Job {
             pipeline: self.planner.pipeline.name.clone(),
-            reporter: Arc::new(StageReporter::new(instance.id.to_string(), Arc::clone(&self.reporter))),
+            reporter,
             instance,
             work,
+            piece,
             store: self.planner.store.clone(),
             options: self.options.clone(),
             cancel: self.cancel.clone(),
             network: Arc::clone(&self.network),
             pins: Arc::clone(&self.pins),
+            sharing: self.sharing.clone(),
+            needs: self.needs(task),
             vectors: Arc::clone(&self.vectors),
             people: Arc::clone(&self.planner.people),
         };
@@ -255,15 +307,38 @@ impl<'a> Shell<'a> {
         drop(handle.spawn_blocking(move || sender.send((task, job.run(&inner))).ok()));
     }
 
-    fn take(&mut self, task: usize, report: Report) {
-        let ready = self.conclude(task, report);
-        self.settle(ready);
+    /// The tables that a task reads.
+    fn needs(&self, task: usize) -> Vec<Need> {
+        let sources = self.instance(task).inputs.values().flatten();
+        let need = |source: &crate::pipeline::Source| {
+            let producer = Arc::clone(self.results[source.instance].as_ref()?);
+            Some(Need { artifact: producer.outputs.get(&source.output)?.clone(), producer })
+        };
+        sources.filter_map(need).collect()
+    }
+
+    fn take(&mut self, task: usize, mut report: Report) {
+        if let Ended::Elsewhere(work) = &mut report.ended
+            && let Some(work) = work.take()
+        {
+            self.wait_elsewhere(task, work);
+            return;
+        }
+        self.elsewhere.forget(task);
+        if let Some(report) = self.take_sharded(task, report) {
+            let ready = self.conclude(task, report);
+            self.settle(ready);
+        }
     }
 
     /// Records how a task ended. Gives the tasks that have become ready by it.
     fn conclude(&mut self, task: usize, report: Report) -> Vec<usize> {
         self.leave_work(task);
-        let Report { ended, spent, statuses, seconds } = report;
+        let Report { ended, spent, mut statuses, mut seconds } = report;
+        if let Some(sharded) = self.sharded.remove(&task) {
+            (statuses, seconds) = (sharded.reporter.statuses(), sharded.seconds());
+            sharded.reporter.finish();
+        }
         let mut result = StageResult {
             stage: self.name(task),
             end: End::Skipped("the run was stopped".to_owned()),
@@ -303,7 +378,8 @@ impl<'a> Shell<'a> {
                 self.skip(&skipped);
                 Vec::new()
             }
-            Ended::Stopped => {
+            // A cut that nobody goes on with is as one that was stopped.
+            Ended::Stopped | Ended::Elsewhere(_) | Ended::Cut(_) => {
                 let because = "the run was stopped".to_owned();
                 self.reporter.tell(&Event::StageSkipped { stage: result.stage.clone(), because });
                 self.ends[task] = Some(result);
@@ -344,6 +420,9 @@ impl<'a> Shell<'a> {
         for &(task, because) in skipped {
             self.works.remove(&task);
             self.leave_work(task);
+            if self.parts.contains_key(&task) {
+                continue;
+            }
             let because = match because {
                 Because::Failed(cause) => format!("`{}` failed", self.name(cause)),
                 Because::StoppedAfter(cause) => format!("the run stopped after `{}` failed", self.name(cause)),
@@ -367,7 +446,8 @@ impl<'a> Shell<'a> {
     }
 
     fn tell_store_warnings(&self) {
-        for text in self.planner.store.take_warnings() {
+        let of_remote = self.sharing.iter().flat_map(|sharing| sharing.remote.take_warnings());
+        for text in self.planner.store.take_warnings().into_iter().chain(of_remote) {
             self.reporter.tell(&Event::Warning { text });
         }
     }
@@ -376,5 +456,5 @@ impl<'a> Shell<'a> {
 /// The rows of an instance's main output.
 fn main_rows(instance: &Instance, manifest: &Manifest) -> u64 {
     let main = instance.stage.outputs().into_iter().next();
-    main.and_then(|port| manifest.outputs.get(port.name)).map_or(0, |artifact| artifact.rows)
+    main.and_then(|port| manifest.outputs.get(&*port.name)).map_or(0, |artifact| artifact.rows)
 }

@@ -12,11 +12,11 @@ use tokio_util::sync::CancellationToken;
 use super::error::EngineError;
 use super::job::max_age;
 use super::options::{Failure, PlanOptions};
-use super::planner::{Planner, damage, is_api, sources};
+use super::planner::{Planner, is_api, sources};
 use super::reference;
 use crate::ground::{Environment, InstanceId};
 use crate::memo::VectorMemo;
-use crate::model::Models;
+use crate::model::{DeviceChoice, Models};
 use crate::people::People;
 use crate::pipeline::{Instance, Pipeline};
 use crate::stage::{Columns, Input, Known, StageContext};
@@ -104,7 +104,7 @@ pub fn trace(pipeline: &Pipeline, store: &Store, text: &str, options: &TraceOpti
         Some(made) => made.fingerprint.get("world").and_then(|world| world.as_str()).map(str::to_owned),
         None => planner.world.as_ref().map(|world| world.identity.clone()),
     };
-    let tracer = Tracer::new(instance, store, options, sandbox.as_deref())?;
+    let tracer = Tracer::new(instance, store, options, sandbox.as_deref(), pipeline.device)?;
     let known = (!options.as_made).then(|| tracer.known(assembled.inputs.clone())).flatten();
     let rows = tracer.rows(assembled.inputs, &options.rows)?;
     Ok(Trace { id: instance.id.clone(), sandbox, known, rows })
@@ -117,12 +117,23 @@ fn last_results(planner: &Planner<'_>, instance: &Instance) -> Result<Vec<Option
         let producer = &planner.pipeline.instances[source];
         let not_made = || EngineError::NotMade { reference: producer.id.to_string() };
         let manifest = planner.before(source)?.and_then(|(_, manifest)| manifest).ok_or_else(not_made)?;
-        if !damage(planner.store, producer.stage.as_ref(), &manifest).is_empty() {
+        if !planner.damage(producer.stage.as_ref(), &manifest).is_empty() {
             return Err(not_made());
         }
+        bring(planner, &manifest, &producer.id.to_string())?;
         results[source] = Some(Arc::new(manifest));
     }
     Ok(results)
+}
+
+/// Fetches what of a result is only in the shared store.
+fn bring(planner: &Planner<'_>, manifest: &Manifest, name: &str) -> Result<(), EngineError> {
+    let Some(remote) = &planner.remote else { return Ok(()) };
+    let artifacts = manifest.outputs.values().cloned().collect();
+    let fetched = remote.fetch(planner.store, artifacts, None, &CancellationToken::new());
+    fetched.map_err(|source| EngineError::NotFetched { reference: name.to_owned(), source })?;
+    remote.settle(planner.store, manifest)?;
+    Ok(())
 }
 
 fn blocked(instance: &Instance, failure: Failure) -> EngineError {
@@ -132,7 +143,7 @@ fn blocked(instance: &Instance, failure: Failure) -> EngineError {
 /// The port whose rows are those of the result, and the column that names them.
 fn row_port(instance: &Instance) -> Option<(String, String)> {
     let outputs = instance.stage.outputs();
-    let mut keys = outputs.iter().flat_map(|output| output.key);
+    let mut keys = outputs.iter().flat_map(|output| &output.key);
     let ports = instance.stage.inputs();
     keys.find_map(|key| {
         let reads = |columns: &Columns| match columns {
@@ -140,7 +151,7 @@ fn row_port(instance: &Instance) -> Option<(String, String)> {
             Columns::Named(named) | Columns::NamedAndOptional(named, _) => named.iter().any(|column| column == key),
         };
         let port = ports.iter().find(|port| !port.many && reads(&port.columns))?;
-        Some((port.name.clone(), (*key).to_owned()))
+        Some((port.name.clone(), key.clone()))
     })
 }
 
@@ -164,6 +175,7 @@ impl<'a> Tracer<'a> {
         store: &Store,
         options: &TraceOptions,
         sandbox: Option<&str>,
+        device: Option<DeviceChoice>,
     ) -> Result<Self, EngineError> {
         let (folder, clock) = (store.memo_folder(), &options.plan.clock);
         let settings = ClientSettings {
@@ -182,7 +194,7 @@ impl<'a> Tracer<'a> {
             session: client.session(age, CancellationToken::new()),
             vectors: Arc::new(VectorMemo::read_only(folder.join("vectors"), Arc::clone(clock))),
             people: Arc::new(People::new(store.people_folder())),
-            models: Arc::new(Models::default()),
+            models: Arc::new(Models::of_pipeline(&options.environment, device)),
             environment: options.environment.clone(),
             calls: options.calls,
             runtime: tokio::runtime::Builder::new_current_thread().build().map_err(EngineError::Runtime)?,

@@ -1,10 +1,10 @@
 //! What the baselines have in common: they read a split and write a model for
-//! `evaluate`. No kind by itself.
+//! `evaluate`; whoever reads a split reads it here. No kind by itself.
 
 use crate::model::interactions::Interactions;
 use crate::model::model_table::{MODEL_COLUMNS, table_of_tensors};
 use crate::model::two_tower::Tensor;
-use crate::stage::{InputPort, OutputPort, StageContext, StageError};
+use crate::stage::{Input, InputPort, OutputPort, StageContext, StageError};
 
 /// The port of the split.
 pub(super) fn split_port() -> InputPort {
@@ -21,7 +21,11 @@ pub(super) fn model_port() -> OutputPort {
 /// # Errors
 /// If it cannot be read, or a column does not fit.
 pub(super) fn read_split(context: &StageContext) -> Result<Interactions, StageError> {
-    Interactions::of_table(&context.table("split")?).map_err(|error| StageError::failed(error.to_string()))
+    let split = match context.input("split").and_then(Input::path) {
+        Some(path) => Interactions::of_parquet(path),
+        None => Interactions::of_table(&context.table("split")?),
+    };
+    split.map_err(|error| StageError::failed(error.to_string()))
 }
 
 /// Writes the model, and which users and items it was made for.

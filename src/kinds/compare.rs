@@ -208,7 +208,7 @@ impl Stage for Checked {
         let numbers = ABLATION.map(|name| (name, "f64"));
         let ablation: Vec<_> = texts.into_iter().chain(numbers).chain([("words", "str")]).collect();
         vec![
-            OutputPort { name: "leaderboard", columns, key: &["variant"] },
+            OutputPort { name: "leaderboard".into(), columns, key: vec!["variant".to_owned()] },
             OutputPort::new("ablation", &ablation).keyed_by(&["variant", "without", "base"]),
         ]
     }

@@ -78,7 +78,7 @@ fn variants_are_averaged_over_seeds_and_sorted_best_first() {
     assert!(ran.rows("ablation").is_empty() && ran.warnings.is_empty());
     for port in stage(&Compare, &Value::Null).outputs() {
         let declared: Vec<_> = port.columns.iter().map(|column| column.0.clone()).collect();
-        assert_eq!(ran.outputs[port.name].column_names(), declared);
+        assert_eq!(ran.outputs[&*port.name].column_names(), declared);
     }
 }
 

@@ -174,8 +174,7 @@ impl Lab {
         context.vectors = self.vectors();
         stage.run(&context).await?;
         let outputs = std::mem::take(&mut sink.lock().expect("a sink").0);
-        let promised: Vec<&str> = stage.outputs().iter().map(|port| port.name).collect();
-        assert!(promised.iter().all(|name| outputs.contains_key(*name)), "every output is written");
+        assert!(stage.outputs().iter().all(|port| outputs.contains_key(&*port.name)), "every output is written");
         Ok(outputs.into_iter().map(|(port, mut tables)| (port, tables.remove(0))).collect())
     }
 

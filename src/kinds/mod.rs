@@ -4,6 +4,7 @@ mod audit_split;
 mod baseline;
 #[cfg(test)]
 mod baseline_tests;
+mod command_settings;
 mod compare;
 #[cfg(test)]
 mod compare_tests;
@@ -13,6 +14,8 @@ mod crawl_loved_tracks;
 mod crawl_lyrics;
 mod crawl_top_tags;
 mod crawl_users;
+mod declared;
+mod detect_language;
 mod ease;
 mod embed;
 mod embed_model;
@@ -39,6 +42,7 @@ mod memory_tests;
 mod peel;
 mod per_user;
 mod popularity;
+mod program;
 mod prompt;
 mod read_table;
 #[cfg(test)]
@@ -48,6 +52,9 @@ mod registry_tests;
 mod remote_vectors;
 mod resolve_tracks;
 mod rows;
+mod run_command;
+#[cfg(test)]
+mod run_command_tests;
 mod server;
 mod split_leave_last_out;
 mod sql;
@@ -72,6 +79,7 @@ pub const KINDS: &[&dyn StageKind] = &[
     &crawl_lyrics::CrawlLyrics,
     &crawl_top_tags::CrawlTopTags,
     &crawl_users::CrawlUsers,
+    &detect_language::DetectLanguage,
     &ease::Ease,
     &embed::Embed,
     &embed_remote::EmbedRemote,
@@ -83,6 +91,7 @@ pub const KINDS: &[&dyn StageKind] = &[
     &popularity::Popularity,
     &read_table::ReadTable,
     &resolve_tracks::ResolveTracks,
+    &run_command::RunCommand,
     &split_leave_last_out::SplitLeaveLastOut,
     &sql::Sql,
     &summarize::Summarize,

@@ -9,8 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::model::interactions::Interactions;
-use crate::model::model_table::{MODEL_COLUMNS, table_of_tensors};
+use super::baseline::{model_port, read_split, split_port, write_model};
 use crate::model::two_tower::Tensor;
 use crate::stage::{
     InputPort, OutputPort, SettingProblem, Stage, StageContext, StageError, StageKind, decode_settings, schema_of,
@@ -68,21 +67,17 @@ impl Stage for Checked {
     }
 
     fn inputs(&self) -> Vec<InputPort> {
-        vec![InputPort::new("split", ["user_id", "item_id", "part"])]
+        vec![split_port()]
     }
 
     fn outputs(&self) -> Vec<OutputPort> {
-        vec![OutputPort::new("model", MODEL_COLUMNS).keyed_by(&["name"])]
+        vec![model_port()]
     }
 
     async fn run(&self, context: &StageContext) -> Result<(), StageError> {
-        let split = Interactions::of_table(&context.table("split")?).map_err(|e| StageError::failed(e.to_string()))?;
+        let split = read_split(context)?;
         let values: Vec<f32> = split.degrees().into_iter().map(|degree| degree as f32).collect();
-        let check = split.check();
-        let tensors = [
-            Tensor { name: "item_scores".to_owned(), shape: vec![values.len()], values },
-            Tensor { name: "id_check".to_owned(), shape: vec![check.len()], values: check },
-        ];
-        context.write("model", &table_of_tensors(&tensors)?)
+        let scores = Tensor { name: "item_scores".to_owned(), shape: vec![values.len()], values };
+        write_model(context, &split, [scores])
     }
 }

@@ -10,12 +10,14 @@ const VERBS: &[&str] = &[
     "audit",
     "compare",
     "crawl",
+    "detect",
     "embed",
     "evaluate",
     "filter",
     "match",
     "read",
     "resolve",
+    "run",
     "split",
     "summarize",
     "train",
@@ -127,7 +129,7 @@ fn ports_are_sane() {
         let stage = kind.parse(&settings_of_example(kind)).unwrap();
         let outputs = stage.outputs();
         assert!(!outputs.is_empty());
-        let mut names: Vec<&str> = outputs.iter().map(|port| port.name).collect();
+        let mut names: Vec<&str> = outputs.iter().map(|port| &*port.name).collect();
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), outputs.len(), "two outputs have one name");

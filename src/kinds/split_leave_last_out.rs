@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::stage::{
-    InputPort, OutputPort, SettingProblem, Stage, StageContext, StageError, StageKind, decode_settings, schema_of,
-    settings_value,
+    Input, InputPort, OutputPort, SettingProblem, Stage, StageContext, StageError, StageKind, decode_settings,
+    schema_of, settings_value,
 };
 use crate::table::{Interaction, Interactions, Table};
 
@@ -102,7 +102,11 @@ impl Stage for Checked {
     }
 
     async fn run(&self, context: &StageContext) -> Result<(), StageError> {
-        let all = Interactions::of_table(&context.table("interactions")?, &self.settings.order_by)?;
+        let at = &self.settings.order_by;
+        let all = match context.input("interactions").and_then(Input::path) {
+            Some(path) => Interactions::of_parquet(path, at)?,
+            None => Interactions::of_table(&context.table("interactions")?, at)?,
+        };
         let split = split(&all);
         if split.too_few > 0 {
             context.progress.warn(&format!(

@@ -13,12 +13,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::sql_columns;
-use crate::ground::{closest, files};
+use crate::ground::files;
 use crate::stage::{
     Input, InputPort, OutputPort, SettingProblem, Stage, StageContext, StageError, StageKind, decode_settings,
     schema_of, settings_value,
 };
-use crate::table::{Table, from_polars, keep_order, lazy, polars_error, scan};
+use crate::table::{Table, from_polars, is_file_function, keep_order, lazy, near_names, polars_error, scan};
 
 /// A file of more bytes than this is scanned.
 const LARGE: u64 = 32 << 20;
@@ -85,11 +85,6 @@ impl StageKind for Sql {
         }
         Ok(Arc::new(Checked { settings }))
     }
-}
-
-fn is_file_function(table: &str) -> bool {
-    let name = table.to_ascii_lowercase();
-    ["read_csv", "read_parquet", "read_ipc", "read_json", "read_ndjson"].contains(&name.as_str())
 }
 
 struct Checked {
@@ -162,32 +157,17 @@ fn message(error: &PolarsError) -> String {
 /// Polars' reason, with the tables and columns there are.
 fn explain(error: &PolarsError, frames: &mut [(&str, LazyFrame)]) -> StageError {
     let text = message(error);
-    let mut tables = Vec::new();
-    let mut names: Vec<String> = Vec::new();
-    for (name, frame) in frames {
-        let columns: Vec<String> = frame
-            .collect_schema()
-            .map(|schema| schema.iter_names().map(ToString::to_string).collect())
-            .unwrap_or_default();
-        tables.push(format!("{name}({})", columns.join(", ")));
-        names.push((*name).to_owned());
-        names.extend(columns);
+    let columns = |frame: &mut LazyFrame| -> Vec<String> {
+        let schema = frame.collect_schema();
+        schema.map(|schema| schema.iter_names().map(ToString::to_string).collect()).unwrap_or_default()
+    };
+    let tables: Vec<(&str, Vec<String>)> = frames.iter_mut().map(|(name, frame)| (*name, columns(frame))).collect();
+    let tables: Vec<(&str, &[String])> = tables.iter().map(|(name, columns)| (*name, columns.as_slice())).collect();
+    let what = format!("could not answer the query: {text}");
+    match near_names(&text, &tables) {
+        Some(hint) => StageError::with_hint(what, hint),
+        None => StageError::failed(what),
     }
-    let near = quoted(&text)
-        .filter(|word| !names.iter().any(|name| name == word))
-        .and_then(|word| closest(word, names.iter().map(String::as_str)));
-    let meant = near.map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
-    StageError::with_hint(
-        format!("could not answer the query: {text}"),
-        format!("{meant}the tables are {}", tables.join(", ")),
-    )
-}
-
-/// The first word in quotes.
-fn quoted(text: &str) -> Option<&str> {
-    let start = text.find(['\'', '"', '`'])?;
-    let rest = text.get(start + 1..)?;
-    rest.get(..rest.find(['\'', '"', '`'])?)
 }
 
 #[cfg(test)]

@@ -58,11 +58,15 @@ impl Progress for Recorder {
     }
 }
 
-struct SharedSink(Arc<Mutex<MemorySink>>);
+struct SharedSink(Arc<Mutex<MemorySink>>, tempfile::TempDir);
 
 impl OutputSink for SharedSink {
     fn append(&mut self, port: &str, table: &Table) -> Result<(), TableError> {
         self.0.lock().unwrap().append(port, table)
+    }
+
+    fn folder(&mut self) -> Result<std::path::PathBuf, TableError> {
+        Ok(self.1.path().to_owned())
     }
 }
 
@@ -96,7 +100,8 @@ pub(super) fn run_inputs(
 ) -> Result<Ran, StageError> {
     let sink = Arc::new(Mutex::new(MemorySink::default()));
     let recorder = Arc::new(Recorder::default());
-    let mut context = StageContext::for_test(inputs, Box::new(SharedSink(Arc::clone(&sink))));
+    let mut context =
+        StageContext::for_test(inputs, Box::new(SharedSink(Arc::clone(&sink), tempfile::tempdir().unwrap())));
     context.progress = Arc::<Recorder>::clone(&recorder);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(stage(kind, with).run(&context))?;
@@ -117,8 +122,8 @@ pub(super) fn run_inputs(
 /// declares tells its rows apart.
 fn check_keys(stage: &dyn Stage, outputs: &BTreeMap<String, Table>) {
     for port in stage.outputs() {
-        let Some(table) = outputs.get(port.name).filter(|_| !port.key.is_empty()) else { continue };
-        let mut keys = rows(&table.select(port.key).unwrap());
+        let Some(table) = outputs.get(&*port.name).filter(|_| !port.key.is_empty()) else { continue };
+        let mut keys = rows(&table.select(&port.key).unwrap());
         let all = keys.len();
         keys.sort_unstable();
         keys.dedup();

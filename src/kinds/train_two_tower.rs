@@ -9,6 +9,7 @@ use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, StringArray
 use async_trait::async_trait;
 use serde_json::Value;
 
+use super::baseline::read_split;
 use super::two_tower_settings::{Resolved, Settings, TowerKind};
 use crate::model::interactions::{Interactions, Part};
 use crate::model::model_table::{MODEL_COLUMNS, table_of_tensors, tensors_of_table};
@@ -129,7 +130,7 @@ impl Stage for Checked {
     }
 
     async fn run(&self, context: &StageContext) -> Result<(), StageError> {
-        let split = Interactions::of_table(&context.table("split")?).map_err(|e| StageError::failed(e.to_string()))?;
+        let split = read_split(context)?;
         let [users, items] = self.features(context, &split)?;
         let mut options = self.settings.options();
         let selection = context.models.device().map_err(|error| StageError::failed(error.to_string()))?;

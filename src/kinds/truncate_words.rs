@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::stage::{
-    InputPort, OutputPort, SettingProblem, Stage, StageContext, StageError, StageKind, decode_settings, schema_of,
-    settings_value,
+    InputPort, OutputPort, SettingProblem, Sharding, Stage, StageContext, StageError, StageKind, decode_settings,
+    schema_of, settings_value,
 };
 use crate::table::Table;
 use crate::text::first_words;
@@ -89,6 +89,10 @@ impl Stage for Checked {
 
     fn outputs(&self) -> Vec<OutputPort> {
         vec![OutputPort::new("texts", &[("item_id", "str"), ("text", "str")]).keyed_by(&["item_id"])]
+    }
+
+    fn sharding(&self) -> Result<Sharding, &'static str> {
+        Ok(Sharding::new("texts", "item_id"))
     }
 
     async fn run(&self, context: &StageContext) -> Result<(), StageError> {

@@ -15,15 +15,18 @@ use crate::people::People;
 use crate::table::{Table, TableError};
 use crate::web::Session;
 
+/// Rows of a file that are read and written at once.
+const ROWS_AT_ONCE: usize = 65_536;
+
 /// One opened input.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Input {
     /// The variant, or the stage's name: what tells it from others of its port.
     pub label: String,
     source: InputSource,
 }
 
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 enum InputSource {
     Memory(Table),
     File { path: PathBuf, columns: Option<Vec<String>>, rows: u64 },
@@ -100,6 +103,15 @@ pub trait OutputSink: Send {
     /// # Errors
     /// [`TableError`] if they cannot be written.
     fn append(&mut self, port: &str, table: &Table) -> Result<(), TableError>;
+
+    /// A new empty folder for what other programs write; it is gone when the
+    /// stage has ended.
+    ///
+    /// # Errors
+    /// [`TableError`] if there is no place for one.
+    fn folder(&mut self) -> Result<PathBuf, TableError> {
+        Err(TableError::Refused("there is no place for files here: this is a bug in the engine".to_owned()))
+    }
 }
 
 /// Outputs collected in memory: for tests.
@@ -134,6 +146,10 @@ pub trait Progress: Send + Sync {
     fn ended(&self, end: RowEnd<'_>);
     /// What it is doing, in a few words: `epoch 3 of 20, loss 0.41`.
     fn note(&self, text: &str);
+    /// A line that a program of the stage printed: a note that stays in the run's log.
+    fn line(&self, text: &str) {
+        self.note(text);
+    }
     /// Something the user should know; kept with the artifact and shown again
     /// whenever it is used.
     fn warn(&self, text: &str);
@@ -232,6 +248,31 @@ impl StageContext {
     pub fn write(&self, port: &str, table: &Table) -> Result<(), StageError> {
         let mut sink = self.outputs.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         Ok(sink.append(port, table)?)
+    }
+
+    /// Adds the rows of a Parquet file to an output: they are read and written
+    /// anew, so that the artifact is the same whoever wrote the file.
+    ///
+    /// # Errors
+    /// [`StageError`] if it cannot be read or they cannot be written.
+    pub fn publish_file(&self, port: &str, path: &Path) -> Result<(), StageError> {
+        let parts = crate::table::read_parts(path, ROWS_AT_ONCE)?;
+        self.write(port, &parts.empty())?;
+        for part in parts {
+            self.check_cancelled()?;
+            self.write(port, &part?)?;
+        }
+        Ok(())
+    }
+
+    /// A new empty folder for what other programs write; it is gone when the
+    /// stage has ended.
+    ///
+    /// # Errors
+    /// [`StageError`] if it cannot be made.
+    pub fn folder(&self) -> Result<PathBuf, StageError> {
+        let mut sink = self.outputs.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        Ok(sink.folder()?)
     }
 
     /// Stops the stage if it was told to.

@@ -9,6 +9,7 @@ mod context;
 mod known;
 mod port;
 mod settings;
+mod sharding;
 mod status;
 
 use std::collections::BTreeMap;
@@ -27,6 +28,7 @@ pub use context::{Input, MemorySink, NoProgress, OutputSink, Progress, RowEnd, S
 pub use known::{Known, RowWork};
 pub use port::{Columns, InputPort, OutputPort};
 pub use settings::{SettingProblem, decode_settings, schema_of, settings_value};
+pub use sharding::Sharding;
 pub use status::{failure, status_class};
 
 /// What a stage can do: one file in `kinds/`, one line in the registry.
@@ -104,6 +106,16 @@ pub trait Stage: Send + Sync {
     /// as the hash of a model's weights. Must be quick.
     fn facts(&self) -> BTreeMap<String, String> {
         BTreeMap::new()
+    }
+    /// How its rows may be cut into shards that are worked on apart.
+    ///
+    /// # Errors
+    /// Why they cannot be: what stands after "cannot be cut into shards:".
+    fn sharding(&self) -> Result<Sharding, &'static str> {
+        Err(match self.resource() {
+            Resource::Api(_) => "its answers are kept row by row, so that it goes on where it stopped without shards",
+            Resource::Cpu(_) | Resource::Gpu => "a row of its result may depend on all rows of its inputs",
+        })
     }
     /// Whether it writes pseudonyms in the place of people's names. The salt of
     /// the store then decides the result, and [`StageContext::people`] is there.

@@ -1,5 +1,7 @@
 //! The tables that a stage reads and writes, as it declares them.
 
+use std::borrow::Cow;
+
 /// A table that a stage reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InputPort {
@@ -68,25 +70,26 @@ impl InputPort {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutputPort {
     /// The name after the dot.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// The columns, for people: `user_id: str`, …; empty where the settings decide.
     pub columns: Vec<(String, String)>,
     /// The columns that tell a row from every other, where there are such:
     /// two results are compared row by row along them.
-    pub key: &'static [&'static str],
+    pub key: Vec<String>,
 }
 
 impl OutputPort {
     /// A port with columns of `(name, type)`.
     #[must_use]
-    pub fn new(name: &'static str, columns: &[(&str, &str)]) -> Self {
-        Self { name, columns: columns.iter().map(|(n, t)| ((*n).to_owned(), (*t).to_owned())).collect(), key: &[] }
+    pub fn new(name: impl Into<Cow<'static, str>>, columns: &[(&str, &str)]) -> Self {
+        let columns = columns.iter().map(|(n, t)| ((*n).to_owned(), (*t).to_owned())).collect();
+        Self { name: name.into(), columns, key: Vec::new() }
     }
 
     /// Says which columns tell a row from every other.
     #[must_use]
-    pub fn keyed_by(mut self, key: &'static [&'static str]) -> Self {
-        self.key = key;
+    pub fn keyed_by<S: AsRef<str>>(mut self, key: &[S]) -> Self {
+        self.key = key.iter().map(|name| name.as_ref().to_owned()).collect();
         self
     }
 }

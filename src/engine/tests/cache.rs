@@ -154,7 +154,7 @@ fn a_lost_record_is_made_again() {
     let lab = Lab::new();
     let toys = pipeline(&toys(&lab));
     lab.run(&toys);
-    let key = resolve(&toys, &lab.store(), "users").unwrap().manifest.key;
+    let key = resolve(&toys, &lab.store(), None, "users").unwrap().manifest.key;
     std::fs::remove_file(lab.store().root().join("manifests-v1").join(format!("{key}.json"))).unwrap();
     assert_eq!(lab.reasons(&toys, "users"), ["the record of its result is gone from the store"]);
     assert_eq!(lab.run(&toys), ["users"]);
@@ -265,7 +265,7 @@ fn why_tells_every_difference_and_keeps_secrets() {
 fn a_reference_finds_its_artifact_or_says_what_to_do() {
     let lab = Lab::new();
     let toys = pipeline(&[lab.toy("text@A", 1), lab.toy("text@B", 2)]);
-    let ask = |text: &str| resolve(&toys, &lab.store(), text);
+    let ask = |text: &str| resolve(&toys, &lab.store(), None, text);
     assert!(ask("text@A").unwrap_err().hint().unwrap().contains("refrain run --target text@A"));
     lab.run(&toys);
     let found = ask("text.main@A").unwrap();

@@ -20,7 +20,7 @@ pub(super) fn ends(summary: &Summary) -> BTreeMap<String, (Option<ContentHash>, 
 
 /// How often a stage's result was blessed.
 fn blessings(lab: &Lab, pipeline: &Pipeline, stage: &str) -> usize {
-    resolve(pipeline, &lab.store(), stage).unwrap().manifest.blessed.len()
+    resolve(pipeline, &lab.store(), None, stage).unwrap().manifest.blessed.len()
 }
 
 proptest! {

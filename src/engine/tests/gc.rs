@@ -193,7 +193,7 @@ fn runs_beside_collections_lose_nothing() {
     let last = of(1);
     lab.summary(&last);
     assert!(lab.store().verify(&|_, _| ()).unwrap().findings.is_empty());
-    assert!(resolve(&last, &lab.store(), "c").unwrap().path.is_file());
+    assert!(resolve(&last, &lab.store(), None, "c").unwrap().path.is_file());
 }
 
 #[test]

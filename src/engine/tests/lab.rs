@@ -82,6 +82,7 @@ pub(super) struct Toy {
     pub(super) act: Act,
     pub(super) resource: Resource,
     pub(super) refresh: Refresh,
+    pub(super) shards: u32,
     pub(super) version: u32,
     pub(super) seed: Option<u64>,
     pub(super) files: Vec<PathBuf>,
@@ -226,6 +227,7 @@ impl Lab {
             act: Act::Work,
             resource: Resource::Cpu(1),
             refresh: Refresh::Once,
+            shards: 1,
             version: 1,
             seed: None,
             files: Vec::new(),
@@ -271,7 +273,7 @@ impl Lab {
 
     /// The path of a stage's artifact.
     pub(super) fn artifact(&self, pipeline: &Pipeline, stage: &str) -> PathBuf {
-        crate::engine::resolve(pipeline, &self.store(), stage).unwrap().path
+        crate::engine::resolve(pipeline, &self.store(), None, stage).unwrap().path
     }
 }
 
@@ -290,6 +292,7 @@ pub(super) fn pipeline(toys: &[Toy]) -> Pipeline {
             stage: Arc::new(toy.clone()),
             inputs,
             refresh: toy.refresh,
+            shards: toy.shards,
             location: Location { file: "toys.yaml".into(), line: 1, column: 1, text: String::new() },
             seed: toy.seed.unwrap_or_default(),
         }
@@ -299,10 +302,14 @@ pub(super) fn pipeline(toys: &[Toy]) -> Pipeline {
         file: "toys.yaml".into(),
         seed: 0,
         seeds: Vec::new(),
+        device: None,
         limiters: BTreeMap::new(),
         budgets: BTreeMap::new(),
         sandbox: None,
+        publication: crate::pipeline::ReportSettings::default(),
+        store: None,
         variants: Vec::new(),
+        variant_values: BTreeMap::new(),
         instances: instances.collect(),
         source: crate::pipeline::SourceText::default(),
     }

@@ -73,7 +73,7 @@ pub(super) fn built(lab: &Lab, nodes: &[Node]) -> Pipeline {
 
 /// What an instance made last.
 pub(super) fn made(pipeline: &Pipeline, store: &Store, stage: &str) -> Artifact {
-    resolve(pipeline, store, stage).unwrap().artifact
+    resolve(pipeline, store, None, stage).unwrap().artifact
 }
 
 /// The hash of every column that every stage ended with.

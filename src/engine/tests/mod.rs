@@ -9,4 +9,5 @@ mod laws;
 mod layout;
 mod pure;
 mod running;
+mod sharing;
 mod speed;

@@ -211,7 +211,7 @@ fn what_a_sandbox_answers_is_called_synthetic_down_to_the_end() {
     assert!(summary.is_complete(), "no key is needed: {summary:?}");
     let synthetic = |stage| result(&summary, stage).synthetic;
     assert_eq!((synthetic("catalog"), synthetic("crawl"), synthetic("end")), (false, true, true));
-    let found = crate::engine::resolve(&toys, &lab.store(), "end").unwrap();
+    let found = crate::engine::resolve(&toys, &lab.store(), None, "end").unwrap();
     assert_eq!(found.sandbox, summary.sandbox);
     assert!(found.sandbox.unwrap().starts_with("sandbox:"));
     lab.ran();
