@@ -8,7 +8,7 @@ SEED ?= 1
 set_data = $(if $(DATA),--set DATA=$(DATA))
 
 .DEFAULT_GOAL := help
-.PHONY: help pipeline plan test check format lint doc layers deny bench torture gpu-check clean toolchain python
+.PHONY: help pipeline plan report test check format lint doc layers deny bench torture gpu-check clean toolchain python
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,10 @@ pipeline: toolchain ## Run a pipeline, building refrain first; the demo unless P
 plan: toolchain ## Show what `make pipeline` would run, and why
 	@cargo build $(CARGO_FLAGS) --bin refrain
 	@"$${CARGO_TARGET_DIR:-target}/release/refrain" plan $(PIPELINE) $(set_data) $(ARGS)
+
+report: toolchain ## Write a page of what came out: reports/NAME.html
+	@cargo build $(CARGO_FLAGS) --bin refrain
+	@"$${CARGO_TARGET_DIR:-target}/release/refrain" report $(PIPELINE) $(set_data) $(ARGS)
 
 # The tests of the encoder need its weights; without them they say that they skipped.
 test: toolchain ## Run every test

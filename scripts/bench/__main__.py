@@ -22,12 +22,14 @@ import demo
 import embed
 import model
 import plot
+import query
+import remote
 import rows
 import stages
 import start
 from measure import REFRAIN
 
-SECTIONS = ["start", "stages", "rows", "demo", "crawl", "core", "embed", "model"]
+SECTIONS = ["start", "stages", "rows", "demo", "crawl", "core", "embed", "model", "query", "remote"]
 
 
 def sizes(text):
@@ -44,6 +46,7 @@ def arguments():
     parser.add_argument("--data", default="datasets", help="where the real catalogs are, for `crawl`")
     parser.add_argument("--users", type=int, default=8000, help="users of the crawl")
     parser.add_argument("--interactions", type=int, default=20_000_000, help="rows for `core`")
+    parser.add_argument("--query-rows", type=int, default=10_000_000, help="rows for `query`")
     parser.add_argument("--worlds", nargs="+", default=["80000,10000,1000000", "1000000,100000,50000000"],
                         help="users,items,interactions of the curve of `model`")
     parser.add_argument("--points", help="keep the points of the curves in this file, beside those of other sections")
@@ -92,6 +95,10 @@ def main():
             embed.main(scratch)
         if "model" in wanted:
             model.main(given.worlds)
+        if "query" in wanted:
+            query.main(scratch, given.query_rows)
+        if "remote" in wanted:
+            remote.main(scratch)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     points = merged(points, given.points)

@@ -87,7 +87,7 @@ impl Drop for Drawn<'_> {
 }
 
 /// The question, and what may be answered.
-fn words(question: &BudgetQuestion) -> (String, String) {
+pub(super) fn words(question: &BudgetQuestion) -> (String, String) {
     match question {
         BudgetQuestion::TooSmall { stage, limiter, needs, left, budget } => {
             let (needs, left) = needs.beside(left);

@@ -4,9 +4,9 @@
 use super::arguments::{BlessArguments, Global};
 use super::errors::Exit;
 use super::project;
-use super::status::age;
 use super::terminal::{Style, data, say};
 use crate::engine::{self, Blessed, Reason};
+use crate::ground::age;
 use crate::store::Blessing;
 
 /// Accepts the last result of a stage as it is.
@@ -19,7 +19,7 @@ pub(super) fn bless(global: &Global, arguments: &BlessArguments) -> anyhow::Resu
         Err(exit) => return Ok(exit),
     };
     let stage = project::required_stage(stage)?;
-    let options = project::plan_options(&arguments.reading, &[], &[]);
+    let options = project.plan_options(&arguments.reading, &[], &[]);
     let blessed = engine::bless(&project.pipeline, &project.store, &stage, &arguments.why, &options);
     let style = Style::of_stderr(global.color);
     project::say_warnings(&[], &project.store, style);

@@ -5,9 +5,9 @@ use serde_json::Value;
 
 use super::cells;
 use super::grid::{Align, Grid};
-use crate::engine::{self, Resolved};
+use crate::engine::Resolved;
 use crate::ground::InstanceId;
-use crate::table::{Table, read_parquet};
+use crate::table::{Table, read_parquet, rows_as_json, value_text};
 
 use super::project::Project;
 
@@ -21,7 +21,7 @@ const LEFT_OUT: [&str; 2] = ["p", "users"];
 /// If a value cannot be printed.
 pub(super) fn grid(table: &Table) -> anyhow::Result<Grid> {
     let names = table.column_names();
-    let rows = cells::rows_as_json(table)?;
+    let rows = rows_as_json(table)?;
     let there = |name: &str| names.iter().any(|other| other == name);
     let is_interval = |name: &str| {
         let low = format!("{name}_low");
@@ -46,7 +46,7 @@ pub(super) fn grid(table: &Table) -> anyhow::Result<Grid> {
 }
 
 fn cell(row: &Value, name: &str, with_interval: bool) -> String {
-    let value = cells::text(&row[name]);
+    let value = value_text(&row[name]);
     let [low, high] = ["low", "high"].map(|end| row[format!("{name}_{end}")].as_f64());
     match (low, high) {
         (Some(low), Some(high)) if with_interval => format!("{value} [{low:.4}, {high:.4}]"),
@@ -65,7 +65,7 @@ pub(super) fn words(project: &Project, of: &Resolved) -> anyhow::Result<Vec<Stri
             continue;
         }
         let id = InstanceId { stage: format!("{}.{name}", of.id.stage), ..of.id.clone() };
-        let Ok(resolved) = engine::resolve(&project.pipeline, &project.store, &id.to_string()) else { continue };
+        let Ok(resolved) = project.resolve(&id.to_string()) else { continue };
         let table = read_parquet(&resolved.path, Some(&["words".to_owned()]))?;
         lines.extend(table.strings("words")?.iter().flatten().map(str::to_owned));
     }

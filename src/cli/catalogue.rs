@@ -46,8 +46,16 @@ pub(super) fn check(global: &Global, arguments: &CheckArguments) -> anyhow::Resu
 /// # Errors
 /// If it cannot be printed.
 pub(super) fn schema() -> anyhow::Result<Exit> {
-    data(&serde_json::to_string_pretty(&crate::pipeline::schema(KINDS))?)?;
+    data(&schema_text()?)?;
     Ok(Exit::Done)
+}
+
+/// The JSON Schema of pipeline files, without a line's end.
+///
+/// # Errors
+/// If it cannot be written as text.
+pub(super) fn schema_text() -> serde_json::Result<String> {
+    serde_json::to_string_pretty(&crate::pipeline::schema(KINDS))
 }
 
 /// Lists the kinds, or describes one.
@@ -141,7 +149,7 @@ fn output_lines(ports: &[OutputPort]) -> String {
     for port in ports {
         let columns: Vec<String> = port.columns.iter().map(|(name, of)| format!("{name}: {of}")).collect();
         grid.row([
-            port.name.to_owned(),
+            port.name.clone().into_owned(),
             if columns.is_empty() { "as the settings say".to_owned() } else { columns.join(", ") },
         ]);
     }

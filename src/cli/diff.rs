@@ -3,7 +3,6 @@
 use serde_json::{Value, json};
 
 use super::arguments::{DiffArguments, Global};
-use super::cells::{decimal, rows_as_json, text};
 use super::errors::Exit;
 use super::grid::{Align, Grid};
 use super::terminal::{Style, count, data, say, thousands};
@@ -11,7 +10,7 @@ use super::{fields, project};
 use crate::engine::{self, Compared, DiffOptions, End, Field, OutputDiff, Part, RunDiff, StageDiff, Summary};
 use crate::kinds;
 use crate::pipeline::example_of;
-use crate::table::Table;
+use crate::table::{Table, decimal, rows_as_json, value_text};
 
 /// Compares two runs.
 ///
@@ -37,10 +36,10 @@ pub(super) fn diff(global: &Global, arguments: &DiffArguments) -> anyhow::Result
 }
 
 /// The key columns that a kind declares for an output.
-fn declared_keys(kind: &str, output: &str) -> Vec<String> {
+pub(super) fn declared_keys(kind: &str, output: &str) -> Vec<String> {
     let outputs = kinds::find(kind).and_then(example_of).map(|stage| stage.outputs()).unwrap_or_default();
     let port = outputs.iter().find(|port| port.name == output);
-    port.map(|port| port.key.iter().map(|name| (*name).to_owned()).collect()).unwrap_or_default()
+    port.map(|port| port.key.clone()).unwrap_or_default()
 }
 
 fn describe(diff: &RunDiff, style: Style) -> anyhow::Result<String> {
@@ -154,7 +153,7 @@ fn samples(compared: &Compared, is_metrics: bool) -> anyhow::Result<String> {
 
 /// The keys of rows, each on one line.
 fn key_words(table: &Table, keys: &[String]) -> anyhow::Result<Vec<String>> {
-    let words = |row: &Value| keys.iter().map(|key| text(&row[key.as_str()])).collect::<Vec<_>>().join(" ");
+    let words = |row: &Value| keys.iter().map(|key| value_text(&row[key.as_str()])).collect::<Vec<_>>().join(" ");
     Ok(rows_as_json(table)?.iter().map(words).collect())
 }
 
@@ -173,8 +172,8 @@ fn metrics(compared: &Compared) -> anyhow::Result<Option<String>> {
     for (one, other) in old.iter().zip(&new) {
         for column in columns.iter().filter(|column| one[column.as_str()] != other[column.as_str()]) {
             let (was, is) = (&one[column.as_str()], &other[column.as_str()]);
-            let mut cells: Vec<String> = keys.iter().map(|key| text(&other[key.as_str()])).collect();
-            cells.extend([(*column).clone(), text(was), text(is), change(was, is)]);
+            let mut cells: Vec<String> = keys.iter().map(|key| value_text(&other[key.as_str()])).collect();
+            cells.extend([(*column).clone(), value_text(was), value_text(is), change(was, is)]);
             grid.row(cells);
         }
     }

@@ -31,7 +31,7 @@ pub(super) fn show(global: &Global, project: &Project, stage: &str, arguments: &
         return Ok(Exit::Done);
     }
     let options = TraceOptions {
-        plan: project::plan_options(&arguments.reading, &[], &[]),
+        plan: project.plan_options(&arguments.reading, &[], &[]),
         environment: Environment::of_process(),
         calls: Tracing::Whole,
         rows,
@@ -67,7 +67,7 @@ pub(super) fn show(global: &Global, project: &Project, stage: &str, arguments: &
 /// many more there are.
 fn failed(project: &Project, stage: &str, arguments: &ShowArguments) -> anyhow::Result<(TracedRows, u64)> {
     let column = engine::row_column(&project.pipeline, stage).map_err(project::refused)?;
-    let resolved = engine::resolve(&project.pipeline, &project.store, stage).map_err(project::refused)?;
+    let resolved = project.resolve(stage).map_err(project::refused)?;
     let has = |name: &str| resolved.artifact.columns.iter().any(|column| column.name == name);
     let named = column.filter(|column| has(column) && has("status"));
     let Some(column) = named else {

@@ -6,6 +6,8 @@ use std::fmt::Write as _;
 
 use super::terminal::{Style, count, thousands};
 use crate::engine::{Gauge, Waiting};
+pub(super) use crate::ground::rate;
+pub(super) use crate::ground::time_about as about;
 use crate::stage::failure;
 use crate::web::Spent;
 
@@ -41,34 +43,6 @@ pub(super) fn money(usd: f64) -> String {
         _ if usd >= 0.095 => format!("${usd:.2}"),
         _ if usd >= 0.0001 => format!("${usd:.4}"),
         _ => "< $0.0001".to_owned(),
-    }
-}
-
-/// `4.9/s`, `1,234/s`, `12/min` where it is slow; nothing where nothing moves.
-fn rate(per_second: f64) -> Option<String> {
-    match per_second {
-        _ if per_second >= 9.95 => Some(format!("{}/s", thousands(per_second.round() as u64))),
-        _ if per_second >= 0.95 => Some(format!("{per_second:.1}/s")),
-        _ if per_second * 60.0 >= 9.95 => Some(format!("{:.0}/min", per_second * 60.0)),
-        _ if per_second > 0.0 => Some(format!("{:.1}/min", per_second * 60.0)),
-        _ => None,
-    }
-}
-
-/// A time that need not be exact: `4 s`, `3 min 20 s`, `3 h 9 min`, `2 days 3 h`.
-pub(super) fn about(seconds: f64) -> String {
-    let whole = seconds.round().max(0.0) as u64;
-    let two = |large: u64, large_unit: &str, small: u64, small_unit: &str| match small {
-        0 => format!("{large} {large_unit}"),
-        _ => format!("{large} {large_unit} {small} {small_unit}"),
-    };
-    match whole {
-        0..60 => format!("{whole} s"),
-        60..600 => two(whole / 60, "min", whole % 60, "s"),
-        600..3600 => format!("{} min", whole / 60),
-        3600..86_400 => two(whole / 3600, "h", whole % 3600 / 60, "min"),
-        86_400..172_800 => two(1, "day", whole % 86_400 / 3600, "h"),
-        _ => two(whole / 86_400, "days", whole % 86_400 / 3600, "h"),
     }
 }
 
@@ -110,7 +84,7 @@ pub(super) fn outcome(statuses: &BTreeMap<String, u64>) -> Option<String> {
 }
 
 /// `1,234 of 68,000 rows`, `1,234 rows`.
-fn rows(gauge: &Gauge) -> String {
+pub(super) fn rows(gauge: &Gauge) -> String {
     match gauge.total {
         Some(total) => format!("{} of {}", thousands(gauge.rows), count(total, "row")),
         None => count(gauge.rows, "row"),
@@ -256,7 +230,7 @@ fn fill(parts: &[Part], room: usize, style: Style) -> String {
 }
 
 /// The text in exactly so many columns.
-fn fitted(text: &str, width: usize) -> String {
+pub(super) fn fitted(text: &str, width: usize) -> String {
     if text.chars().count() <= width {
         return format!("{text:width$}");
     }

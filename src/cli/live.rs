@@ -187,7 +187,7 @@ impl Observer for LiveView {
                 self.end(&mut state, stage, Some(*spent));
             }
             Event::StageSkipped { stage, .. } => self.end(&mut state, stage, None),
-            Event::StageWarning { .. } | Event::Warning { .. } | Event::RowsKnown { .. } => {}
+            Event::StageWarning { .. } | Event::Warning { .. } | Event::RowsKnown { .. } | Event::Shared { .. } => {}
             Event::Finished { .. } => self.finish(&mut state),
         }
         // The line below says that a stage started; one above would say it twice.

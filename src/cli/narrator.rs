@@ -3,8 +3,8 @@
 
 use super::errors::describe_failure;
 use super::gauge::{outcome, spending};
-use super::terminal::{Style, count, duration};
-use crate::engine::{Event, Outcome as How};
+use super::terminal::{Style, bytes, count, duration};
+use crate::engine::{Event, Outcome as How, Shared};
 use crate::web::Spent;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -67,6 +67,7 @@ impl Narrator {
             Event::StageSkipped { stage, because } => {
                 self.group(&style.yellow("-"), stage, format!("skipped: {because}"))
             }
+            Event::Shared { shared } => self.line(style.dim(&shared_words(shared))),
             Event::Finished { ran, cached, failed, skipped, spent, seconds, .. } => {
                 self.line(self.closing([*ran, *cached, *failed, *skipped], spent, *seconds))
             }
@@ -137,6 +138,21 @@ impl Narrator {
     }
 }
 
+/// `shared store: 3 results and 12 MB from there, 2 results and 4 MB to it`.
+fn shared_words(shared: &Shared) -> String {
+    let moved = |results: u64, size: u64| match (results, size) {
+        (0, 0) => None,
+        (results, 0) => Some(count(results, "result")),
+        (0, size) => Some(bytes(size)),
+        (results, size) => Some(format!("{} and {}", count(results, "result"), bytes(size))),
+    };
+    let from = moved(shared.pulled as u64, shared.pulled_bytes).map(|moved| format!("{moved} from there"));
+    let to = moved(shared.pushed, shared.pushed_bytes).map(|moved| format!("{moved} to it"));
+    let not = (shared.not_pushed > 0).then(|| format!("{} not sent", count(shared.not_pushed as u64, "result")));
+    let parts: Vec<String> = [from, to, not].into_iter().flatten().collect();
+    format!("shared store {}: {}", shared.remote, parts.join(", "))
+}
+
 /// A line below a stage's that says how its rows ended, if some failed.
 fn counted(statuses: &BTreeMap<String, u64>, style: Style) -> String {
     outcome(statuses).map(|told| format!("\n    {}", style.yellow(&told))).unwrap_or_default()
@@ -150,10 +166,12 @@ fn opening(pipeline: &str, stages: usize, fresh: usize, sandbox: Option<&str>, s
     line
 }
 
-fn how_cached(outcome: How) -> &'static str {
+/// How a result came to be there that was not made in this run.
+pub(super) fn how_cached(outcome: How) -> &'static str {
     match outcome {
         How::CutOff => "cached: what it reads came out as before",
         How::Restored => "restored: the same was done before",
+        How::Pulled => "from the shared store",
         How::Adopted => "another run made it meanwhile",
         How::Cached | How::Ran | How::Unchanged => "cached",
     }

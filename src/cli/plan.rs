@@ -9,9 +9,9 @@ use super::errors::Exit;
 use super::forecast;
 use super::grid::{Grid, cut, width};
 use super::narrator::join_labels;
-use super::project;
+use super::project::{self, Project};
 use super::terminal::{Style, count, data};
-use crate::engine::{self, Cause, Plan, Planned, State};
+use crate::engine::{self, Cause, Plan, PlanOptions, Planned, State};
 use crate::ground::InstanceId;
 use crate::pipeline::Origin;
 
@@ -33,9 +33,8 @@ pub(super) fn plan(global: &Global, arguments: &PlanArguments) -> anyhow::Result
         Ok(project) => project,
         Err(exit) => return Ok(exit),
     };
-    let options = project::plan_options(&arguments.reading, &arguments.target, &arguments.force);
-    let plan = engine::plan(&project.pipeline, &project.store, &options).map_err(project::refused)?;
-    project::say_warnings(&plan.warnings, &project.store, Style::of_stderr(global.color));
+    let options = project.plan_options(&arguments.reading, &arguments.target, &arguments.force);
+    let plan = made(global, &project, &options)?;
     if arguments.json {
         data(&serde_json::to_string_pretty(&plan)?)?;
     } else {
@@ -43,6 +42,23 @@ pub(super) fn plan(global: &Global, arguments: &PlanArguments) -> anyhow::Result
     }
     let blocked = plan.stages.iter().any(|planned| matches!(planned.state, State::Blocked { .. }));
     Ok(if blocked { Exit::Wrong } else { Exit::Done })
+}
+
+/// Prints the plan of a project once more for `watch`.
+///
+/// # Errors
+/// If the plan cannot be made or printed.
+pub(super) fn plan_again(global: &Global, project: &Project, options: &PlanOptions) -> anyhow::Result<()> {
+    let plan = made(global, project, options)?;
+    data(&describe(&plan, false, Style::of_stdout(global.color)))?;
+    Ok(())
+}
+
+/// The plan; what was noticed on the way is said.
+fn made(global: &Global, project: &Project, options: &PlanOptions) -> anyhow::Result<Plan> {
+    let plan = engine::plan(&project.pipeline, &project.store, options).map_err(project::refused)?;
+    project::say_warnings(&plan.warnings, &project.store, Style::of_stderr(global.color));
+    Ok(plan)
 }
 
 /// What is said of a stage: a reason, and where it comes from.
@@ -187,6 +203,7 @@ fn words(state: &State) -> (&'static str, Vec<Said>) {
             ("fresh", say(bless::words(&manifest.blessed)))
         }
         State::Fresh { restored: true, .. } => ("fresh", say("restored: the same was done before".to_owned())),
+        State::Fresh { pulled: true, .. } => ("fresh", say("in the shared store".to_owned())),
         State::Fresh { .. } => ("fresh", say(String::new())),
         State::Stale { reasons, .. } => ("stale", some_reasons(reasons)),
         State::Undecided { waiting_for, reasons } if reasons.is_empty() => {

@@ -7,15 +7,78 @@ use super::arguments::{Global, Reading};
 use super::errors::{Exit, Mistake, describe_problems};
 use super::terminal::{Style, say};
 use super::words::{Words, pipeline_file};
-use crate::engine::{EngineError, PlanOptions, SandboxChoice};
+use crate::engine::{self, EngineError, PlanOptions, Resolved, SandboxChoice};
+use crate::ground::Environment;
 use crate::kinds::KINDS;
 use crate::pipeline::{Pipeline, load};
+use crate::remote::{Remote, Sharing};
 use crate::store::Store;
 
 /// A checked pipeline and the store that its results are in.
 pub(super) struct Project {
     pub(super) pipeline: Pipeline,
     pub(super) store: Store,
+    /// The store that is shared with others, if there is one that can be used.
+    pub(super) remote: Option<Remote>,
+}
+
+impl Project {
+    /// The result that a reference means, here or fetched from the shared store.
+    ///
+    /// # Errors
+    /// As [`engine::resolve`].
+    pub(super) fn resolve(&self, reference: &str) -> Result<Resolved, EngineError> {
+        engine::resolve(&self.pipeline, &self.store, self.remote.as_ref(), reference)
+    }
+
+    /// The plan's options for what the user typed, with the shared store.
+    pub(super) fn plan_options(&self, reading: &Reading, targets: &[String], force: &[String]) -> PlanOptions {
+        PlanOptions { remote: self.remote.clone(), ..plan_options(reading, targets, force) }
+    }
+}
+
+/// How the shared store is used: `--remote`, else `REFRAIN_REMOTE`, else what the
+/// pipeline says; none if there is none, or it is `none`.
+pub(super) fn sharing(global: &Global, pipeline: Option<&Pipeline>) -> Option<Sharing> {
+    let given = global.remote.clone().filter(|remote| !remote.is_empty());
+    let given = given.or_else(|| Environment::of_process().var("REFRAIN_REMOTE").map(str::to_owned));
+    let own = pipeline.and_then(|pipeline| pipeline.store.clone());
+    match (given, own) {
+        (Some(given), _) if given == "none" => None,
+        (Some(given), Some(own)) => Some(Sharing { remote: given, ..own }),
+        (Some(given), None) => Some(Sharing::at(&given)),
+        (None, own) => own,
+    }
+}
+
+/// The same for commands that need no pipeline: the default one counts if it loads.
+pub(super) fn sharing_of_default(global: &Global) -> Option<Sharing> {
+    let file = pipeline_file(None).ok();
+    let pipeline = file.and_then(|file| load(&file, &BTreeMap::new(), KINDS).ok());
+    sharing(global, pipeline.as_ref())
+}
+
+/// The shared store of a pipeline's file, if it loads and has one.
+pub(super) fn remote_of_file(global: &Global, file: &Path, reading: &Reading) -> Option<Remote> {
+    let variables: BTreeMap<String, String> = reading.set.iter().cloned().collect();
+    let pipeline = load(file, &variables, KINDS).ok()?;
+    remote(global, &pipeline).ok().flatten()
+}
+
+/// What is said where a shared store is needed and none is named.
+pub(super) fn no_remote() -> Mistake {
+    Mistake::new("no shared store is named").hint(
+        "add `store: { remote: s3://bucket/prefix }` to the pipeline, or name one with --remote or REFRAIN_REMOTE",
+    )
+}
+
+/// The shared store, if there is one.
+///
+/// # Errors
+/// [`Mistake`] if its address is none.
+fn remote(global: &Global, pipeline: &Pipeline) -> Result<Option<Remote>, Mistake> {
+    let opened = sharing(global, Some(pipeline)).map(Remote::open).transpose();
+    opened.map_err(|error| Mistake::new(error.to_string()).hint("see `refrain push --help`"))
 }
 
 /// Reads and checks a pipeline. Its mistakes are printed here, since there may
@@ -48,7 +111,9 @@ pub(super) fn open(global: &Global, file: Option<PathBuf>, reading: &Reading) ->
         Ok(pipeline) => pipeline,
         Err(exit) => return Ok(Err(exit)),
     };
-    Ok(Ok(Project { pipeline, store: open_store(global)? }))
+    let store = open_store(global)?;
+    let remote = remote(global, &pipeline)?;
+    Ok(Ok(Project { pipeline, store, remote }))
 }
 
 /// Opens the store.

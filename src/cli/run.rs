@@ -6,18 +6,22 @@ use std::fmt::Write as _;
 use std::io::IsTerminal;
 use std::sync::Arc;
 
-use super::arguments::{Global, OverBudget, RunArguments, When};
+use tokio_util::sync::CancellationToken;
+
+use super::arguments::{Global, HowToRun, OverBudget, RunArguments, When};
 use super::asking::{AskOnTerminal, Curtain};
 use super::board;
 use super::cells;
-use super::errors::Exit;
-use super::interrupt;
+use super::errors::{Exit, Mistake};
+use super::interrupt::{self, Brake};
 use super::live::LiveView;
 use super::observers::{JsonLines, PlainLines};
 use super::project::{self, Project};
-use super::terminal::{Style, data, say};
-use crate::engine::{self, End, Observer, RunOptions, StageResult, Summary};
-use crate::ground::Environment;
+use super::terminal::{Style, data, say, terminal_is_dumb};
+use super::tui::{self, Facts, Tui};
+use crate::engine::{self, End, Observer, PlanOptions, RunOptions, StageResult, Summary};
+use crate::export::{OpenLineage, Target};
+use crate::ground::{Environment, SystemClock};
 use crate::model::Models;
 use crate::pipeline::Pipeline;
 use crate::web::{BudgetKeeper, ExceedBudget, StopAtBudget};
@@ -35,25 +39,33 @@ pub(super) const SYNTHETIC: &str = "synthetic data: numbers from a sandbox world
 /// # Errors
 /// If nothing could be started; a stage that fails is an exit code.
 pub(super) fn run(global: &Global, arguments: &RunArguments) -> anyhow::Result<Exit> {
+    if arguments.tui {
+        tui::require_terminal()?;
+    }
     let project = match project::open(global, arguments.file.clone(), &arguments.reading)? {
         Ok(project) => project,
         Err(exit) => return Ok(exit),
     };
     let style = Style::of_stderr(global.color);
-    let environment = Environment::of_process();
-    let (observer, speak, curtain) = watcher(global, arguments, style);
-    let options = RunOptions {
-        keeper: keeper(arguments, style, curtain),
-        plan: project::plan_options(&arguments.reading, &arguments.target, &arguments.force),
-        jobs: arguments.jobs.unwrap_or(0) as usize,
-        keep_going: arguments.keep_going,
-        offline: arguments.offline,
-        models: Arc::new(Models { device: arguments.device, ..Models::of_environment(&environment) }),
-        environment,
-        ..RunOptions::default()
+    let cancel = CancellationToken::new();
+    let plan = project.plan_options(&arguments.reading, &arguments.target, &arguments.force);
+    let summary = if arguments.tui {
+        let facts = Facts::of(&project.pipeline, &plan.targets);
+        let tui = Tui::start(facts, &project.store, &cancel, style)?;
+        let keeper = keeper(&arguments.how, || Arc::new(tui.asker()));
+        let options = options(&project, plan, &arguments.how, keeper, cancel);
+        let observer = with_lineage(&arguments.how, &project, &options.environment, tui.observer(), &tui.speaker())?;
+        let summary = engine::run(&project.pipeline, &project.store, &options, observer);
+        tui.end();
+        summary
+    } else {
+        let View { observer, speak, keeper } = View::new(global, &arguments.how, arguments.json, style);
+        interrupt::watch(Arc::new(Brake::new(cancel.clone(), Arc::clone(&speak))))?;
+        let options = options(&project, plan, &arguments.how, keeper, cancel);
+        let observer = with_lineage(&arguments.how, &project, &options.environment, observer, &speak)?;
+        engine::run(&project.pipeline, &project.store, &options, observer)
     };
-    interrupt::watch(options.cancel.clone(), speak)?;
-    let summary = engine::run(&project.pipeline, &project.store, &options, observer).map_err(project::refused)?;
+    let summary = summary.map_err(project::refused)?;
     project::say_warnings(&[], &project.store, style);
     if summary.cancelled && !summary.is_complete() {
         say(&interrupt::farewell(std::env::args_os().skip(1)));
@@ -65,36 +77,112 @@ pub(super) fn run(global: &Global, arguments: &RunArguments) -> anyhow::Result<E
     Ok(if summary.is_complete() { Exit::Done } else { Exit::Failed })
 }
 
+/// Runs a pipeline once more for `watch`, and prints what `run` prints.
+///
+/// # Errors
+/// As [`run`].
+pub(super) fn run_again(
+    global: &Global,
+    project: &Project,
+    plan: PlanOptions,
+    how: &HowToRun,
+    view: View,
+    cancel: CancellationToken,
+) -> anyhow::Result<()> {
+    let options = options(project, plan, how, view.keeper, cancel);
+    let observer = with_lineage(how, project, &options.environment, view.observer, &view.speak)?;
+    let summary = engine::run(&project.pipeline, &project.store, &options, observer);
+    let summary = summary.map_err(project::refused)?;
+    project::say_warnings(&[], &project.store, Style::of_stderr(global.color));
+    if summary.cancelled && !summary.is_complete() {
+        return Ok(());
+    }
+    print_ends(project, &summary, Style::of_stdout(global.color))
+}
+
+fn options(
+    project: &Project,
+    plan: PlanOptions,
+    how: &HowToRun,
+    keeper: Arc<dyn BudgetKeeper>,
+    cancel: CancellationToken,
+) -> RunOptions {
+    let environment = Environment::of_process();
+    let device = how.device.or(project.pipeline.device).unwrap_or_default();
+    RunOptions {
+        plan,
+        jobs: how.jobs.unwrap_or(0) as usize,
+        keep_going: how.keep_going,
+        offline: how.offline,
+        models: Arc::new(Models { device, ..Models::of_environment(&environment) }),
+        environment,
+        cancel,
+        keeper,
+    }
+}
+
+/// The observer that also tells `OpenLineage` events, if somebody wants them.
+fn with_lineage(
+    how: &HowToRun,
+    project: &Project,
+    environment: &Environment,
+    observer: Arc<dyn Observer>,
+    speak: &Speak,
+) -> anyhow::Result<Arc<dyn Observer>> {
+    let target = Target::choose(how.openlineage.as_deref(), environment).map_err(|why| {
+        let what = format!("the address for OpenLineage events cannot be used: {why}");
+        Mistake::new(what).hint("give --openlineage a file or a URL such as http://localhost:5000")
+    })?;
+    let Some(target) = target else { return Ok(observer) };
+    let (pipeline, store) = (project.pipeline.clone(), project.store.clone());
+    let lineage = OpenLineage::new(pipeline, store, target, Arc::new(SystemClock), observer, Arc::clone(speak));
+    Ok(Arc::new(lineage.map_err(|error| Mistake::new("could not begin to tell OpenLineage events").because(error))?))
+}
+
 /// Says one line to the user, wherever the run is shown.
 pub(super) type Speak = Arc<dyn Fn(&str) + Send + Sync>;
 
-fn watcher(global: &Global, arguments: &RunArguments, style: Style) -> (Arc<dyn Observer>, Speak, Curtain) {
-    let no_curtain: Curtain = Arc::new(|_| ());
-    if arguments.json {
-        return (Arc::new(JsonLines::default()), Arc::new(say), no_curtain);
+/// How a run is shown, and who answers where a budget is not enough.
+pub(super) struct View {
+    observer: Arc<dyn Observer>,
+    /// Says a line beside the run.
+    pub(super) speak: Speak,
+    keeper: Arc<dyn BudgetKeeper>,
+}
+
+impl View {
+    /// JSON lines, a live view where there is a terminal, else plain lines.
+    pub(super) fn new(global: &Global, how: &HowToRun, json: bool, style: Style) -> Self {
+        let stop = || Arc::new(StopAtBudget) as Arc<dyn BudgetKeeper>;
+        if json {
+            return Self { observer: Arc::new(JsonLines::default()), speak: Arc::new(say), keeper: keeper(how, stop) };
+        }
+        let (observer, speak, curtain) = watcher(global, style);
+        // A person is asked only where one sees the question and can type.
+        let can_ask = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
+        let ask =
+            || -> Arc<dyn BudgetKeeper> { if can_ask { Arc::new(AskOnTerminal::new(style, curtain)) } else { stop() } };
+        Self { observer, speak, keeper: keeper(how, ask) }
     }
+}
+
+fn watcher(global: &Global, style: Style) -> (Arc<dyn Observer>, Speak, Curtain) {
     if std::io::stderr().is_terminal() && global.color != When::Never && !terminal_is_dumb() {
         let view = Arc::new(LiveView::new(style));
         let (speaker, hidden) = (Arc::clone(&view), Arc::clone(&view));
         let curtain: Curtain = Arc::new(move |down| hidden.hide(down));
         return (view, Arc::new(move |line: &str| speaker.say(line)), curtain);
     }
-    (Arc::new(PlainLines::new(style)), Arc::new(say), no_curtain)
+    (Arc::new(PlainLines::new(style)), Arc::new(say), Arc::new(|_| ()))
 }
 
-/// Who decides when a budget is not enough. A person is asked only where one
-/// sees the question and can type.
-fn keeper(arguments: &RunArguments, style: Style, curtain: Curtain) -> Arc<dyn BudgetKeeper> {
-    let can_ask = !arguments.json && std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
-    match arguments.over_budget {
+/// Who decides when a budget is not enough; `ask` makes the one who asks.
+fn keeper(how: &HowToRun, ask: impl FnOnce() -> Arc<dyn BudgetKeeper>) -> Arc<dyn BudgetKeeper> {
+    match how.over_budget {
         OverBudget::Allow => Arc::new(ExceedBudget),
-        OverBudget::Ask if can_ask => Arc::new(AskOnTerminal::new(style, curtain)),
-        OverBudget::Ask | OverBudget::Stop => Arc::new(StopAtBudget),
+        OverBudget::Ask => ask(),
+        OverBudget::Stop => Arc::new(StopAtBudget),
     }
-}
-
-fn terminal_is_dumb() -> bool {
-    std::env::var_os("TERM").is_some_and(|value| value == "dumb")
 }
 
 /// Prints the results that nothing else in this run reads, where they are
@@ -106,7 +194,7 @@ fn print_ends(project: &Project, summary: &Summary, style: Style) -> anyhow::Res
     };
     let small: Vec<&StageResult> = summary.results.iter().filter(is_small_end).collect();
     for result in small.iter().take(SHOWN_ENDS) {
-        let resolved = engine::resolve(&project.pipeline, &project.store, &result.stage).map_err(project::refused)?;
+        let resolved = project.resolve(&result.stage).map_err(project::refused)?;
         let table = cells::first_rows(&resolved.path, SMALL as usize)?;
         let mut text = format!("\n{}\n{}", style.bold(&result.stage), board::grid(&table)?.text(2, 40));
         for line in board::words(project, &resolved)? {

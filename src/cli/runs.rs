@@ -5,10 +5,9 @@ use super::errors::Exit;
 use super::gauge::money;
 use super::grid::{Align, Grid};
 use super::project;
-use super::status::age;
 use super::terminal::{Style, count, data, duration, say, thousands};
 use crate::engine::{self, RunRecord};
-use crate::ground::{Clock, SystemClock};
+use crate::ground::{Clock, SystemClock, age};
 
 /// Lists the runs, newest first.
 ///

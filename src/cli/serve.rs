@@ -58,6 +58,7 @@ fn settings(arguments: &SandboxArguments) -> Result<SandboxSettings, Mistake> {
         artist_column: usual.artist_column,
         title_column: usual.title_column,
         loved_per_user: usual.loved_per_user,
+        other_languages: arguments.other_languages.unwrap_or(usual.other_languages),
         faults: arguments.faults.unwrap_or(usual.faults),
         fault_kinds: arguments.fault_kinds.clone(),
         stall_secs: arguments.stall_secs.unwrap_or(usual.stall_secs),

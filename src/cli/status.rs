@@ -10,8 +10,8 @@ use super::grid::{Align, Grid};
 use super::project::{self, Project};
 use super::terminal::{Style, bytes, data, duration, say, thousands};
 use crate::engine::{self, AtWork, Gauge, Planned, State};
-use crate::ground::{Clock, SystemClock};
-use crate::store::Manifest;
+use crate::ground::{Clock, SystemClock, age};
+use crate::store::{Artifact, Manifest};
 
 /// Prints one line per instance.
 ///
@@ -22,7 +22,7 @@ pub(super) fn status(global: &Global, arguments: &StatusArguments) -> anyhow::Re
         Ok(project) => project,
         Err(exit) => return Ok(exit),
     };
-    let options = project::plan_options(&arguments.reading, &[], &[]);
+    let options = project.plan_options(&arguments.reading, &[], &[]);
     let plan = engine::plan(&project.pipeline, &project.store, &options).map_err(project::refused)?;
     let now = SystemClock.now_millis();
     let mut grid = Grid::new([
@@ -73,7 +73,10 @@ fn last_manifest(project: &Project, planned: &Planned) -> anyhow::Result<Option<
         return Ok(Some(manifest.as_ref().clone()));
     }
     match project.store.last(&project.pipeline.name, &planned.id.to_string()) {
-        Some(last) => Ok(project.store.manifest(&last.key)?),
+        Some(last) => {
+            let kept = || project.remote.as_ref()?.kept(&project.store, &last.key);
+            Ok(project.store.manifest(&last.key)?.or_else(kept))
+        }
         None => Ok(None),
     }
 }
@@ -90,8 +93,8 @@ fn state(state: &State) -> &'static str {
 /// The rows of the main output, which is the first that the stage declares.
 fn main_rows(project: &Project, planned: &Planned, manifest: &Manifest) -> u64 {
     let outputs = project.pipeline.instances.get(planned.index).map(|instance| instance.stage.outputs());
-    let main = outputs.and_then(|outputs| outputs.first().map(|port| port.name));
-    main.and_then(|name| manifest.outputs.get(name)).map_or(0, |artifact| artifact.rows)
+    let main = outputs.and_then(|outputs| outputs.first().map(|port| port.name.clone()));
+    main.and_then(|name| manifest.outputs.get(&*name)).map_or(0, |artifact| artifact.rows)
 }
 
 fn cells(project: &Project, planned: &Planned, manifest: Option<&Manifest>, now: u64) -> Vec<String> {
@@ -105,10 +108,21 @@ fn cells(project: &Project, planned: &Planned, manifest: Option<&Manifest>, now:
             duration(manifest.seconds),
             thousands(manifest.requests),
             manifest.warnings.len().to_string(),
-            bless::words(&manifest.blessed),
+            place_words(project, manifest),
         ]);
     }
     cells
+}
+
+/// How it was blessed, or that its artifacts are not here.
+fn place_words(project: &Project, manifest: &Manifest) -> String {
+    let is_here = |artifact: &Artifact| project.store.object_path(&artifact.hash).exists();
+    let elsewhere = manifest.outputs.values().filter(|artifact| !is_here(artifact)).count();
+    match elsewhere {
+        0 => bless::words(&manifest.blessed),
+        _ if project.remote.is_some() => "in the shared store".to_owned(),
+        _ => "artifacts missing".to_owned(),
+    }
 }
 
 fn record(planned: &Planned, manifest: Option<&Manifest>) -> Value {
@@ -133,16 +147,6 @@ fn record(planned: &Planned, manifest: Option<&Manifest>) -> Value {
     })
 }
 
-/// How long ago that was: `12 s`, `3 min`, `5 h`, `4 days`.
-pub(super) fn age(at_millis: u64, now_millis: u64) -> String {
-    match now_millis.saturating_sub(at_millis) / 1000 {
-        seconds @ 0..120 => format!("{seconds} s"),
-        seconds @ 120..7200 => format!("{} min", seconds / 60),
-        seconds @ 7200..172_800 => format!("{} h", seconds / 3600),
-        seconds => format!("{} days", seconds / 86_400),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -156,12 +160,5 @@ mod tests {
             at_work(&run, 180_000),
             "\n20260101T000000Z-ab12 is at work since 3 min\n  tags  30 of 120 rows  1 min 30 s left\n  core"
         );
-    }
-
-    #[test]
-    fn ages_are_told_in_one_unit() {
-        let ages = [3, 180, 7200, 172_800].map(|seconds| age(1000, 1000 + seconds * 1000));
-        assert_eq!(ages, ["3 s", "3 min", "2 h", "2 days"]);
-        assert_eq!(age(5, 1), "0 s");
     }
 }

@@ -6,7 +6,7 @@ use std::io::{self, IsTerminal, Write};
 
 use super::arguments::When;
 
-pub(super) use crate::ground::thousands;
+pub(super) use crate::ground::{bytes, count, duration, thousands};
 
 /// How text is coloured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,8 +15,7 @@ pub(super) struct Style {
 }
 
 impl Style {
-    /// A style with or without colour: for tests.
-    #[cfg(test)]
+    /// A style with or without colour.
     pub(super) fn new(colour: bool) -> Self {
         Self { colour }
     }
@@ -39,6 +38,11 @@ impl Style {
     /// For stderr.
     pub(super) fn of_stderr(when: When) -> Self {
         Self::decide(when, io::stderr().is_terminal(), no_color())
+    }
+
+    /// Whether there is colour.
+    pub(super) fn is_coloured(self) -> bool {
+        self.colour
     }
 
     pub(super) fn red(self, text: &str) -> String {
@@ -71,8 +75,12 @@ impl Style {
 }
 
 fn no_color() -> bool {
-    std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
-        || std::env::var_os("TERM").is_some_and(|value| value == "dumb")
+    std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()) || terminal_is_dumb()
+}
+
+/// Whether the terminal says that it can do nothing but show lines.
+pub(super) fn terminal_is_dumb() -> bool {
+    std::env::var_os("TERM").is_some_and(|value| value == "dumb")
 }
 
 /// Prints data.
@@ -95,21 +103,6 @@ pub(super) fn say(text: &str) {
     io::stderr().lock().write_all(format!("{text}\n").as_bytes()).ok();
 }
 
-/// `1 row`, `1,200 rows`.
-pub(super) fn count(number: u64, word: &str) -> String {
-    format!("{} {word}{}", thousands(number), if number == 1 { "" } else { "s" })
-}
-
-/// Seconds for people: `0.4 s`, `41.2 s`, `3 min 05 s`, `2 h 10 min`.
-pub(super) fn duration(seconds: f64) -> String {
-    let whole = seconds.round().max(0.0) as u64;
-    match whole {
-        0..60 => format!("{seconds:.1} s"),
-        60..3600 => format!("{} min {:02} s", whole / 60, whole % 60),
-        _ => format!("{} h {:02} min", whole / 3600, whole % 3600 / 60),
-    }
-}
-
 /// A time that is only guessed: `12 s`, `33 min`, `5 h 27 min`, `3 days 2 h`.
 pub(super) fn duration_about(seconds: f64) -> String {
     let whole = seconds.ceil().max(0.0) as u64;
@@ -119,21 +112,6 @@ pub(super) fn duration_about(seconds: f64) -> String {
         7200..172_800 => format!("{} h {:02} min", whole / 3600, whole % 3600 / 60),
         _ => format!("{} days {} h", whole / 86_400, whole % 86_400 / 3600),
     }
-}
-
-/// Bytes for people: `512 B`, `1.4 MB`.
-pub(super) fn bytes(number: u64) -> String {
-    const UNITS: [&str; 4] = ["kB", "MB", "GB", "TB"];
-    if number < 1000 {
-        return format!("{number} B");
-    }
-    let mut value = number as f64 / 1000.0;
-    let mut unit = 0;
-    while value >= 999.95 && unit + 1 < UNITS.len() {
-        value /= 1000.0;
-        unit += 1;
-    }
-    format!("{value:.1} {}", UNITS[unit])
 }
 
 #[cfg(test)]
@@ -150,16 +128,8 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_grouped() {
-        assert_eq!([0, 999, 1000, 1_234_567].map(thousands), ["0", "999", "1,000", "1,234,567"]);
-        assert_eq!((count(1, "row"), count(1200, "row")), ("1 row".into(), "1,200 rows".into()));
-    }
-
-    #[test]
-    fn times_and_sizes_are_readable() {
-        assert_eq!([0.44, 59.0, 65.0, 7800.0].map(duration), ["0.4 s", "59.0 s", "1 min 05 s", "2 h 10 min"]);
+    fn guessed_times_are_readable() {
         let guessed = [3.2, 1970.0, 19_624.0, 266_400.0].map(duration_about);
         assert_eq!(guessed, ["4 s", "33 min", "5 h 27 min", "3 days 2 h"]);
-        assert_eq!([7, 1400, 999_999, 2_000_000_000].map(bytes), ["7 B", "1.4 kB", "1.0 MB", "2.0 GB"]);
     }
 }

@@ -14,7 +14,6 @@ use super::arguments::{Global, Reading};
 use super::errors::{Exit, Mistake};
 use super::project;
 use super::terminal::{count, say};
-use crate::engine;
 use crate::ground::files;
 use crate::model::model_table::{table_of_tensors, tensors_of_table};
 use crate::model::two_tower::Tensor;
@@ -72,7 +71,7 @@ fn export(global: &Global, arguments: &ExportArguments) -> anyhow::Result<Exit> 
         Err(exit) => return Ok(exit),
     };
     let stage = project::required_stage(stage)?;
-    let resolve = |reference: &str| engine::resolve(&project.pipeline, &project.store, reference);
+    let resolve = |reference: &str| project.resolve(reference);
     let model = resolve(&stage).map_err(project::refused)?;
     let tensors = tensors_of_table(&read_parquet(&model.path, None)?).map_err(|error| {
         Mistake::new(format!("`{stage}` is no table of tensors"))

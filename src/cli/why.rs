@@ -3,11 +3,10 @@
 
 use super::arguments::{Global, StageArguments};
 use super::errors::{Exit, describe_failure};
-use super::status::age;
 use super::terminal::{Style, data};
 use super::{bless, fields, project};
 use crate::engine::{self, Field, Reason, State, Why};
-use crate::ground::{Clock, SystemClock};
+use crate::ground::{Clock, SystemClock, age};
 
 /// Prints why a stage would run.
 ///
@@ -19,7 +18,7 @@ pub(super) fn why(global: &Global, arguments: &StageArguments) -> anyhow::Result
         Err(exit) => return Ok(exit),
     };
     let stage = project::required_stage(stage)?;
-    let options = project::plan_options(&arguments.reading, &[], &[]);
+    let options = project.plan_options(&arguments.reading, &[], &[]);
     let why = engine::why(&project.pipeline, &project.store, &stage, &options).map_err(project::refused)?;
     project::say_warnings(&[], &project.store, Style::of_stderr(global.color));
     if arguments.json {
@@ -65,6 +64,7 @@ fn head(why: &Why, style: Style) -> String {
     let id = style.bold(&why.planned.id.to_string());
     match &why.planned.state {
         State::Fresh { manifest, .. } if !manifest.blessed.is_empty() => format!("{id} is up to date: it was blessed"),
+        State::Fresh { pulled: true, .. } => format!("{id} is up to date: the shared store has its result"),
         State::Fresh { restored: false, .. } => format!("{id} is up to date: nothing that decides it changed"),
         State::Fresh { restored: true, .. } => {
             format!("{id} is up to date: the same was done before, and its result is still there")

@@ -15,7 +15,32 @@ pub(super) struct Words {
     pub(super) stage: Option<String>,
 }
 
+/// What the words of a command name that takes several stages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ManyWords {
+    /// The pipeline file, if one is named.
+    pub(super) file: Option<PathBuf>,
+    /// The stages named.
+    pub(super) stages: Vec<String>,
+}
+
+fn is_file(word: &OsString) -> bool {
+    let path = Path::new(word);
+    path.extension().is_some_and(|e| e == "yaml" || e == "yml") || path.components().count() > 1
+}
+
 impl Words {
+    /// The same for a command that takes several stages.
+    ///
+    /// # Errors
+    /// [`Mistake`] for two files, or a stage that is no text.
+    pub(super) fn of_many(words: &[OsString]) -> Result<ManyWords, Mistake> {
+        let (files, stages): (Vec<_>, Vec<_>) = words.iter().cloned().partition(is_file);
+        let file = Self::of(&files)?.file;
+        let text = |word: OsString| word.into_string().map_err(|_| Mistake::new("the stage's name is not UTF-8"));
+        Ok(ManyWords { file, stages: stages.into_iter().map(text).collect::<Result<_, _>>()? })
+    }
+
     /// Tells files from stages: a word that ends with `.yaml` or `.yml`, or has
     /// a folder in it, is a file.
     ///
@@ -24,10 +49,8 @@ impl Words {
     pub(super) fn of(words: &[OsString]) -> Result<Self, Mistake> {
         let mut found = Self { file: None, stage: None };
         for word in words {
-            let path = Path::new(word);
-            let is_file = path.extension().is_some_and(|e| e == "yaml" || e == "yml") || path.components().count() > 1;
-            if is_file {
-                if found.file.replace(path.to_owned()).is_some() {
+            if is_file(word) {
+                if found.file.replace(PathBuf::from(word)).is_some() {
                     return Err(Mistake::new("two pipeline files are named").hint("name one file and one stage"));
                 }
             } else {

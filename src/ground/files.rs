@@ -113,18 +113,60 @@ fn sync_folder(path: &Path) -> Result<(), FileError> {
 /// # Errors
 /// [`FileError`] if any step fails; the old content is then still there.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
-    let folder = path.parent().unwrap_or_else(|| Path::new("."));
-    create_folder(folder)?;
-    let name = path.file_name().and_then(|n| n.to_str()).unwrap_or("file");
-    // Two threads may write the same file: each has a temporary file of its own.
-    let turn = TURN.fetch_add(1, Ordering::Relaxed);
-    let temporary = folder.join(format!(".{name}.{}-{turn}.tmp", std::process::id()));
-    let written = fs::File::create(&temporary).and_then(|mut file| {
-        file.write_all(bytes)?;
-        file.sync_all()
-    });
-    written.map_err(FileError::with("write", &temporary))?;
-    publish(&temporary, path)
+    create_folder(folder_of(path))?;
+    let mut file = Replacement::create(path)?;
+    file.write_all(bytes).map_err(FileError::with("write", path))?;
+    file.publish()
+}
+
+/// A file being written beside the one that it will be. Dropped before it is
+/// published, it leaves nothing.
+#[derive(Debug)]
+pub struct Replacement {
+    file: fs::File,
+    temporary: PathBuf,
+    to: PathBuf,
+}
+
+impl Replacement {
+    /// Starts a file that is to be `to`.
+    ///
+    /// # Errors
+    /// [`FileError`] if nothing can be made in its folder.
+    pub fn create(to: &Path) -> Result<Self, FileError> {
+        let name = to.file_name().and_then(|n| n.to_str()).unwrap_or("file");
+        // Two threads may write the same file: each has a temporary file of its own.
+        let turn = TURN.fetch_add(1, Ordering::Relaxed);
+        let temporary = folder_of(to).join(format!(".{name}.{}-{turn}.tmp", std::process::id()));
+        let file = fs::File::create(&temporary).map_err(FileError::with("write", to))?;
+        Ok(Self { file, temporary, to: to.to_owned() })
+    }
+
+    /// Syncs the file and gives it its name.
+    ///
+    /// # Errors
+    /// [`FileError`] if a step fails; what was there before is then still there.
+    pub fn publish(self) -> Result<(), FileError> {
+        self.file.sync_all().map_err(FileError::with("write", &self.to))?;
+        publish(&self.temporary, &self.to)
+    }
+}
+
+impl Write for Replacement {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        self.file.write(buffer)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Drop for Replacement {
+    fn drop(&mut self) {
+        // Once it has its name it is not there; what cannot be removed does no harm.
+        fs::remove_file(&self.temporary).ok();
+    }
 }
 
 /// Renames a finished, synced file to its final name and syncs the folder.

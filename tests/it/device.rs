@@ -22,6 +22,44 @@ fn the_processor_is_checked_against_its_own_tensors() {
     }
 }
 
+const RANKED: &str = "\
+pipeline: ranked
+device: cuda:99
+stages:
+  liked: { kind: read_table, with: { path: liked.csv } }
+  split: { kind: split_leave_last_out, inputs: { interactions: liked }, with: { order_by: at } }
+  model: { kind: popularity, inputs: { split: split } }
+  measured: { kind: evaluate, inputs: { split: split, model: model }, with: { k: [1] } }
+";
+
+#[test]
+fn a_pipelines_device_is_a_default_that_the_user_overrides_and_makes_nothing_stale() {
+    let liked = "user_id,item_id,at\na,x,1\na,y,2\na,z,3\nb,x,1\nb,z,2\nb,y,3\n";
+    let lab = Lab::with(&[("pipeline.yaml", RANKED), ("liked.csv", liked)]);
+    let absent = lab.line("run");
+    assert_eq!(absent.code, 1);
+    assert!(absent.stderr.contains("the device `cuda:99` was asked for, but "), "{}", absent.stderr);
+    // The argument goes before the environment, and that before the file.
+    let run = |line: &str, device: &str| {
+        let output = lab.command(line.split_whitespace()).env("REFRAIN_DEVICE", device).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    for (line, device) in [("run", "cuda:98"), ("run --device cuda:98", "cpu")] {
+        let (code, said) = run(line, device);
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.contains("the device `cuda:98` was asked for, but "), "{said}");
+    }
+    let (code, said) = run("run --device cpu", "cuda:98");
+    assert_eq!(code, Some(0), "{said}");
+    ok(lab.line("run"));
+    lab.write("pipeline.yaml", &RANKED.replace("device: cuda:99\n", "device: tpu\n"));
+    let unknown = lab.line("check");
+    assert_eq!(unknown.code, 2);
+    assert!(unknown.stderr.contains("pipeline.yaml:2:9"), "{}", unknown.stderr);
+    assert!(unknown.stderr.contains("`device`: `tpu` is not a device"), "{}", unknown.stderr);
+    assert!(unknown.stderr.contains("hint: `device: auto` computes on"), "{}", unknown.stderr);
+}
+
 #[test]
 fn a_device_that_is_not_there_or_not_known_is_an_error_with_a_way_out() {
     let lab = Lab::with(&[("pipeline.yaml", PIPELINE), ("songs.csv", "title\none\n")]);

@@ -78,9 +78,13 @@ impl Lab {
         for name in [
             "REFRAIN_ARTIFACTS",
             "REFRAIN_CONTACT",
+            "REFRAIN_DEVICE",
+            "REFRAIN_REMOTE",
             "LASTFM_API_KEY",
             "GROQ_API_KEY",
             "OPENAI_API_KEY",
+            "OPENLINEAGE_URL",
+            "OPENLINEAGE_API_KEY",
             "FORCE_COLOR",
             "COLUMNS",
         ] {

@@ -181,21 +181,27 @@ fn every_command_has_its_help() {
     let lab = Lab::new();
     let commands = [
         "run",
+        "watch",
         "plan",
         "why",
         "bless",
         "runs",
         "diff",
         "status",
+        "push",
+        "pull",
         "graph",
         "show",
         "path",
+        "init",
         "check",
         "kinds",
         "schema",
         "sandbox",
         "model",
         "model fetch",
+        "completions",
+        "man",
     ];
     for command in commands {
         let answer = lab.line(&format!("{command} --help"));

@@ -40,6 +40,18 @@ stages:
   popularity:
     kind: evaluate
     inputs: { split: split, model: popular }
+  neighbours:
+    kind: item_knn
+    inputs: { split: split }
+  knn:
+    kind: evaluate
+    inputs: { split: split, model: neighbours }
+  linear:
+    kind: ease
+    inputs: { split: split }
+  ease:
+    kind: evaluate
+    inputs: { split: split, model: linear }
 variants:
   CF: { tower: ids }
   V1: { tower: text }
@@ -103,6 +115,20 @@ fn similar_tracks_are_listed_for_however_a_track_is_spelt() {
 }
 
 #[test]
+fn weights_from_item_to_item_are_a_likeness() {
+    let lab = after_a_run();
+    for variant in ["knn", "ease"] {
+        let answer = json_of(lab.refrain(["similar", "--variant", variant, "--track", "3", "-k", "2", "--json"]));
+        let similar = answer["similar"].as_array().unwrap();
+        let items: Vec<&str> = similar.iter().map(|row| row["item_id"].as_str().unwrap()).collect();
+        let scores: Vec<f64> = similar.iter().map(|row| row["score"].as_f64().unwrap()).collect();
+        // Most who have 3 in train have 2 or 4 as well.
+        assert!(items.iter().all(|item| ["2", "4"].contains(item)), "{variant}: {answer}");
+        assert!(scores.is_sorted_by(|a, b| a >= b) && scores.iter().all(|score| *score > 0.0), "{scores:?}");
+    }
+}
+
+#[test]
 fn what_is_not_there_is_said_with_what_is_near() {
     let lab = lab();
     let not_made = lab.line("recommend --variant CF --user u0");
@@ -118,12 +144,12 @@ fn what_is_not_there_is_said_with_what_is_near() {
     assert_snapshot!(seen(&["recommend", "--variant", "V9", "--user", "u1"]), @r"
     exit code 2
     error: the pipeline evaluates no variant `V9`
-      hint: there are CF, V1, popularity
+      hint: there are CF, V1, popularity, knn, ease
     ");
     assert_snapshot!(seen(&["recommend", "--user", "u1"]), @r"
     exit code 2
     error: there is no leaderboard to take the best variant from
-      hint: name one with --variant: CF, V1, popularity
+      hint: name one with --variant: CF, V1, popularity, knn, ease
     ");
     assert_snapshot!(seen(&["similar", "--variant", "CF", "--track", "Hunter"]), @r#"
     exit code 2
