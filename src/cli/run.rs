@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::arguments::{Global, HowToRun, OverBudget, RunArguments, When};
+use super::arguments::{Engine, Global, HowToRun, OverBudget, Reading, RunArguments, When};
 use super::asking::{AskOnTerminal, Curtain};
 use super::board;
 use super::cells;
@@ -19,7 +19,8 @@ use super::observers::{JsonLines, PlainLines};
 use super::project::{self, Project};
 use super::terminal::{Style, data, say, terminal_is_dumb};
 use super::tui::{self, Facts, Tui};
-use crate::engine::{self, End, Observer, PlanOptions, RunOptions, StageResult, Summary};
+use super::work;
+use crate::engine::{self, End, EngineChoice, Observer, PlanOptions, RunOptions, StageResult, Summary};
 use crate::export::{OpenLineage, Target};
 use crate::ground::{Environment, SystemClock};
 use crate::model::Models;
@@ -54,6 +55,7 @@ pub(super) fn run(global: &Global, arguments: &RunArguments) -> anyhow::Result<E
         let tui = Tui::start(facts, &project.store, &cancel, style)?;
         let keeper = keeper(&arguments.how, || Arc::new(tui.asker()));
         let options = options(&project, plan, &arguments.how, keeper, cancel);
+        let options = work::with_jobs(options, global, &project, &arguments.reading, &arguments.how, None)?;
         let observer = with_lineage(&arguments.how, &project, &options.environment, tui.observer(), &tui.speaker())?;
         let summary = engine::run(&project.pipeline, &project.store, &options, observer);
         tui.end();
@@ -62,6 +64,7 @@ pub(super) fn run(global: &Global, arguments: &RunArguments) -> anyhow::Result<E
         let View { observer, speak, keeper } = View::new(global, &arguments.how, arguments.json, style);
         interrupt::watch(Arc::new(Brake::new(cancel.clone(), Arc::clone(&speak))))?;
         let options = options(&project, plan, &arguments.how, keeper, cancel);
+        let options = work::with_jobs(options, global, &project, &arguments.reading, &arguments.how, Some(&speak))?;
         let observer = with_lineage(&arguments.how, &project, &options.environment, observer, &speak)?;
         engine::run(&project.pipeline, &project.store, &options, observer)
     };
@@ -84,12 +87,14 @@ pub(super) fn run(global: &Global, arguments: &RunArguments) -> anyhow::Result<E
 pub(super) fn run_again(
     global: &Global,
     project: &Project,
+    reading: &Reading,
     plan: PlanOptions,
     how: &HowToRun,
     view: View,
     cancel: CancellationToken,
 ) -> anyhow::Result<()> {
     let options = options(project, plan, how, view.keeper, cancel);
+    let options = work::with_jobs(options, global, project, reading, how, Some(&view.speak))?;
     let observer = with_lineage(how, project, &options.environment, view.observer, &view.speak)?;
     let summary = engine::run(&project.pipeline, &project.store, &options, observer);
     let summary = summary.map_err(project::refused)?;
@@ -110,6 +115,10 @@ fn options(
     let environment = Environment::of_process();
     let device = how.device.or(project.pipeline.device).unwrap_or_default();
     RunOptions {
+        engine: how.engine.map_or(EngineChoice::AsWritten, |engine| match engine {
+            Engine::Local => EngineChoice::Local,
+            Engine::Slurm => EngineChoice::Slurm,
+        }),
         plan,
         jobs: how.jobs.unwrap_or(0) as usize,
         keep_going: how.keep_going,
@@ -118,6 +127,7 @@ fn options(
         environment,
         cancel,
         keeper,
+        ..RunOptions::default()
     }
 }
 

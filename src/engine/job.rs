@@ -256,7 +256,7 @@ impl Job {
 
     /// Pins the key, whose result is about to be adopted or made, and keeps
     /// collection away until that is settled.
-    fn pinned(&self) -> Result<Guard, StoreError> {
+    pub(super) fn pinned(&self) -> Result<Guard, StoreError> {
         let guard = self.store.guard()?;
         self.pins.add([self.work.key])?;
         Ok(guard)
@@ -271,10 +271,33 @@ impl Job {
         }))
     }
 
-    /// Whether a result is new, or what it was before.
-    fn outcome_of(&self, manifest: &Manifest) -> Outcome {
+    /// What another machine has made of the work, if it has.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store cannot be read, or it not be written down that it is used.
+    pub(super) fn made(&self) -> Result<Option<Manifest>, StoreError> {
+        let _guard = self.store.guard()?;
+        let made = self.adoptable()?;
+        if let Some(manifest) = &made {
+            self.pins.add([self.work.key])?;
+            self.remember(manifest)?;
+        }
+        Ok(made)
+    }
+
+    /// How a result that was made elsewhere differs from the one before.
+    pub(super) fn outcome_of(&self, manifest: &Manifest) -> Outcome {
         let unchanged = self.work.before.as_ref().is_some_and(|before| same_columns(before, manifest));
         if unchanged { Outcome::Unchanged } else { Outcome::Ran }
+    }
+
+    /// Tells how far the stage is after its piece ended elsewhere.
+    pub(super) fn ended_away(&self, ended: &Ended) {
+        match self.piece.shard() {
+            Some(shard) if matches!(ended, Ended::Done(..)) => self.reporter.advance(shard.rows),
+            Some(_) => {}
+            None => self.reporter.finish(),
+        }
     }
 
     /// How many rows are known here before the work begins.

@@ -46,6 +46,14 @@ pub(super) struct ShardWork {
 }
 
 impl Piece {
+    /// The shard that it is.
+    pub(super) fn shard(&self) -> Option<ShardName> {
+        match self {
+            Self::Shard(shard) => Some(shard.shard),
+            _ => None,
+        }
+    }
+
     /// What its progress is told to.
     pub(super) fn progress(&self, reporter: &Arc<StageReporter>) -> Arc<dyn Progress> {
         match self {
@@ -72,17 +80,23 @@ impl Piece {
     }
 }
 
-/// Which shard.
+/// Which shard of which work.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ShardName {
     /// From 0.
     pub(super) number: usize,
     pub(super) of: usize,
+    pub(super) rows: u64,
+    /// The key of the whole stage's work.
+    pub(super) whole: ContentHash,
+    /// Whether the whole stage is made again by force.
+    pub(super) is_forced: bool,
 }
 
 /// What the work on one shard is told to: rows count for the whole stage, and
 /// warnings belong to the shard's own result.
 pub(super) struct ShardReporter {
+    pub(super) shard: ShardName,
     name: String,
     whole: Arc<StageReporter>,
     warnings: Mutex<Vec<String>>,
@@ -92,7 +106,7 @@ impl ShardReporter {
     /// For one shard of a stage that tells `whole`.
     pub(super) fn new(shard: ShardName, whole: Arc<StageReporter>) -> Self {
         let name = format!("shard {} of {}", shard.number + 1, shard.of);
-        Self { name, whole, warnings: Mutex::default() }
+        Self { shard, name, whole, warnings: Mutex::default() }
     }
 }
 

@@ -11,6 +11,7 @@ use crate::engine::job::{Ended, Report};
 use crate::engine::options::Failure;
 use crate::engine::piece::{Piece, ShardName, ShardReporter, Shards};
 use crate::engine::planner::Work;
+use crate::engine::reason::Reason;
 use crate::engine::scheduler::Task;
 use crate::engine::stage_reporter::StageReporter;
 use crate::stage::Progress;
@@ -93,7 +94,8 @@ impl Shell<'_> {
     fn split(&mut self, task: usize, shards: Shards) {
         let Some(sharded) = self.sharded.get_mut(&task) else { return };
         let Some(work) = sharded.work.take() else { return };
-        let of = shards.works.len();
+        let is_forced = work.reasons.contains(&Reason::Forced);
+        let (of, whole) = (shards.works.len(), work.key);
         sharded.reporter.total(shards.works.iter().map(|shard| shard.rows).sum());
         let mut made = Vec::new();
         let mut missing = Vec::new();
@@ -103,11 +105,12 @@ impl Shell<'_> {
                 made.push(Some(Arc::new(manifest)));
             } else {
                 made.push(None);
-                missing.push((ShardName { number, of }, shard.work));
+                missing.push((ShardName { number, of, rows: shard.rows, whole, is_forced }, shard.work));
             }
         }
         sharded.split = Some(Split { cut: shards.cut, made, failures: Vec::new(), work: Some(work) });
-        let part = Task { needs: BTreeSet::new(), resource: self.instance(task).stage.resource() };
+        let (resource, away) = (self.instance(task).stage.resource(), self.machines.away.contains(&self.planner.wanted[task]));
+        let part = Task { needs: BTreeSet::new(), resource, away };
         let parts = self.scheduler.split(task, missing.len(), &part);
         let is_done = parts.is_empty();
         for (part, (shard, work)) in parts.zip(missing) {
