@@ -29,7 +29,6 @@ pub(crate) struct Browser {
     messages: Receiver<Value>,
     last: u64,
     session: Option<String>,
-    has_loaded: bool,
     errors: Vec<String>,
     _profile: TempDir,
 }
@@ -72,16 +71,8 @@ impl Browser {
                 }
             }
         });
-        let mut browser = Self {
-            process,
-            commands,
-            messages,
-            last: 0,
-            session: None,
-            has_loaded: false,
-            errors: Vec::new(),
-            _profile: profile,
-        };
+        let mut browser =
+            Self { process, commands, messages, last: 0, session: None, errors: Vec::new(), _profile: profile };
         browser.attach();
         Some(browser)
     }
@@ -127,7 +118,6 @@ impl Browser {
     fn note(&mut self, message: &Value) {
         let told = &message["params"];
         match message["method"].as_str().unwrap_or_default() {
-            "Page.loadEventFired" => self.has_loaded = true,
             "Runtime.exceptionThrown" => self.errors.push(told["exceptionDetails"].to_string()),
             "Runtime.consoleAPICalled" if told["type"] == "error" => self.errors.push(told["args"].to_string()),
             "Log.entryAdded" if told["entry"]["level"] == "error" => {
@@ -137,17 +127,13 @@ impl Browser {
         }
     }
 
-    /// Goes to an address and waits until the page is loaded.
+    /// Goes to an address and waits until the page is loaded. That a page was
+    /// loaded may be told of the one before: each has its own time of origin.
     pub(crate) fn open(&mut self, url: &str) {
-        self.has_loaded = false;
+        let before = self.try_evaluate("performance.timeOrigin").unwrap_or_default();
         let answer = self.call("Page.navigate", &json!({"url": url}));
         assert!(answer["errorText"].is_null(), "{url}: {answer}");
-        let until = Instant::now() + PATIENCE;
-        while !self.has_loaded {
-            let left = until.saturating_duration_since(Instant::now());
-            let message = self.messages.recv_timeout(left).unwrap_or_else(|_| panic!("{url} is not loaded"));
-            self.note(&message);
-        }
+        self.wait_for(&format!("performance.timeOrigin != {before} && document.readyState == 'complete'"));
     }
 
     /// The value of an expression in the page.
