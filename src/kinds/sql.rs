@@ -201,6 +201,18 @@ mod tests {
     }
 
     #[test]
+    fn rows_of_a_union_are_counted() {
+        let union = "SELECT artist FROM songs UNION ALL SELECT artist FROM other";
+        let tables = || vec![("songs", songs(40)), ("other", songs(2))];
+        for query in [
+            format!("SELECT CAST(COUNT(*) AS BIGINT) AS n FROM ({union}) AS u"),
+            format!("SELECT COUNT(*) AS n FROM ({union}) AS u WHERE artist <> ''"),
+        ] {
+            assert_eq!(ask(&query, tables()).unwrap().rows("table"), ["42"], "{query}");
+        }
+    }
+
+    #[test]
     fn the_order_is_fixed_where_the_query_does_not_say_one() {
         let tables = || vec![("songs", songs(50_000)), ("other", songs(3_000))];
         let groups = ask("SELECT artist, COUNT(*) AS n FROM songs GROUP BY artist", tables()).unwrap();

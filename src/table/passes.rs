@@ -15,7 +15,7 @@ use super::summary::{DistinctSketch, hashes};
 use super::{Table, TableError, from_polars};
 
 /// Rows that are grouped in one pass where there are many groups.
-const ROWS_OF_PASS: u64 = 2_500_000;
+const ROWS_OF_PASS: u64 = 1_600_000;
 /// So many different keys need no passes: as many groups are kept at hand.
 const FEW_KEYS: u64 = 50_000;
 const MOST_PASSES: u64 = 64;
