@@ -8,7 +8,7 @@ SEED ?= 1
 set_data = $(if $(DATA),--set DATA=$(DATA))
 
 .DEFAULT_GOAL := help
-.PHONY: help pipeline plan report test check format lint doc layers deny bench torture gpu-check clean toolchain python
+.PHONY: help pipeline plan report test check format lint doc layers deny bench torture slurm-check gpu-check clean toolchain python
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -79,6 +79,10 @@ bench: toolchain python ## Take the measurements of docs/benchmarks.md (PEERS=VE
 torture: toolchain ## Kill, starve and confuse hundreds of runs: docs/torture.md (KILLS=500 SEED=1)
 	TORTURE_KILLS=$(KILLS) TORTURE_SEED=$(SEED) TORTURE_REPLAY='$(REPLAY)' \
 		cargo test $(CARGO_FLAGS) --test it -- --ignored --nocapture torture::$(if $(REPLAY),replay)
+
+slurm-check: KILLS = 20
+slurm-check: toolchain ## Time a small Slurm of Debian's packages beside this machine, and kill runs on it (KILLS=20)
+	KILLS=$(KILLS) cargo test $(CARGO_FLAGS) --test it -- --ignored --nocapture slurm::
 
 gpu-check: ## On a machine with a CUDA GPU: hold it against the processor, with the binary that REFRAIN names
 	@REFRAIN="$${REFRAIN:-$${CARGO_TARGET_DIR:-target}/release/refrain}" scripts/gpu_check.sh

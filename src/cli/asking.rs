@@ -1,5 +1,6 @@
-//! Asking a person whether a budget may be exceeded. The live view gives way
-//! meanwhile, and only what waits for that budget waits for the answer.
+//! Asking a person whether a budget may be exceeded, and what becomes of a
+//! cluster's jobs. The live view gives way meanwhile, and only what waits for
+//! the answer waits.
 
 use std::io::{self, BufRead, Write};
 use std::sync::Arc;
@@ -10,7 +11,8 @@ use futures::future::BoxFuture;
 use tokio::sync::Mutex;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-use super::terminal::{Style, thousands};
+use super::terminal::{Style, count, thousands};
+use crate::engine::{JobKeeper, OnInterrupt};
 use crate::ground::dollars;
 use crate::web::{BudgetDecision, BudgetKeeper, BudgetQuestion, BudgetSettings};
 
@@ -67,6 +69,24 @@ impl AskOnTerminal {
 impl BudgetKeeper for AskOnTerminal {
     fn decide(&self, question: BudgetQuestion) -> BoxFuture<'static, BudgetDecision> {
         self.clone().ask(question).boxed()
+    }
+}
+
+impl JobKeeper for AskOnTerminal {
+    fn on_interrupt(&self, jobs: usize) -> OnInterrupt {
+        let mut lines = self.lines.blocking_lock();
+        let lines = lines.get_or_insert_with(self.open);
+        while lines.try_recv().is_ok() {}
+        let _drawn = Drawn::new(&self.curtain);
+        let jobs = count(jobs as u64, "job");
+        let words = format!("{jobs} wait or run on the cluster, and the next run can take up what they make");
+        prompt(&format!("{} {words}\n  cancel them? [y/N]: ", self.style.yellow("?")));
+        let line = lines.blocking_recv().unwrap_or_default();
+        if matches!(line.trim().to_lowercase().as_str(), "y" | "yes") {
+            OnInterrupt::Cancel
+        } else {
+            OnInterrupt::Leave
+        }
     }
 }
 

@@ -55,6 +55,7 @@ mod watch;
 mod weights;
 mod why;
 mod words;
+mod work;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -92,6 +93,7 @@ fn dispatch(arguments: &Arguments) -> anyhow::Result<Exit> {
     match &arguments.command {
         Command::Run(run) => run::run(global, run),
         Command::Watch(watch) => watch::watch(global, watch),
+        Command::Work(work) => work::work(global, work),
         Command::Plan(plan) => plan::plan(global, plan),
         Command::Why(why) => why::why(global, why),
         Command::Bless(bless) => bless::bless(global, bless),

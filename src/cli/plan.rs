@@ -1,6 +1,6 @@
 //! `refrain plan`: what a run would do, and why. Runs nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use super::arguments::{Global, PlanArguments};
@@ -103,6 +103,12 @@ fn describe(plan: &Plan, all: bool, style: Style) -> String {
         let line = if line.starts_with('!') { style.yellow(line) } else { line.clone() };
         text.push_str(if at == 0 { "\n\n  " } else { "\n  " });
         text.push_str(&line);
+    }
+    let stages: BTreeSet<&str> =
+        plan.stages.iter().filter(|stage| stage.on_cluster).map(|stage| stage.id.stage.as_str()).collect();
+    if !stages.is_empty() {
+        let stages = stages.into_iter().collect::<Vec<_>>().join(", ");
+        write!(text, "\n\n  on the cluster: {}", cut(&stages, WIDTH)).ok();
     }
     text
 }
@@ -279,6 +285,7 @@ mod tests {
             expected_seconds: None,
             synthetic: false,
             last_seconds: None,
+            on_cluster: false,
         }
     }
 

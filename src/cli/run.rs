@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::arguments::{Global, HowToRun, OverBudget, RunArguments, When};
+use super::arguments::{Engine, Global, HowToRun, OverBudget, Reading, RunArguments, When};
 use super::asking::{AskOnTerminal, Curtain};
 use super::board;
 use super::cells;
@@ -19,7 +19,8 @@ use super::observers::{JsonLines, PlainLines};
 use super::project::{self, Project};
 use super::terminal::{Style, data, say, terminal_is_dumb};
 use super::tui::{self, Facts, Tui};
-use crate::engine::{self, End, Observer, PlanOptions, RunOptions, StageResult, Summary};
+use super::work;
+use crate::engine::{self, End, EngineChoice, Observer, PlanOptions, RunOptions, StageResult, Summary};
 use crate::export::{OpenLineage, Target};
 use crate::ground::{Environment, SystemClock};
 use crate::model::Models;
@@ -54,14 +55,16 @@ pub(super) fn run(global: &Global, arguments: &RunArguments) -> anyhow::Result<E
         let tui = Tui::start(facts, &project.store, &cancel, style)?;
         let keeper = keeper(&arguments.how, || Arc::new(tui.asker()));
         let options = options(&project, plan, &arguments.how, keeper, cancel);
+        let options = work::with_jobs(options, global, &project, &arguments.reading, &arguments.how, None)?;
         let observer = with_lineage(&arguments.how, &project, &options.environment, tui.observer(), &tui.speaker())?;
         let summary = engine::run(&project.pipeline, &project.store, &options, observer);
         tui.end();
         summary
     } else {
-        let View { observer, speak, keeper } = View::new(global, &arguments.how, arguments.json, style);
+        let View { observer, speak, keeper, asker } = View::new(global, &arguments.how, arguments.json, style);
         interrupt::watch(Arc::new(Brake::new(cancel.clone(), Arc::clone(&speak))))?;
         let options = options(&project, plan, &arguments.how, keeper, cancel);
+        let options = work::with_jobs(options, global, &project, &arguments.reading, &arguments.how, asker)?;
         let observer = with_lineage(&arguments.how, &project, &options.environment, observer, &speak)?;
         engine::run(&project.pipeline, &project.store, &options, observer)
     };
@@ -84,12 +87,14 @@ pub(super) fn run(global: &Global, arguments: &RunArguments) -> anyhow::Result<E
 pub(super) fn run_again(
     global: &Global,
     project: &Project,
+    reading: &Reading,
     plan: PlanOptions,
     how: &HowToRun,
     view: View,
     cancel: CancellationToken,
 ) -> anyhow::Result<()> {
     let options = options(project, plan, how, view.keeper, cancel);
+    let options = work::with_jobs(options, global, project, reading, how, view.asker)?;
     let observer = with_lineage(how, project, &options.environment, view.observer, &view.speak)?;
     let summary = engine::run(&project.pipeline, &project.store, &options, observer);
     let summary = summary.map_err(project::refused)?;
@@ -110,6 +115,10 @@ fn options(
     let environment = Environment::of_process();
     let device = how.device.or(project.pipeline.device).unwrap_or_default();
     RunOptions {
+        engine: how.engine.map_or(EngineChoice::AsWritten, |engine| match engine {
+            Engine::Local => EngineChoice::Local,
+            Engine::Slurm => EngineChoice::Slurm,
+        }),
         plan,
         jobs: how.jobs.unwrap_or(0) as usize,
         keep_going: how.keep_going,
@@ -118,6 +127,7 @@ fn options(
         environment,
         cancel,
         keeper,
+        ..RunOptions::default()
     }
 }
 
@@ -148,6 +158,8 @@ pub(super) struct View {
     /// Says a line beside the run.
     pub(super) speak: Speak,
     keeper: Arc<dyn BudgetKeeper>,
+    /// Who asks about jobs of a cluster, where somebody can be asked.
+    asker: Option<AskOnTerminal>,
 }
 
 impl View {
@@ -155,14 +167,15 @@ impl View {
     pub(super) fn new(global: &Global, how: &HowToRun, json: bool, style: Style) -> Self {
         let stop = || Arc::new(StopAtBudget) as Arc<dyn BudgetKeeper>;
         if json {
-            return Self { observer: Arc::new(JsonLines::default()), speak: Arc::new(say), keeper: keeper(how, stop) };
+            let (observer, speak) = (Arc::new(JsonLines::default()), Arc::new(say));
+            return Self { observer, speak, keeper: keeper(how, stop), asker: None };
         }
         let (observer, speak, curtain) = watcher(global, style);
         // A person is asked only where one sees the question and can type.
         let can_ask = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
-        let ask =
-            || -> Arc<dyn BudgetKeeper> { if can_ask { Arc::new(AskOnTerminal::new(style, curtain)) } else { stop() } };
-        Self { observer, speak, keeper: keeper(how, ask) }
+        let asker = can_ask.then(|| AskOnTerminal::new(style, curtain));
+        let ask = || asker.clone().map_or_else(stop, |asker| Arc::new(asker) as Arc<dyn BudgetKeeper>);
+        Self { observer, speak, keeper: keeper(how, ask), asker }
     }
 }
 

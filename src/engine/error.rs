@@ -83,6 +83,14 @@ pub enum EngineError {
         /// What to do.
         hint: String,
     },
+    /// A piece of work that a cluster was given cannot be begun.
+    #[error("could not begin the work of `{instance}`: {what}")]
+    NotBegun {
+        /// The instance.
+        instance: String,
+        /// What stands in the way.
+        what: String,
+    },
     /// The result that a reference means is not in the store.
     #[error("`{reference}` has not been made yet")]
     NotMade {
@@ -171,6 +179,9 @@ impl EngineError {
                 "run the pipeline again: what was done is kept, and the new run says what each stage ended with"
                     .to_owned(),
             ),
+            Self::NotBegun { .. } => {
+                Some("run the pipeline again: what is left is submitted with what it is made from now".to_owned())
+            }
             Self::NotMade { reference } => Some(format!("make it with `refrain run --target {reference}`")),
             Self::NotFetched { source, .. } => Some(source.hint()),
             Self::AsksNobody { .. } => Some("`refrain kinds` says what each kind does".to_owned()),

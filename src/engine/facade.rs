@@ -1,5 +1,6 @@
 //! The engine's functions for those above it: plan, why, run and resolve.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,14 +9,16 @@ use std::time::Instant;
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
+use super::away::{self, Cluster};
 use super::cause::{explain, place_fields};
 use super::error::EngineError;
 use super::event::{Event, Observer, Outcome};
+use super::executor::Executor;
 use super::fingerprint::Fingerprint;
 use super::forecast;
 use super::memory::Memory;
 use super::offline;
-use super::options::{End, PlanOptions, RunOptions, StageResult, Summary};
+use super::options::{End, EngineChoice, PlanOptions, RunOptions, StageResult, Summary};
 use super::plan::{Plan, State, Why};
 use super::planner::{Look, Planner, damage, sources};
 use super::preflight;
@@ -24,7 +27,7 @@ use super::reference;
 use super::reporter::Reporter;
 use super::scheduler::Capacity;
 use super::sharing::Sharing;
-use super::shell::Shell;
+use super::shell::{Machines, Shell};
 use crate::ground::{ContentHash, InstanceId};
 use crate::model::Device;
 use crate::pipeline::Pipeline;
@@ -51,6 +54,8 @@ pub fn plan(pipeline: &Pipeline, store: &Store, options: &PlanOptions) -> Result
             }
         }
     }
+    let away = away::wanted(pipeline, &plan, EngineChoice::AsWritten);
+    plan.stages.iter_mut().for_each(|planned| planned.on_cluster = away.contains(&planned.index));
     plan.limiters = forecast::by_limiter(pipeline, store, &plan, options.clock.now_millis())?;
     plan.warnings.extend(store.take_warnings());
     explain(pipeline, store, &mut plan);
@@ -137,9 +142,9 @@ pub fn run(
         at_millis: options.plan.clock.now_millis(),
     });
     plan.warnings.iter().for_each(|text| reporter.tell(&Event::Warning { text: text.clone() }));
-    let capacity = capacity(pipeline, &plan, options);
+    let machines = machines(pipeline, &plan, options, store, &reporter)?;
     let sharing = planner.remote.as_ref().map(|remote| Arc::new(Sharing::new(remote, store, reporter.run())));
-    let mut shell = Shell::new(&planner, options, &plan, looks, Arc::clone(&reporter), pins, sharing.clone(), capacity);
+    let mut shell = Shell::new(&planner, options, &plan, looks, Arc::clone(&reporter), pins, sharing.clone(), machines);
     if shell.settle_first() {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(EngineError::Runtime)?;
         let handle = runtime.handle().clone();
@@ -211,7 +216,24 @@ fn run_id(pipeline: &Pipeline, options: &RunOptions) -> String {
     ContentHash::of(text.as_bytes()).short()
 }
 
-fn capacity(pipeline: &Pipeline, plan: &Plan, options: &RunOptions) -> Capacity {
+fn machines(
+    pipeline: &Pipeline,
+    plan: &Plan,
+    options: &RunOptions,
+    store: &Store,
+    reporter: &Arc<Reporter>,
+) -> Result<Machines, EngineError> {
+    let away = away::wanted(pipeline, plan, options.engine);
+    let capacity = capacity(pipeline, plan, options, &away);
+    let mut cluster: Option<Box<dyn Executor>> = None;
+    if !away.is_empty() {
+        let started = Cluster::start(pipeline.engine.clone(), store, options, reporter);
+        cluster = Some(Box::new(started.map_err(EngineError::Runtime)?));
+    }
+    Ok(Machines { capacity, away, cluster })
+}
+
+fn capacity(pipeline: &Pipeline, plan: &Plan, options: &RunOptions, away: &BTreeSet<usize>) -> Capacity {
     let slots = match options.jobs {
         0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
         jobs => jobs,
@@ -219,7 +241,7 @@ fn capacity(pipeline: &Pipeline, plan: &Plan, options: &RunOptions) -> Capacity 
     // Looking for a GPU takes time, so only if a stage that wants one may run.
     let wanted = plan.stages.iter().any(|stage| {
         let is_gpu = pipeline.instances[stage.index].stage.resource() == Resource::Gpu;
-        is_gpu && !matches!(stage.state, State::Fresh { .. })
+        is_gpu && !matches!(stage.state, State::Fresh { .. }) && !away.contains(&stage.index)
     });
     let gpu = wanted && options.models.device().is_ok_and(|selection| matches!(selection.device, Device::Cuda(_)));
     Capacity { slots, gpu }

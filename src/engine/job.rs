@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
@@ -149,8 +149,11 @@ impl Job {
         };
         self.fetch_inputs()?;
         match &self.piece {
-            Piece::Cut => return self.cut(handle),
-            Piece::Join { cut, made } => return self.join(cut, made, started),
+            Piece::Cut => return self.cut(handle, claim),
+            Piece::Join { cut, made, claim } => {
+                let claim = claim.lock().unwrap_or_else(PoisonError::into_inner).take();
+                return self.join(cut, made, started, claim);
+            }
             Piece::Whole | Piece::Shard(_) => {}
         }
         if let Resource::Api(limiter) = self.instance.stage.resource() {
@@ -208,7 +211,7 @@ impl Job {
     }
 
     /// Gets what it reads from the shared store, as far as it is not here.
-    fn fetch_inputs(&self) -> Result<(), Failure> {
+    pub(super) fn fetch_inputs(&self) -> Result<(), Failure> {
         let Some(sharing) = &self.sharing else { return Ok(()) };
         let reporter = Arc::clone(&self.reporter);
         sharing.fetch(&self.needs, move |text| reporter.note(text), &self.cancel)
@@ -256,7 +259,7 @@ impl Job {
 
     /// Pins the key, whose result is about to be adopted or made, and keeps
     /// collection away until that is settled.
-    fn pinned(&self) -> Result<Guard, StoreError> {
+    pub(super) fn pinned(&self) -> Result<Guard, StoreError> {
         let guard = self.store.guard()?;
         self.pins.add([self.work.key])?;
         Ok(guard)
@@ -271,10 +274,33 @@ impl Job {
         }))
     }
 
-    /// Whether a result is new, or what it was before.
-    fn outcome_of(&self, manifest: &Manifest) -> Outcome {
+    /// What another machine has made of the work, if it has.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store cannot be read, or it not be written down that it is used.
+    pub(super) fn made(&self) -> Result<Option<Manifest>, StoreError> {
+        let _guard = self.store.guard()?;
+        let made = self.adoptable()?;
+        if let Some(manifest) = &made {
+            self.pins.add([self.work.key])?;
+            self.remember(manifest)?;
+        }
+        Ok(made)
+    }
+
+    /// How a result that was made elsewhere differs from the one before.
+    pub(super) fn outcome_of(&self, manifest: &Manifest) -> Outcome {
         let unchanged = self.work.before.as_ref().is_some_and(|before| same_columns(before, manifest));
         if unchanged { Outcome::Unchanged } else { Outcome::Ran }
+    }
+
+    /// Tells how far the stage is after its piece ended elsewhere.
+    pub(super) fn ended_away(&self, ended: &Ended) {
+        match self.piece.shard() {
+            Some(shard) if matches!(ended, Ended::Done(..)) => self.reporter.advance(shard.rows),
+            Some(_) => {}
+            None => self.reporter.finish(),
+        }
     }
 
     /// How many rows are known here before the work begins.

@@ -7,6 +7,7 @@
 //! [`run`] makes its own runtime, so it must be called outside of one.
 
 mod at_work;
+mod away;
 mod bless;
 mod cause;
 mod cut;
@@ -15,6 +16,7 @@ mod elsewhere;
 mod error;
 mod estimate;
 mod event;
+mod executor;
 mod facade;
 mod field;
 mod fingerprint;
@@ -44,6 +46,7 @@ mod tail;
 #[cfg(test)]
 mod tests;
 mod trace;
+mod work;
 mod world;
 
 pub use at_work::{AtWork, at_work};
@@ -57,10 +60,14 @@ pub use field::{Field, Part};
 pub use fingerprint::{FORMAT, Fingerprint, InputPrint, SeedPrint};
 pub use forecast::LimiterForecast;
 pub use ledger::{CostLine, Costs, CostsBy, costs, spent_before};
-pub use options::{End, Failure, PlanOptions, RunOptions, SandboxChoice, StageResult, Summary};
+pub use options::{
+    End, EngineChoice, Failure, JobKeeper, LeaveJobs, OnInterrupt, PlanOptions, RunOptions, SandboxChoice, StageResult,
+    Summary,
+};
 pub use plan::{Plan, Planned, State, Why};
 pub use reason::Reason;
 pub use runs::{RunRecord, RunState, find_run, run_names, run_record, run_summary, runs};
 pub use sharing::Shared;
 pub use tail::{Tail, newest_at_work};
 pub use trace::{Trace, TraceOptions, TracedRow, TracedRows, row_column, trace};
+pub use work::{WorkOrder, Worked, work};

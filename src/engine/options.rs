@@ -50,6 +50,44 @@ pub enum SandboxChoice {
     At(String),
 }
 
+/// On which machines stages are worked on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum EngineChoice {
+    /// As the pipeline's `engine:` says.
+    #[default]
+    AsWritten,
+    /// This machine alone.
+    Local,
+    /// A Slurm cluster.
+    Slurm,
+}
+
+/// What becomes of a cluster's jobs when their run is stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnInterrupt {
+    /// They go on; the next run takes up what they make.
+    Leave,
+    /// They are cancelled.
+    Cancel,
+}
+
+/// Decides what becomes of a cluster's jobs when their run is stopped. May
+/// take its time: nothing else waits.
+pub trait JobKeeper: Send + Sync + std::fmt::Debug {
+    /// That many jobs wait or run.
+    fn on_interrupt(&self, jobs: usize) -> OnInterrupt;
+}
+
+/// Lets the jobs go on.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct LeaveJobs;
+
+impl JobKeeper for LeaveJobs {
+    fn on_interrupt(&self, _jobs: usize) -> OnInterrupt {
+        OnInterrupt::Leave
+    }
+}
+
 /// How a run is done.
 #[derive(Debug, Clone)]
 pub struct RunOptions {
@@ -70,6 +108,13 @@ pub struct RunOptions {
     pub models: Arc<Models>,
     /// Decides when a budget is not enough. Without one given none is exceeded.
     pub keeper: Arc<dyn BudgetKeeper>,
+    /// On which machines stages are worked on.
+    pub engine: EngineChoice,
+    /// The words of the command by which another machine does a piece of work,
+    /// to which the engine adds which one.
+    pub worker: Vec<String>,
+    /// Decides about jobs of a cluster when the run is stopped.
+    pub jobs_keeper: Arc<dyn JobKeeper>,
 }
 
 impl Default for RunOptions {
@@ -83,6 +128,9 @@ impl Default for RunOptions {
             cancel: CancellationToken::new(),
             models: Arc::new(Models::default()),
             keeper: Arc::new(StopAtBudget),
+            engine: EngineChoice::AsWritten,
+            worker: Vec::new(),
+            jobs_keeper: Arc::new(LeaveJobs),
         }
     }
 }

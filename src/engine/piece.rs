@@ -14,6 +14,7 @@ use super::options::Failure;
 use super::planner::{Work, damage};
 use super::stage_reporter::StageReporter;
 use crate::ground::{ContentHash, InstanceId};
+use crate::remote::Claim;
 use crate::stage::{OutputSink, Progress, RowEnd};
 use crate::store::{self, Artifact, Manifest, ObjectState, StoreError};
 use crate::web::Session;
@@ -27,11 +28,13 @@ pub(super) enum Piece {
     /// One shard.
     Shard(Arc<ShardReporter>),
     /// Putting together what the shards made, in their order.
-    Join { cut: Cut, made: Vec<Arc<Manifest>> },
+    Join { cut: Cut, made: Vec<Arc<Manifest>>, claim: Mutex<Option<Claim>> },
 }
 
 /// The rows of a stage, cut, and the work on each shard.
 pub(super) struct Shards {
+    /// On the whole: held until it is put together.
+    pub(super) claim: Option<Claim>,
     pub(super) cut: Cut,
     pub(super) works: Vec<ShardWork>,
 }
@@ -46,6 +49,14 @@ pub(super) struct ShardWork {
 }
 
 impl Piece {
+    /// The shard that it is.
+    pub(super) fn shard(&self) -> Option<ShardName> {
+        match self {
+            Self::Shard(shard) => Some(shard.shard),
+            _ => None,
+        }
+    }
+
     /// What its progress is told to.
     pub(super) fn progress(&self, reporter: &Arc<StageReporter>) -> Arc<dyn Progress> {
         match self {
@@ -72,17 +83,23 @@ impl Piece {
     }
 }
 
-/// Which shard.
+/// Which shard of which work.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ShardName {
     /// From 0.
     pub(super) number: usize,
     pub(super) of: usize,
+    pub(super) rows: u64,
+    /// The key of the whole stage's work.
+    pub(super) whole: ContentHash,
+    /// Whether the whole stage is made again by force.
+    pub(super) is_forced: bool,
 }
 
 /// What the work on one shard is told to: rows count for the whole stage, and
 /// warnings belong to the shard's own result.
 pub(super) struct ShardReporter {
+    pub(super) shard: ShardName,
     name: String,
     whole: Arc<StageReporter>,
     warnings: Mutex<Vec<String>>,
@@ -92,7 +109,7 @@ impl ShardReporter {
     /// For one shard of a stage that tells `whole`.
     pub(super) fn new(shard: ShardName, whole: Arc<StageReporter>) -> Self {
         let name = format!("shard {} of {}", shard.number + 1, shard.of);
-        Self { name, whole, warnings: Mutex::default() }
+        Self { shard, name, whole, warnings: Mutex::default() }
     }
 }
 
@@ -125,7 +142,7 @@ impl Progress for ShardReporter {
 impl Job {
     /// Cuts the stage's rows, or finds how they were cut before, and sees which
     /// shards are done.
-    pub(super) fn cut(&self, handle: &Handle) -> Result<Ended, Failure> {
+    pub(super) fn cut(&self, handle: &Handle, claim: Option<Claim>) -> Result<Ended, Failure> {
         let sharding = self.instance.stage.sharding().map_err(|why| Failure {
             error: format!("`{}` cannot be cut into shards: {why}", self.instance.id),
             causes: Vec::new(),
@@ -142,7 +159,7 @@ impl Job {
         let cut = Cut { sharding, shards };
         let works = cut.shards.iter().map(|rows| self.shard(&cut, rows)).collect::<Result<_, _>>();
         let works = works.map_err(|error| in_store(&error))?;
-        Ok(Ended::Cut(Box::new(Shards { cut, works })))
+        Ok(Ended::Cut(Box::new(Shards { claim, cut, works })))
     }
 
     /// How the rows were cut before, if all of that is still there.
@@ -211,7 +228,13 @@ impl Job {
     }
 
     /// Puts together what the shards made.
-    pub(super) fn join(&self, cut: &Cut, made: &[Arc<Manifest>], started: Instant) -> Result<Ended, Failure> {
+    pub(super) fn join(
+        &self,
+        cut: &Cut,
+        made: &[Arc<Manifest>],
+        started: Instant,
+        claim: Option<Claim>,
+    ) -> Result<Ended, Failure> {
         let input = &self.work.assembled.inputs[&cut.sharding.port][0];
         let outputs = self.outputs();
         let is_cancelled = || self.cancel.is_cancelled();
@@ -228,6 +251,6 @@ impl Job {
                 warnings.push(text.clone());
             }
         }
-        self.finish(&outputs, warnings, 0, started, None)
+        self.finish(&outputs, warnings, 0, started, claim)
     }
 }

@@ -76,6 +76,9 @@ pub struct Planned {
     pub synthetic: bool,
     /// How long it took when it ran last, in seconds, if that is known.
     pub last_seconds: Option<f64>,
+    /// Whether a cluster would do the work, as the pipeline's `engine:` says.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub on_cluster: bool,
 }
 
 fn displayed<S: Serializer>(id: &InstanceId, serializer: S) -> Result<S::Ok, S::Error> {

@@ -171,7 +171,18 @@ impl<'a> Planner<'a> {
             let (id, kind) = (instance.id.clone(), instance.kind.name());
             let synthetic = synthetic[index];
             let (rows, expected_seconds) = (None, None);
-            stages.push(Planned { index, id, kind, state, rows, expected_seconds, synthetic, last_seconds });
+            let on_cluster = false;
+            stages.push(Planned {
+                index,
+                id,
+                kind,
+                state,
+                rows,
+                expected_seconds,
+                synthetic,
+                last_seconds,
+                on_cluster,
+            });
             looks.push(look);
         }
         // What others do to the store from now on must be seen.

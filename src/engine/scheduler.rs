@@ -20,6 +20,8 @@ pub(super) struct Task {
     pub(super) needs: BTreeSet<usize>,
     /// What it occupies while it runs.
     pub(super) resource: Resource,
+    /// Whether another machine does it: then it occupies nothing here.
+    pub(super) away: bool,
 }
 
 /// Where a task stands. `Waiting -> Ready -> Running -> Done | Failed`, or
@@ -268,6 +270,11 @@ impl Scheduler {
         range
     }
 
+    /// Whether another machine does a task.
+    pub(super) fn is_away(&self, index: usize) -> bool {
+        self.tasks[index].away
+    }
+
     /// Whether nothing new is started, be it for a failure or from outside.
     pub(super) fn is_stopping(&self) -> bool {
         self.stopped.is_some()
@@ -312,6 +319,9 @@ impl Scheduler {
 
     fn load(&self, index: usize) -> Load {
         let slots = self.capacity.slots;
+        if self.tasks[index].away {
+            return Load::default();
+        }
         match &self.tasks[index].resource {
             Resource::Cpu(0) => Load { slots, ..Load::default() },
             Resource::Cpu(n) => Load { slots: (*n).min(slots), ..Load::default() },

@@ -40,7 +40,7 @@ impl Scheduler {
 }
 
 fn task(needs: &[usize], resource: Resource) -> Task {
-    Task { needs: needs.iter().copied().collect(), resource }
+    Task { needs: needs.iter().copied().collect(), resource, away: false }
 }
 
 fn cpus(slots: usize) -> Capacity {
@@ -136,6 +136,23 @@ fn a_task_can_turn_out_to_be_several_which_start_in_its_place() {
     assert_eq!(scheduler.start(), Some(2), "it has nothing to wait for");
 }
 
+#[test]
+fn what_is_done_elsewhere_occupies_nothing_here() {
+    let away = Task { away: true, ..task(&[], Resource::Cpu(0)) };
+    let mut scheduler = Scheduler::new(vec![away.clone(), task(&[], Resource::Cpu(0)), away.clone()], cpus(1), false);
+    assert_eq!((scheduler.start(), scheduler.start(), scheduler.start()), (Some(0), Some(1), Some(2)));
+    assert_eq!(scheduler.split(2, 2, &away), 3..5);
+    assert!(scheduler.is_away(3));
+    assert_eq!((scheduler.start(), scheduler.start()), (Some(3), Some(4)));
+    scheduler.check_invariants();
+    scheduler.done(1);
+    scheduler.done(3);
+    assert_eq!(scheduler.done(4), [2]);
+    assert_eq!(scheduler.stop(), [(2, Because::Stopped)]);
+    scheduler.stopped(0);
+    assert!(scheduler.is_finished() && scheduler.is_stopping());
+}
+
 fn resources() -> impl Strategy<Value = Resource> {
     prop_oneof![(0..5_usize).prop_map(Resource::Cpu), Just(Resource::Gpu), Just(Resource::Api("lastfm".to_owned()))]
 }
@@ -144,6 +161,7 @@ fn dags() -> impl Strategy<Value = Vec<Task>> {
     let edges = prop::collection::vec(any::<prop::sample::Index>(), 0..4);
     prop::collection::vec((edges, resources()), 1..25).prop_map(|nodes| {
         let task = |(index, (edges, resource)): (usize, (Vec<prop::sample::Index>, Resource))| Task {
+            away: false,
             needs: if index == 0 { BTreeSet::new() } else { edges.iter().map(|edge| edge.index(index)).collect() },
             resource,
         };

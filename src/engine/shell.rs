@@ -4,7 +4,7 @@
 
 mod split;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::elsewhere::Elsewhere;
 use super::error::EngineError;
 use super::event::{Event, Outcome};
+use super::executor::{Executor, Threads};
 use super::job::{Ended, Job, Report, in_store, remember};
 use super::network::Network;
 use super::options::{End, Failure, RunOptions, StageResult};
@@ -65,8 +66,19 @@ pub(super) struct Shell<'a> {
     /// Tasks that are shards; they come after those of the plan.
     parts: BTreeMap<usize, Part>,
     ends: Vec<Option<StageResult>>,
+    machines: Machines,
     cancel: CancellationToken,
     stopping: bool,
+}
+
+/// What there is to work on.
+pub(super) struct Machines {
+    /// Of this machine.
+    pub(super) capacity: Capacity,
+    /// The instances that are worked on elsewhere.
+    pub(super) away: BTreeSet<usize>,
+    /// Has them worked on; there is one if there are any.
+    pub(super) cluster: Option<Box<dyn Executor>>,
 }
 
 /// What is to be done with a task whose inputs are all there.
@@ -87,17 +99,17 @@ impl<'a> Shell<'a> {
         reporter: Arc<Reporter>,
         pins: Arc<Pins>,
         sharing: Option<Arc<Sharing>>,
-        capacity: Capacity,
+        machines: Machines,
     ) -> Self {
         let pipeline = planner.pipeline;
         let places: BTreeMap<usize, usize> = planner.wanted.iter().enumerate().map(|(task, &i)| (i, task)).collect();
         let task = |&index: &usize| {
             let instance = &pipeline.instances[index];
             let needs = sources(instance).filter_map(|source| places.get(&source).copied()).collect();
-            // Rows are cut, and put together, on one core.
+            // Rows are cut and put together here, wherever shards are worked on.
             let is_cut = instance.shards > 1;
             let resource = if is_cut { Resource::Cpu(1) } else { instance.stage.resource() };
-            Task { needs, resource }
+            Task { needs, resource, away: !is_cut && machines.away.contains(&index) }
         };
         let tasks: Vec<Task> = planner.wanted.iter().map(task).collect();
         let network = Network::new(pipeline, planner.store, options, planner.world.clone(), &reporter);
@@ -123,8 +135,9 @@ impl<'a> Shell<'a> {
             sharded: BTreeMap::new(),
             parts: BTreeMap::new(),
             ends: vec![None; tasks.len()],
-            scheduler: Scheduler::new(tasks, capacity, options.keep_going),
+            scheduler: Scheduler::new(tasks, machines.capacity, options.keep_going),
             cancel: options.cancel.child_token(),
+            machines,
             stopping: false,
         }
     }
@@ -302,9 +315,10 @@ impl<'a> Shell<'a> {
             vectors: Arc::clone(&self.vectors),
             people: Arc::clone(&self.planner.people),
         };
-        let (sender, inner) = (sender.clone(), handle.clone());
-        // The receiver outlives every job: the loop ends when none is running.
-        drop(handle.spawn_blocking(move || sender.send((task, job.run(&inner))).ok()));
+        match &self.machines.cluster {
+            Some(cluster) if self.scheduler.is_away(task) => cluster.start(task, job, handle, sender),
+            _ => Threads.start(task, job, handle, sender),
+        }
     }
 
     /// The tables that a task reads.

@@ -7,6 +7,7 @@ use std::num::NonZeroU32;
 use serde_json::Value;
 
 use super::Refresh;
+use super::engine::{self, EngineSettings};
 use super::providers;
 use super::publication::ReportSettings;
 use super::report::{Place, Report, suggest};
@@ -22,7 +23,7 @@ use crate::stage::StageKind;
 use crate::web::{BudgetSettings, LimiterSettings};
 
 /// The keys of a pipeline file.
-pub(super) const TOP_KEYS: [&str; 15] = [
+pub(super) const TOP_KEYS: [&str; 16] = [
     "pipeline",
     "base",
     "description",
@@ -36,6 +37,7 @@ pub(super) const TOP_KEYS: [&str; 15] = [
     "sandbox",
     "report",
     "store",
+    "engine",
     "stages",
     "variants",
 ];
@@ -56,6 +58,7 @@ pub(super) struct Document {
     pub(super) budgets: BTreeMap<String, (Place, BudgetSettings)>,
     /// The groups of `providers:`, as they are written.
     pub(super) providers: Vec<Entry>,
+    pub(super) engine: EngineSettings,
     pub(super) sandbox: Option<SandboxSettings>,
     pub(super) publication: ReportSettings,
     pub(super) store: Option<Sharing>,
@@ -128,6 +131,8 @@ pub(super) fn read(
     let sandbox = resolved("sandbox", report).and_then(|entry| read_sandbox(&entry, report));
     let publication = resolved("report", report).and_then(|entry| decode("the report", &entry, report));
     let store = resolved("store", report).and_then(|entry| shared::read(&entry, report));
+    let engine_entry = resolved("engine", report);
+    let engine = engine_entry.as_ref().map(|entry| engine::read(entry, report)).unwrap_or_default();
     let variants = read_variants(root, &scope, report);
     let providers = providers::read(root, report);
     let around = Around { scope, kinds, variants: &variants, providers: &providers };
@@ -140,6 +145,7 @@ pub(super) fn read(
             "add at least one below `stages:`; `refrain kinds` lists what stages can do",
         );
     }
+    engine::check(engine_entry.as_ref(), &stages.iter().map(|stage| stage.name.as_str()), report);
     let stage_places = stages.iter().enumerate().map(|(at, stage)| (stage.name.clone(), at)).collect();
     Some(Document {
         name,
@@ -149,6 +155,7 @@ pub(super) fn read(
         limiters,
         budgets,
         providers,
+        engine,
         sandbox,
         publication: publication.unwrap_or_default(),
         store,

@@ -7,6 +7,7 @@ mod base;
 mod base_tests;
 mod check;
 mod document;
+mod engine;
 mod expand;
 #[cfg(test)]
 mod fixtures;
@@ -37,6 +38,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 pub use base::SourceFile;
+pub use engine::{EngineSettings, JobSettings};
 pub use graph::{Detail, Graph, Node as GraphNode, dot, mermaid};
 pub use origin::{Origin, Origins, SourceText};
 pub use publication::{Catalog, ReportSettings};
@@ -71,6 +73,8 @@ pub struct Pipeline {
     pub limiters: BTreeMap<String, LimiterSettings>,
     /// `budgets:` by the limiter's name.
     pub budgets: BTreeMap<String, BudgetSettings>,
+    /// `engine:`, or this machine.
+    pub engine: EngineSettings,
     /// `sandbox:`, if there is one.
     pub sandbox: Option<SandboxSettings>,
     /// `report:`, with its defaults where there is none.
@@ -269,6 +273,7 @@ pub fn load_text(
         device: document.device,
         limiters: document.limiters,
         budgets: document.budgets.into_iter().map(|(name, (_, settings))| (name, settings)).collect(),
+        engine: document.engine,
         sandbox: document.sandbox,
         publication: document.publication,
         variant_values: variants::values(&document.variants),

@@ -88,6 +88,7 @@ pub fn schema(kinds: &[&'static dyn StageKind]) -> Value {
             "description": "Named groups of settings, which a stage takes with `provider: NAME`",
             "additionalProperties": { "type": ["object", "null"], "properties": of_providers(kinds) },
         },
+        "engine": adopt(super::engine::schema(), "engine", &mut definitions),
         "sandbox": described(&sandbox, "A synthetic world to run in instead of the network"),
         "report": described(&report, "What `refrain report` shows; decides no result"),
         "store": described(&store, "A store that is shared with others: what is there is not made again"),

@@ -167,6 +167,10 @@ fn delete_run(folder: &Path) -> Result<(), FileError> {
             remove(&path)?;
         }
     }
+    let logs = folder.join(super::inventory::RUN_LOGS);
+    if fs::symlink_metadata(&logs).is_ok_and(|metadata| metadata.is_dir()) {
+        fs::remove_dir_all(&logs).map_err(FileError::with("remove", &logs))?;
+    }
     match fs::remove_dir(folder) {
         Err(error) if !matches!(error.kind(), ErrorKind::DirectoryNotEmpty | ErrorKind::NotFound) => {
             Err(FileError::with("remove", folder)(error))

@@ -20,6 +20,8 @@ const ROOT_FILES: [&str; 7] =
     ["CACHEDIR.TAG", ".gitignore", ".gitkeep", "columns-v1.jsonl", "seen-v1.jsonl", "shared-v1.jsonl", IDENTITY];
 /// Files that a run's folder may hold.
 pub(super) const RUN_FILES: [&str; 5] = ["plan.json", "events.jsonl", "summary.json", PINS, SPENT];
+/// The folder in a run's folder that holds what jobs of a cluster printed.
+pub(super) const RUN_LOGS: &str = "slurm";
 /// How old a temporary file without a lock must be before it counts as left.
 const LEFT_AFTER_MILLIS: u64 = 3_600_000;
 
@@ -143,6 +145,9 @@ impl Inventory {
             };
             let mut run = RunFolder { path: entry.path.clone(), started, files: BTreeMap::new() };
             for file in entries(&entry.path)? {
+                if file.kind.is_dir() && file.name == RUN_LOGS {
+                    continue;
+                }
                 if file.kind.is_file() && RUN_FILES.contains(&file.name.as_str()) {
                     run.files.insert(file.name.clone(), file.found());
                 } else {

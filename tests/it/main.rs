@@ -35,6 +35,7 @@ mod runs;
 mod serve;
 mod shards;
 mod shells;
+mod slurm;
 mod torture;
 mod trust;
 mod tui;

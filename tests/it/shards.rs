@@ -23,7 +23,7 @@ stages:
     with: { words: 3 }
 ";
 
-const OWN: &str = "\
+pub(crate) const OWN: &str = "\
 pipeline: shards
 stages:
   songs:
@@ -39,7 +39,7 @@ stages:
       rows: { input: songs, key: item_id }
 ";
 
-fn songs(rows: usize) -> String {
+pub(crate) fn songs(rows: usize) -> String {
     let mut text = "item_id,text\n".to_owned();
     for row in 0..rows {
         writeln!(text, "s{row},one two {row} four five").expect("text");
@@ -64,11 +64,11 @@ fn a_stage_in_shards_gives_the_bytes_of_the_whole() {
 }
 
 /// How often the program of [`OWN`] has begun.
-fn begun(lab: &Lab) -> usize {
+pub(crate) fn begun(lab: &Lab) -> usize {
     fs::read_to_string(lab.path("begun")).unwrap_or_default().lines().count()
 }
 
-const COPY: &str = "echo x >> begun; cp \"$REFRAIN_INPUT_SONGS\" \"$REFRAIN_OUTPUT_TABLE\"\n";
+pub(crate) const COPY: &str = "echo x >> begun; cp \"$REFRAIN_INPUT_SONGS\" \"$REFRAIN_OUTPUT_TABLE\"\n";
 
 #[test]
 fn new_rows_are_worked_on_in_few_shards() {

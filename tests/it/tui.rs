@@ -4,6 +4,8 @@
 #![expect(clippy::print_stdout, reason = "a test that skips says so")]
 #![cfg(target_os = "linux")]
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io::{Read, Write};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -23,7 +25,7 @@ stages:
 ";
 
 /// A command in a terminal of its own.
-struct Pty {
+pub(crate) struct Pty {
     process: Child,
     screen: Arc<Mutex<String>>,
 }
@@ -31,6 +33,11 @@ struct Pty {
 impl Pty {
     /// Starts the binary; none where there is no `script`.
     fn start(lab: &Lab, line: &str) -> Option<Self> {
+        Self::start_with(lab, line, &BTreeMap::new())
+    }
+
+    /// The same with more variables.
+    pub(crate) fn start_with(lab: &Lab, line: &str, environment: &BTreeMap<String, OsString>) -> Option<Self> {
         let binary = lab.command(std::iter::empty::<&str>());
         let binary_path = env!("CARGO_BIN_EXE_refrain");
         let words = format!(
@@ -44,7 +51,12 @@ impl Pty {
                 None => command.env_remove(name),
             };
         }
-        command.env("TERM", "xterm-256color").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        command
+            .envs(environment)
+            .env("TERM", "xterm-256color")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
         let Ok(mut process) = command.spawn() else {
             println!("skipped: there is no `script` of util-linux");
             return None;
@@ -65,7 +77,7 @@ impl Pty {
     }
 
     /// Waits until these words were drawn.
-    fn wait_for(&self, words: &str) -> String {
+    pub(crate) fn wait_for(&self, words: &str) -> String {
         let started = Instant::now();
         while started.elapsed() < Duration::from_mins(2) {
             let shown = self.shown();
@@ -77,7 +89,7 @@ impl Pty {
         panic!("no `{words}` in:\n{}", self.shown());
     }
 
-    fn press(&mut self, keys: &str) {
+    pub(crate) fn press(&mut self, keys: &str) {
         let keyboard = self.process.stdin.as_mut().expect("a pipe");
         keyboard.write_all(keys.as_bytes()).and_then(|()| keyboard.flush()).expect("keys");
     }

@@ -24,7 +24,8 @@ use writing::COMPLETIONS_HELP;
 pub(super) use history::{CostsArguments, DiffArguments, RunsArguments, StatusArguments, SumBy};
 pub(super) use results::{GraphArguments, GraphFormat, PathArguments, Selection, ServeArguments, ShowArguments};
 pub(super) use running::{
-    BlessArguments, HowToRun, OverBudget, PlanArguments, RunArguments, StageArguments, WatchArguments,
+    BlessArguments, Engine, HowToRun, Interrupted, OverBudget, PlanArguments, RunArguments, StageArguments,
+    WatchArguments, WorkArguments,
 };
 pub(super) use services::{DeviceArguments, FetchArguments, ModelCommand, SandboxArguments};
 pub(super) use sharing::{PullArguments, PushArguments};
@@ -80,6 +81,9 @@ pub(super) enum Command {
     /// Plan, or run, again whenever the pipeline or a file that it names changes
     #[command(after_help = WATCH_HELP)]
     Watch(WatchArguments),
+    /// Do one piece of a run's work: what the jobs of a cluster run
+    #[command(hide = true)]
+    Work(WorkArguments),
     /// Say what a run would do, and why
     Plan(PlanArguments),
     /// Say why a stage would run, or why not

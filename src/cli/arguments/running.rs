@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use super::Reading;
+use crate::ground::ContentHash;
 use crate::model::DeviceChoice;
 
 pub(super) const WATCH_HELP: &str = "\
@@ -32,6 +33,26 @@ pub(in crate::cli) enum OverBudget {
     Allow,
 }
 
+/// On which machines stages are worked on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(in crate::cli) enum Engine {
+    /// This machine alone
+    Local,
+    /// A Slurm cluster, whose jobs share the store with this machine
+    Slurm,
+}
+
+/// What becomes of a cluster's jobs when the run is stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(in crate::cli) enum Interrupted {
+    /// Ask on the terminal
+    Ask,
+    /// Cancel them
+    Cancel,
+    /// Let them go on; the next run takes up what they make
+    Leave,
+}
+
 /// How a run is done: the options that `run` and `watch` share.
 #[derive(Debug, Clone, Args)]
 pub(in crate::cli) struct HowToRun {
@@ -47,6 +68,12 @@ pub(in crate::cli) struct HowToRun {
     /// What to do where a budget is not enough; where nobody can be asked, `ask` is `stop`
     #[arg(long, value_name = "WHAT", value_enum, default_value_t = OverBudget::Ask)]
     pub(in crate::cli) over_budget: OverBudget,
+    /// Where stages are worked on, whatever the pipeline's `engine:` says
+    #[arg(long, value_name = "ENGINE", value_enum)]
+    pub(in crate::cli) engine: Option<Engine>,
+    /// What becomes of a cluster's jobs when the run is stopped; where nobody can be asked, `ask` is `leave`
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t = Interrupted::Ask)]
+    pub(in crate::cli) on_interrupt: Interrupted,
     /// Where models compute: `auto` (a GPU where one works), `cpu`, `cuda`, or `cuda:N` for the GPU of that number; if
     /// not given, what the pipeline's `device:` says, else `auto`
     #[arg(long, value_name = "DEVICE", env = "REFRAIN_DEVICE")]
@@ -94,6 +121,37 @@ pub(in crate::cli) struct WatchArguments {
     pub(in crate::cli) run: bool,
     #[command(flatten)]
     pub(in crate::cli) how: HowToRun,
+}
+
+/// One piece of a run's work, which a job of its cluster does.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct WorkArguments {
+    /// The pipeline
+    #[arg(value_name = "FILE")]
+    pub(in crate::cli) file: PathBuf,
+    #[command(flatten)]
+    pub(in crate::cli) reading: Reading,
+    /// The instance
+    #[arg(long, value_name = "STAGE[@VARIANT]")]
+    pub(in crate::cli) instance: String,
+    /// The key that its work must have
+    #[arg(long)]
+    pub(in crate::cli) key: ContentHash,
+    /// The keys of the results that it reads, in the order of its inputs
+    #[arg(long)]
+    pub(in crate::cli) input: Vec<ContentHash>,
+    /// Which of its shards, from 0
+    #[arg(long)]
+    pub(in crate::cli) shard: Option<usize>,
+    /// Do it though it is done
+    #[arg(long)]
+    pub(in crate::cli) force: bool,
+    /// Fetch no weights
+    #[arg(long)]
+    pub(in crate::cli) offline: bool,
+    /// Where models compute
+    #[arg(long, value_name = "DEVICE", env = "REFRAIN_DEVICE")]
+    pub(in crate::cli) device: Option<DeviceChoice>,
 }
 
 #[derive(Debug, Args)]

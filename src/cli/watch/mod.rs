@@ -90,7 +90,8 @@ impl Watch<'_> {
         }
         let view = View::new(global, &arguments.how, false, Style::of_stderr(global.color));
         *lock(&self.speaker) = Some(Arc::clone(&view.speak));
-        let ran = run_again(global, &project, options, &arguments.how, view, self.stop.child_token());
+        let ran =
+            run_again(global, &project, &arguments.reading, options, &arguments.how, view, self.stop.child_token());
         *lock(&self.speaker) = None;
         ran
     }

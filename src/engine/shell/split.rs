@@ -2,7 +2,7 @@
 //! all have ended the stage goes on with putting them together, or has failed.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use super::{Decision, Shell};
@@ -11,13 +11,16 @@ use crate::engine::job::{Ended, Report};
 use crate::engine::options::Failure;
 use crate::engine::piece::{Piece, ShardName, ShardReporter, Shards};
 use crate::engine::planner::Work;
+use crate::engine::reason::Reason;
 use crate::engine::scheduler::Task;
 use crate::engine::stage_reporter::StageReporter;
+use crate::remote::Claim;
 use crate::stage::Progress;
 use crate::store::Manifest;
 
 /// A stage whose shards are worked on.
 pub(super) struct Split {
+    claim: Option<Claim>,
     cut: Cut,
     /// What each shard made.
     made: Vec<Option<Arc<Manifest>>>,
@@ -58,11 +61,12 @@ impl Shell<'_> {
             let shard = ShardReporter::new(shard, Arc::clone(&reporter));
             return (reporter, Piece::Shard(Arc::new(shard)));
         }
-        if let Some(sharded) = self.sharded.get(&task)
-            && let Some(split) = &sharded.split
+        if let Some(sharded) = self.sharded.get_mut(&task)
+            && let Some(split) = &mut sharded.split
         {
             let made = split.made.iter().flatten().cloned().collect();
-            return (Arc::clone(&sharded.reporter), Piece::Join { cut: split.cut.clone(), made });
+            let (cut, claim) = (split.cut.clone(), Mutex::new(split.claim.take()));
+            return (Arc::clone(&sharded.reporter), Piece::Join { cut, made, claim });
         }
         let reporter = Arc::new(StageReporter::new(self.name(task), Arc::clone(&self.reporter)));
         if self.instance(task).shards < 2 {
@@ -93,7 +97,8 @@ impl Shell<'_> {
     fn split(&mut self, task: usize, shards: Shards) {
         let Some(sharded) = self.sharded.get_mut(&task) else { return };
         let Some(work) = sharded.work.take() else { return };
-        let of = shards.works.len();
+        let is_forced = work.reasons.contains(&Reason::Forced);
+        let (of, whole) = (shards.works.len(), work.key);
         sharded.reporter.total(shards.works.iter().map(|shard| shard.rows).sum());
         let mut made = Vec::new();
         let mut missing = Vec::new();
@@ -103,11 +108,14 @@ impl Shell<'_> {
                 made.push(Some(Arc::new(manifest)));
             } else {
                 made.push(None);
-                missing.push((ShardName { number, of }, shard.work));
+                missing.push((ShardName { number, of, rows: shard.rows, whole, is_forced }, shard.work));
             }
         }
-        sharded.split = Some(Split { cut: shards.cut, made, failures: Vec::new(), work: Some(work) });
-        let part = Task { needs: BTreeSet::new(), resource: self.instance(task).stage.resource() };
+        sharded.split =
+            Some(Split { claim: shards.claim, cut: shards.cut, made, failures: Vec::new(), work: Some(work) });
+        let (resource, away) =
+            (self.instance(task).stage.resource(), self.machines.away.contains(&self.planner.wanted[task]));
+        let part = Task { needs: BTreeSet::new(), resource, away };
         let parts = self.scheduler.split(task, missing.len(), &part);
         let is_done = parts.is_empty();
         for (part, (shard, work)) in parts.zip(missing) {

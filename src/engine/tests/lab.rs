@@ -305,6 +305,7 @@ pub(super) fn pipeline(toys: &[Toy]) -> Pipeline {
         device: None,
         limiters: BTreeMap::new(),
         budgets: BTreeMap::new(),
+        engine: crate::pipeline::EngineSettings::default(),
         sandbox: None,
         publication: crate::pipeline::ReportSettings::default(),
         store: None,

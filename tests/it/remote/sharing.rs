@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::process::{Child, Stdio};
 
 use serde_json::Value;
 
 use super::servers::{SECRET, Server};
 use super::{ALL, PIPELINE, artifacts, bytes_of, machine, on, well};
 use crate::lab::{Lab, files_below};
+use crate::shards;
 
 #[test]
 fn what_one_machine_made_another_finds_done_on_every_server() {
@@ -194,25 +196,18 @@ fn what_is_wrong_with_the_block_is_said_with_its_place() {
     assert!(lab.ran("p.yaml").is_empty(), "it decides no key");
 }
 
-#[test]
-fn two_machines_at_once_share_the_work() {
-    let folder = Server::folder();
-    let labs: Vec<Lab> = (0..2).map(|_| machine(30_000)).collect();
+/// Runs the pipeline on all machines at once, over one store: how often each
+/// stage was made, and what was said.
+fn at_once(labs: &[Lab], server: &Server) -> (BTreeMap<String, usize>, String) {
     // A machine that is busy with other tests is no store that cannot be reached.
-    for lab in &labs {
+    for lab in labs {
         lab.edit("p.yaml", "stages:\n", "store: { remote: unused, timeout: 2m }\nstages:\n");
     }
-    let running: Vec<_> = labs
-        .iter()
-        .map(|lab| {
-            let mut command = folder.command(lab, "run p.yaml --json");
-            command
-                .stdout(std::process::Stdio::piped())
-                .stderr(std::process::Stdio::piped())
-                .spawn()
-                .expect("it starts")
-        })
-        .collect();
+    let start = |lab| {
+        let mut command = server.command(lab, "run p.yaml --json");
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts")
+    };
+    let running: Vec<Child> = labs.iter().map(start).collect();
     let mut ran: BTreeMap<String, usize> = BTreeMap::new();
     let mut said = String::new();
     for process in running {
@@ -226,8 +221,30 @@ fn two_machines_at_once_share_the_work() {
             }
         }
     }
+    assert!(files_below(&server.path().join("claims-v1"), "").is_empty(), "every claim was given back");
+    (ran, said)
+}
+
+#[test]
+fn two_machines_at_once_share_the_work() {
+    let folder = Server::folder();
+    let labs: Vec<Lab> = (0..2).map(|_| machine(30_000)).collect();
+    let (ran, said) = at_once(&labs, &folder);
     let once: BTreeMap<String, usize> = ALL.iter().map(|stage| ((*stage).to_owned(), 1)).collect();
     assert_eq!(ran, once, "each was made once: {said}");
-    assert!(files_below(&folder.path().join("claims-v1"), "").is_empty(), "every claim was given back");
     well(&labs[0], &folder, "verify --remote");
+}
+
+#[test]
+fn the_shards_of_a_stage_are_worked_on_once_by_two_machines_at_once() {
+    let folder = Server::folder();
+    let slow = format!("sleep 0.2\n{}", shards::COPY);
+    let files = [("p.yaml", shards::OWN), ("songs.csv", &shards::songs(600)), ("copy.sh", &slow)];
+    let labs: Vec<Lab> = (0..2).map(|_| Lab::with(&files)).collect();
+    let (ran, said) = at_once(&labs, &folder);
+    assert_eq!(ran, BTreeMap::from([("copied".to_owned(), 1), ("songs".to_owned(), 1)]), "{said}");
+    let begun: Vec<usize> = labs.iter().map(shards::begun).collect();
+    assert_eq!(begun.iter().sum::<usize>(), 6, "{begun:?}: {said}");
+    let bytes = |lab| bytes_of(lab, &folder, "copied");
+    assert_eq!(bytes(&labs[0]), bytes(&labs[1]));
 }
