@@ -2,7 +2,6 @@
 //! spoken to in the Chrome `DevTools` Protocol over two pipes. Tests that need
 //! one are skipped, with a line, where none is installed.
 
-#![expect(clippy::print_stdout, reason = "a test that skips says so")]
 #![cfg(unix)]
 
 use std::io::{BufRead, BufReader, Write};
@@ -14,6 +13,8 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+use crate::lab::skipped;
 
 /// What it may be called.
 const NAMES: [&str; 5] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"];
@@ -41,7 +42,7 @@ impl Browser {
             std::env::split_paths(&path).any(|folder| folder.join(name).is_file())
         };
         let Some(name) = NAMES.iter().find(is_there) else {
-            println!("skipped: none of {} is on the PATH, so no page is looked at in a browser", NAMES.join(", "));
+            skipped(&format!("none of {} is on the PATH, so no page is looked at in a browser", NAMES.join(", ")));
             return None;
         };
         let profile = TempDir::with_prefix("refrain-browser-").expect("a temporary folder");

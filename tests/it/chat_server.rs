@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 
-use crate::lab::{Lab, ok};
+use crate::lab::{Lab, ok, skipped};
 
 const PIPELINE: &str = r#"
 pipeline: real
@@ -85,7 +85,7 @@ fn a_server_that_is_not_ours_summarizes_and_embeds() {
     let songs = format!("item_id,text\ni1,rain\ni2,\ni3,{long}\ni4,sun\ni5,rain\n");
     let lab = Lab::with(&[("real.yaml", PIPELINE), ("songs.csv", &songs)]);
     let Some(server) = Server::start(&lab) else {
-        return println!("skipped: python3 has no xllamacpp and gguf; scripts/chat_server.py says how to get them");
+        return skipped("python3 has no xllamacpp and gguf; scripts/chat_server.py says how to get them");
     };
     run(&lab, &server, "");
 

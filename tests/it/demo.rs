@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use crate::lab::Lab;
+use crate::lab::{Lab, skipped};
 
 /// The demo, made small, in a folder of its own; or why the encoder's weights,
 /// which it needs, cannot be had here.
@@ -26,7 +26,7 @@ fn demo() -> Result<Lab, String> {
 fn the_demo_runs_whole_and_then_only_what_a_change_needs() {
     let lab = match demo() {
         Ok(lab) => lab,
-        Err(why) => return println!("skipped: {why}"),
+        Err(why) => return skipped(&why),
     };
     let first = lab.line("run demo.yaml --json");
     assert_eq!(first.code, 0, "{first:#?}");

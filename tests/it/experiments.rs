@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::lab::{Lab, ok};
+use crate::lab::{Lab, ok, skipped};
 
 /// The demo, made small, and a pipeline over it; or why the encoder's weights,
 /// which they need, cannot be had here.
@@ -39,7 +39,7 @@ fn planned(lab: &Lab, file: &str, state: &str) -> BTreeSet<String> {
 fn six_lengths_of_summaries_take_from_the_demo_what_it_has_made() {
     let lab = match lab("summary-length.yaml") {
         Ok(lab) => lab,
-        Err(why) => return println!("skipped: {why}"),
+        Err(why) => return skipped(&why),
     };
     ok(lab.line("run demo.yaml --target evaluate@V3.1 --target kNN --target EASE --target iALS --target popularity"));
     let fresh = planned(&lab, "summary-length.yaml", "fresh");
@@ -67,7 +67,7 @@ fn six_lengths_of_summaries_take_from_the_demo_what_it_has_made() {
 fn three_prompts_are_compared_and_the_papers_is_the_demos() {
     let lab = match lab("prompts.yaml") {
         Ok(lab) => lab,
-        Err(why) => return println!("skipped: {why}"),
+        Err(why) => return skipped(&why),
     };
     ok(lab.line("run demo.yaml --target evaluate@V2.1"));
     assert!(planned(&lab, "prompts.yaml", "fresh").contains("evaluate@paper"));
@@ -82,7 +82,7 @@ fn three_prompts_are_compared_and_the_papers_is_the_demos() {
 fn metrics_are_by_the_language_that_lyrics_are_in() {
     let lab = match lab("languages.yaml") {
         Ok(lab) => lab,
-        Err(why) => return println!("skipped: {why}"),
+        Err(why) => return skipped(&why),
     };
     lab.edit("languages.yaml", "  users: 600", "  users: 120");
     lab.edit("languages.yaml", "songs: 320", "songs: 60");

@@ -5,8 +5,6 @@
 //! rocrate and openlineage-python (docs/lineage.md); else `python3` is tried, and what it
 //! lacks is skipped with a line.
 
-#![expect(clippy::print_stdout, reason = "a test that skips says so")]
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
@@ -18,7 +16,7 @@ use std::sync::mpsc::{Receiver, channel};
 
 use serde_json::Value;
 
-use crate::lab::{Answer, Lab, files_below, ok};
+use crate::lab::{Answer, Lab, files_below, ok, skipped};
 
 const PIPELINE: &str = "\
 pipeline: small
@@ -72,7 +70,7 @@ fn python(lab: &Lab, modules: &str, script: &str, arguments: &[&str]) -> Option<
     let has = Command::new(&python).args(["-c", &format!("import {modules}")]).output();
     if !has.is_ok_and(|output| output.status.success()) {
         assert!(chosen.is_none(), "the Python that REFRAIN_LINEAGE_PYTHON names lacks {modules}");
-        println!("skipped: python3 has no {modules}; what is written is not read by the tool itself");
+        skipped(&format!("python3 has no {modules}; what is written is not read by the tool itself"));
         return None;
     }
     let mut command = Command::new(&python);

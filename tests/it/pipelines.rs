@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::lab::{Answer, Lab, files_below};
+use crate::lab::{Answer, Lab, files_below, skipped};
 
 /// Runs a command line in the project's own folder, with a store elsewhere.
 fn at_home(lab: &Lab, line: &str) -> Answer {
@@ -62,7 +62,7 @@ fn pipelines_fit_the_schema_as_another_program_understands_it() {
     let python = std::env::var("REFRAIN_TEST_PYTHON").unwrap_or_else(|_| "python3".to_owned());
     let probe = Command::new(&python).args(["-c", "import jsonschema"]).output();
     if !probe.is_ok_and(|probe| probe.status.success()) {
-        return eprintln!("skipped: `{python}` has no jsonschema; name another in REFRAIN_TEST_PYTHON");
+        return skipped(&format!("`{python}` has no jsonschema; name another in REFRAIN_TEST_PYTHON"));
     }
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let refused = |text: &str| {

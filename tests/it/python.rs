@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::lab::Lab;
+use crate::lab::{Lab, skipped};
 
 const PIPELINE: &str = "\
 pipeline: small
@@ -95,7 +95,7 @@ fn python() -> Option<OsString> {
 #[test]
 fn the_example_opens_what_a_pipeline_made() {
     let Some(python) = python() else {
-        eprintln!("skipped: no Python with polars is here, and pip could not get it; REFRAIN_TEST_PYTHON names one");
+        skipped("no Python with polars is here, and pip could not get it; REFRAIN_TEST_PYTHON names one");
         return;
     };
     let lab = lab();

@@ -3,7 +3,7 @@
 
 use std::process::Command;
 
-use crate::lab::{Lab, files_below, ok};
+use crate::lab::{Lab, files_below, ok, skipped};
 
 const PIPELINE: &str = "\
 pipeline: songs
@@ -74,7 +74,7 @@ fn bash_completes_commands_options_and_stages() {
         );
         bash(&lab, &script)
     };
-    let Some(commands) = complete("refrain wa") else { return println!("skipped: bash is not installed") };
+    let Some(commands) = complete("refrain wa") else { return skipped("bash is not installed") };
     assert_eq!(commands, "watch\n");
     let shown = |line: &str| complete(line).expect("bash");
     assert!(shown("refrain run --off").contains("--offline"));
@@ -92,7 +92,7 @@ fn fish_and_zsh_take_their_scripts() {
         lab.write(shell, &ok(lab.line(&format!("completions {shell}"))));
         match Command::new(shell).arg(check).arg(lab.path(shell)).output() {
             Ok(output) => assert!(output.status.success(), "{output:?}"),
-            Err(_) => println!("skipped: {shell} is not installed"),
+            Err(_) => skipped(&format!("{shell} is not installed")),
         }
     }
 }

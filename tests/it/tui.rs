@@ -1,7 +1,6 @@
 //! `refrain run --tui` in a real terminal, which `script` (util-linux) makes:
 //! whatever happens, the terminal is given back.
 
-#![expect(clippy::print_stdout, reason = "a test that skips says so")]
 #![cfg(target_os = "linux")]
 
 use std::collections::BTreeMap;
@@ -11,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::lab::{CRAWL, Lab, Sandbox};
+use crate::lab::{CRAWL, Lab, Sandbox, skipped};
 
 const TAKE: &str = "\u{1b}[?1049h";
 const GIVE_BACK: &str = "\u{1b}[?1049l";
@@ -58,7 +57,7 @@ impl Pty {
             .stdout(Stdio::piped())
             .stderr(Stdio::null());
         let Ok(mut process) = command.spawn() else {
-            println!("skipped: there is no `script` of util-linux");
+            skipped("there is no `script` of util-linux");
             return None;
         };
         let screen = Arc::<Mutex<String>>::default();

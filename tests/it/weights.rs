@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 use std::process::Command;
 
-use crate::lab::{Lab, ok};
+use crate::lab::{Lab, ok, skipped};
 
 const PIPELINE: &str = "\
 pipeline: weights
@@ -112,7 +112,7 @@ fn pytorch_gives_the_same_scores_and_its_file_can_be_ranked_with() {
     let python = std::env::var("REFRAIN_TEST_PYTHON").unwrap_or_else(|_| "python3".to_owned());
     let probe = Command::new(&python).args(["-c", "import torch, safetensors, pyarrow"]).output();
     if !probe.is_ok_and(|probe| probe.status.success()) {
-        eprintln!("skipped: `{python}` has no torch, safetensors and pyarrow; name another in REFRAIN_TEST_PYTHON");
+        skipped(&format!("`{python}` has no torch, safetensors and pyarrow; name another in REFRAIN_TEST_PYTHON"));
         return;
     }
     let lab = lab();

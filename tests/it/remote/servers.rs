@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::lab::Lab;
+use crate::lab::{self, Lab};
 
 /// What installing may take.
 const PATIENCE: Duration = Duration::from_mins(4);
@@ -146,9 +146,9 @@ request.add_unredirected_header("Content-Length", "0")
 opener.open(request)
 "#;
 
-/// Says why tests are skipped, past the test harness.
+/// Says why there are no tests with a server.
 fn skipped(what: &str, why: &str) {
-    writeln!(std::io::stderr(), "SKIPPED: the tests with {what}: {why}").ok();
+    lab::skipped(&format!("nothing is tested with {what}: {why}"));
 }
 
 fn packages(name: &str) -> PathBuf {

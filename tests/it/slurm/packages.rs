@@ -1,8 +1,6 @@
 //! A real slurmctld and slurmd from Debian's packages, unpacked into a folder
 //! below the target folder and run there without systemd or munge.
 
-#![expect(clippy::print_stdout, reason = "a test that skips says so")]
-
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
@@ -11,6 +9,8 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+use crate::lab::skipped;
 
 const PACKAGES: [&str; 4] = ["slurmctld", "slurmd", "slurm-client", "slurm-wlm-basic-plugins"];
 
@@ -27,7 +27,7 @@ impl Cluster {
         match unpacked().and_then(|packages| Self::start_from(&packages)) {
             Ok(cluster) => Some(cluster),
             Err(why) => {
-                println!("skipped: there is no Slurm here: {why}");
+                skipped(&format!("there is no Slurm here: {why}"));
                 None
             }
         }
@@ -189,13 +189,28 @@ fn unpacked() -> Result<PathBuf, String> {
             Err(format!("`{command} {}`: {}", words.join(" "), String::from_utf8_lossy(&output.stderr)))
         }
     };
-    // With what they need and is not here.
-    let simulated = run("apt-get", &[&["install", "--simulate", "--no-install-recommends"][..], &PACKAGES].concat())?;
+    // With what they need and is not here. Where nobody has fetched the lists of packages, they come here.
+    let simulate = |options: &[&str]| {
+        let words = ["install", "--simulate", "--no-install-recommends"];
+        run("apt-get", &[options, &words, &PACKAGES].concat())
+    };
+    let own = ["lists/partial", "cache/archives/partial"].map(|name| folder.path().join(name));
+    let place = |name: &str| folder.path().join(name).display().to_string();
+    let (lists, cache) = (format!("Dir::State::Lists={}", place("lists")), format!("Dir::Cache={}", place("cache")));
+    let mut options: Vec<&str> = Vec::new();
+    let mut simulated = simulate(&options);
+    if simulated.is_err() {
+        own.iter().try_for_each(fs::create_dir_all).map_err(|error| error.to_string())?;
+        options = vec!["-o", &lists, "-o", &cache, "-o", "Acquire::http::Timeout=20"];
+        run("apt-get", &[&options[..], &["update"]].concat())?;
+        simulated = simulate(&options);
+    }
+    let simulated = simulated?;
     let needed = simulated.lines().filter_map(|line| line.strip_prefix("Inst ")?.split_whitespace().next());
     let mut packages: Vec<&str> = needed.chain(PACKAGES).collect();
     packages.sort_unstable();
     packages.dedup();
-    run("apt-get", &[&["download"][..], &packages].concat())?;
+    run("apt-get", &[&options[..], &["download"], &packages].concat())?;
     let unpacked = folder.path().join("unpacked");
     for entry in fs::read_dir(folder.path()).map_err(|error| error.to_string())?.flatten() {
         let path = entry.path();
