@@ -74,8 +74,8 @@ pub(super) fn with_jobs(
     let store = std::path::absolute(&global.artifacts).context("could not find out where the store is")?;
     let file = project.pipeline.file.display().to_string();
     let mut words = vec![program.display().to_string(), "--artifacts".to_owned(), store.display().to_string()];
-    // Records of it that are kept here count; one with a password in it stays out of the job's script.
-    if let Some(remote) = global.remote.as_ref().filter(|remote| !remote.contains('@')) {
+    // Records of it that are kept here count; one that may hold a secret stays out of the job's script.
+    if let Some(remote) = global.remote.as_ref().filter(|remote| !remote.contains(['@', '?'])) {
         words.extend(["--remote".to_owned(), remote.clone()]);
     }
     words.extend(["--color", "never", "work", &file].map(str::to_owned));

@@ -106,12 +106,7 @@ impl Lab {
 
     /// Runs the binary to its end.
     pub(crate) fn refrain<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Answer {
-        let output = self.command(arguments).output().expect("the binary starts");
-        Answer {
-            code: output.status.code().unwrap_or(-1),
-            stdout: String::from_utf8(output.stdout).expect("stdout is UTF-8"),
-            stderr: String::from_utf8(output.stderr).expect("stderr is UTF-8"),
-        }
+        Answer::of(self.command(arguments))
     }
 
     /// Runs a command line of words without spaces.
@@ -144,6 +139,16 @@ impl Lab {
 }
 
 impl Answer {
+    /// What a command answers that is run to its end.
+    pub(crate) fn of(mut command: Command) -> Self {
+        let output = command.output().expect("the binary starts");
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8(output.stdout).expect("stdout is UTF-8"),
+            stderr: String::from_utf8(output.stderr).expect("stderr is UTF-8"),
+        }
+    }
+
     /// The events of a run with `--json`.
     pub(crate) fn events(&self) -> Vec<Value> {
         let read = |line: &str| serde_json::from_str(line).unwrap_or_else(|e| panic!("`{line}` is no JSON: {e}"));

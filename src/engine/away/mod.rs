@@ -23,7 +23,7 @@ use super::job::{Ended, Job, Report};
 use super::options::{EngineChoice, Failure, OnInterrupt, RunOptions};
 use super::plan::{Plan, Planned, State};
 use super::reporter::Reporter;
-use crate::ground::ContentHash;
+use crate::ground::{ContentHash, count};
 use crate::pipeline::{EngineSettings, Pipeline};
 use crate::stage::Resource;
 use crate::store::Store;
@@ -154,7 +154,6 @@ impl Keeper {
     /// Looks at the cluster and the store; whether anything has changed.
     fn look(&mut self) -> bool {
         let before = self.open.len();
-        self.open.retain_mut(|order| !order.is_new() || !order.take_result());
         let jobs = match slurm::list() {
             Ok(jobs) => by_work(jobs),
             Err(error) => return self.no_answer(&error),
@@ -164,9 +163,9 @@ impl Keeper {
         for mut order in std::mem::take(&mut self.open) {
             match order.look(&jobs) {
                 None => {}
-                Some(Next::Wait(_)) => self.open.push(order),
+                Some(Next::Wait) => self.open.push(order),
                 Some(Next::Submit) => submit.entry(order.name.clone()).or_default().push(order),
-                Some(Next::Fail(job, why)) => order.fail(job.as_ref(), why),
+                Some(Next::Fail(why)) => order.fail(why),
             }
         }
         let has_new = !submit.is_empty();
@@ -272,13 +271,20 @@ impl Keeper {
         let text = match decision {
             OnInterrupt::Cancel => match slurm::cancel(&ids) {
                 Ok(()) => {
-                    format!("{} of the cluster {} cancelled", count(ids.len()), if is_one { "was" } else { "were" })
+                    format!(
+                        "{} of the cluster {} cancelled",
+                        count(ids.len() as u64, "job"),
+                        if is_one { "was" } else { "were" }
+                    )
                 }
-                Err(error) => format!("{} could not be cancelled: {error}", count(ids.len())),
+                Err(error) => format!("{} could not be cancelled: {error}", count(ids.len() as u64, "job")),
             },
             OnInterrupt::Leave => {
                 let verb = if is_one { "goes" } else { "go" };
-                format!("{} of the cluster {verb} on: the next run takes up what is made", count(ids.len()))
+                format!(
+                    "{} of the cluster {verb} on: the next run takes up what is made",
+                    count(ids.len() as u64, "job")
+                )
             }
         };
         if !ids.is_empty() {
@@ -288,10 +294,6 @@ impl Keeper {
             order.give(Ended::Stopped);
         }
     }
-}
-
-fn count(jobs: usize) -> String {
-    if jobs == 1 { "1 job".to_owned() } else { format!("{jobs} jobs") }
 }
 
 /// The latest job of each piece of work.

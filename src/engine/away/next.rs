@@ -6,6 +6,8 @@ use super::slurm::{JobState, QueuedJob};
 /// How often a job that has ended, or is not listed, is looked at again before
 /// it counts as lost: a shared file system may show its result late.
 const PATIENCE: u32 = 4;
+/// Why a job that ended well did not do its work.
+const UNSEEN: &str = "it ended well, and its result is not in the store that this machine sees";
 
 /// What was done for a piece of work so far.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -21,12 +23,12 @@ pub(super) struct Course {
 /// What comes next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Next {
-    /// Waiting for this job.
-    Wait(Option<QueuedJob>),
+    /// Waiting for the job.
+    Wait,
     /// A job is to be submitted.
     Submit,
-    /// It has failed: by this job, for this reason.
-    Fail(Option<QueuedJob>, &'static str),
+    /// It has failed; with what the cluster does not say.
+    Fail(&'static str),
 }
 
 /// What comes next for work whose result is not in the store. `job` is the
@@ -37,41 +39,40 @@ pub(super) fn next(course: &mut Course, job: Option<&QueuedJob>, retries: u32) -
             // Of whatever run it is: it does this work.
             course.attached = Some(job.number);
             course.looked = 0;
-            Next::Wait(Some(job.clone()))
+            Next::Wait
         }
         Some(job) if course.attached == Some(job.number) => ended(course, job, retries),
         // The jobs of runs before this one have ended; nothing is waited for.
         _ if course.attached.is_none() => Next::Submit,
         // The job that is waited for is not listed yet, or not any more.
-        _ => patiently(course, retries, None, "it is not listed any more and has left no result"),
+        _ => patiently(course, retries, "it is not listed any more and has left no result"),
     }
 }
 
 fn ended(course: &mut Course, job: &QueuedJob, retries: u32) -> Next {
     match job.state {
         JobState::Completed => {
-            patiently(course, 0, Some(job), "it ended well, and its result is not in the store that this machine sees")
+            course.looked += 1;
+            if course.looked < PATIENCE { Next::Wait } else { Next::Fail(UNSEEN) }
         }
-        JobState::Lost if course.submitted <= retries => {
-            *course = Course { attached: None, looked: 0, ..course.clone() };
-            Next::Submit
-        }
-        JobState::Lost => Next::Fail(Some(job.clone()), "it was submitted again as often as `retries` allows"),
-        _ => Next::Fail(Some(job.clone()), ""),
+        JobState::Lost => again(course, retries, "it was submitted again as often as `retries` allows"),
+        _ => Next::Fail(""),
     }
 }
 
 /// Looks again a few times, and then submits once more or gives up.
-fn patiently(course: &mut Course, retries: u32, job: Option<&QueuedJob>, why: &'static str) -> Next {
+fn patiently(course: &mut Course, retries: u32, why: &'static str) -> Next {
     course.looked += 1;
-    if course.looked < PATIENCE {
-        return Next::Wait(job.cloned());
+    if course.looked < PATIENCE { Next::Wait } else { again(course, retries, why) }
+}
+
+/// Submits once more, within limits.
+fn again(course: &mut Course, retries: u32, why: &'static str) -> Next {
+    if course.submitted > retries {
+        return Next::Fail(why);
     }
-    if job.is_none() && course.submitted <= retries {
-        *course = Course { attached: None, looked: 0, ..course.clone() };
-        return Next::Submit;
-    }
-    Next::Fail(job.cloned(), why)
+    *course = Course { attached: None, looked: 0, submitted: course.submitted };
+    Next::Submit
 }
 
 #[cfg(test)]
@@ -95,9 +96,9 @@ mod tests {
     fn the_job_of_a_dead_run_is_waited_for_and_its_failed_ones_count_for_nothing() {
         let mut course = Course::default();
         assert_eq!(next(&mut course, Some(&job(3, JobState::Failed)), 2), Next::Submit);
-        assert!(matches!(next(&mut course, Some(&job(4, JobState::Pending)), 2), Next::Wait(Some(_))));
+        assert!(matches!(next(&mut course, Some(&job(4, JobState::Pending)), 2), Next::Wait));
         assert_eq!((course.attached, course.submitted), (Some(4), 0));
-        assert!(matches!(next(&mut course, Some(&job(4, JobState::Failed)), 2), Next::Fail(Some(_), "")));
+        assert!(matches!(next(&mut course, Some(&job(4, JobState::Failed)), 2), Next::Fail("")));
     }
 
     #[test]
@@ -112,7 +113,7 @@ mod tests {
                     course.attached = Some(number + 1);
                 }
                 Next::Fail(..) => break,
-                Next::Wait(_) => panic!("nothing is to be waited for"),
+                Next::Wait => panic!("nothing is to be waited for"),
             }
         }
         assert_eq!(submissions, 3, "once, and two times again");
@@ -122,19 +123,19 @@ mod tests {
     fn a_job_that_is_not_listed_is_looked_for_and_then_submitted_again() {
         let mut course = Course { attached: Some(7), submitted: 1, looked: 0 };
         let mut looks = 0;
-        while matches!(next(&mut course, None, 1), Next::Wait(None)) {
+        while matches!(next(&mut course, None, 1), Next::Wait) {
             looks += 1;
         }
         assert_eq!((looks, course.attached), (PATIENCE - 1, None));
         course = Course { attached: Some(8), submitted: 2, looked: PATIENCE };
-        assert!(matches!(next(&mut course, None, 1), Next::Fail(None, _)));
+        assert!(matches!(next(&mut course, None, 1), Next::Fail(_)));
     }
 
     #[test]
     fn a_job_that_ended_well_without_a_result_is_not_believed_at_once() {
         let mut course = Course { attached: Some(7), submitted: 1, looked: 0 };
         let ended = job(7, JobState::Completed);
-        let waits = (0..PATIENCE).filter(|_| matches!(next(&mut course, Some(&ended), 2), Next::Wait(_))).count();
+        let waits = (0..PATIENCE).filter(|_| matches!(next(&mut course, Some(&ended), 2), Next::Wait)).count();
         assert_eq!(waits as u32, PATIENCE - 1);
         assert!(matches!(next(&mut course, Some(&ended), 2), Next::Fail(..)));
     }

@@ -14,7 +14,7 @@ use crate::engine::event::Outcome;
 use crate::engine::job::{Ended, Job, Report, in_store};
 use crate::engine::options::Failure;
 use crate::engine::reason::Reason;
-use crate::ground::{ContentHash, files};
+use crate::ground::{ContentHash, count, files};
 use crate::pipeline::JobSettings;
 use crate::stage::Progress as _;
 use crate::web::Spent;
@@ -52,11 +52,6 @@ impl Order {
         Self { task, job, settings, done, started, name, index, id: None, course, state: None, log: None }
     }
 
-    /// Whether nothing was done for it yet.
-    pub(super) fn is_new(&self) -> bool {
-        self.course == Course::default()
-    }
-
     /// What comes next; none if its result was there and is given.
     pub(super) fn look(&mut self, jobs: &BTreeMap<(String, Option<usize>), QueuedJob>) -> Option<Next> {
         let job = jobs.get(&(self.name.clone(), self.index));
@@ -73,7 +68,7 @@ impl Order {
     }
 
     /// Gives its result if the store has it.
-    pub(super) fn take_result(&mut self) -> bool {
+    fn take_result(&mut self) -> bool {
         match self.job.made() {
             Ok(None) => false,
             Ok(Some(manifest)) => {
@@ -127,12 +122,12 @@ impl Order {
         self.job.reporter.note(text);
     }
 
-    /// It has failed, by this job.
-    pub(super) fn fail(self, job: Option<&QueuedJob>, why: &str) {
-        let id = job.map(|job| job.id.clone()).or_else(|| self.id.clone()).unwrap_or_default();
+    /// It has failed, by the job that was waited for.
+    pub(super) fn fail(self, why: &str) {
+        let id = self.id.clone().unwrap_or_default();
         let details = slurm::details(&id);
         let mut error = format!("job {id} of the cluster failed");
-        if let Some(job) = job {
+        if let Some(job) = &self.state {
             let place = if job.node.is_empty() { String::new() } else { format!(" on {}", job.node) };
             write!(error, ": {}{place}", job.word).ok();
         }
@@ -199,6 +194,6 @@ pub(super) fn in_words(orders: &[&Order]) -> String {
         [one] if one.index.is_none() => {
             format!("job {} of the cluster: {}", one.id.as_deref().unwrap_or("?"), parts.join(", ").replace("1 ", ""))
         }
-        _ => format!("{} of the cluster: {}", super::count(orders.len()), parts.join(", ")),
+        _ => format!("{} of the cluster: {}", count(orders.len() as u64, "job"), parts.join(", ")),
     }
 }

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
-use super::lab::{Away, interrupt, wait_until};
+use super::lab::{Away, WAIT, interrupt, wait_until};
 use crate::tui::Pty;
 
 /// A pipeline and a cluster of scripts in its folder.
@@ -129,9 +129,6 @@ fn what_the_cluster_refuses_is_told_in_its_words() {
         answer.stderr
     );
 }
-
-/// Waits in the whole stage's program until `go` is there.
-const WAIT: &str = "[ \"$1\" != whole ] || while [ ! -e go ]; do sleep 0.1; done\n";
 
 #[test]
 fn the_jobs_of_a_killed_run_are_taken_up_by_the_next() {

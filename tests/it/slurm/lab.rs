@@ -58,6 +58,9 @@ echo copying
 cp \"$REFRAIN_INPUT_SONGS\" \"$REFRAIN_OUTPUT_TABLE\"
 ";
 
+/// Waits in the whole stage's program until `go` is there.
+pub(super) const WAIT: &str = "[ \"$1\" != whole ] || while [ ! -e go ]; do sleep 0.1; done\n";
+
 pub(super) struct Away {
     pub(super) lab: Lab,
     /// What a command needs to find the cluster.
@@ -83,9 +86,7 @@ impl Away {
     }
 
     pub(super) fn line(&self, line: &str) -> Answer {
-        let output = self.command(line).output().expect("an end");
-        let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
-        Answer { code: output.status.code().unwrap_or(-1), stdout: text(output.stdout), stderr: text(output.stderr) }
+        Answer::of(self.command(line))
     }
 
     /// Runs the pipeline, which must end well; gives the stages that did their work.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
-use super::lab::{Away, interrupt, wait_until};
+use super::lab::{Away, WAIT, interrupt, wait_until};
 use super::packages::Cluster;
 
 /// How often the run is killed; each time at another moment.
@@ -39,9 +39,6 @@ fn a_failure_is_told_with_its_lines(cluster: &Cluster) {
     let answer = away.line("run p.yaml --target whole");
     assert!(answer.stderr.to_lowercase().contains("partition"), "{}", answer.stderr);
 }
-
-/// Waits in the whole stage's program until `go` is there.
-const WAIT: &str = "[ \"$1\" != whole ] || while [ ! -e go ]; do sleep 0.1; done\n";
 
 fn a_lost_node_loses_nothing(cluster: &Cluster) {
     let away = Away::new(cluster.environment());
