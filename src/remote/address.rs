@@ -145,8 +145,10 @@ impl Address {
 /// A folder, which is made if the one above it is there: of a disk that is not
 /// mounted not even that is.
 fn open_folder(path: &std::path::Path) -> Result<LocalFileSystem, String> {
-    if !path.is_dir() {
-        std::fs::create_dir(path).map_err(|error| format!("the folder is not there and cannot be made: {error}"))?;
+    match std::fs::create_dir(path) {
+        // It was there, or another run has made it in this moment.
+        Err(_) if path.is_dir() => {}
+        made => made.map_err(|error| format!("the folder is not there and cannot be made: {error}"))?,
     }
     let opened = LocalFileSystem::new_with_prefix(path).map_err(|error| error.to_string())?;
     Ok(opened.with_fsync(true))
@@ -246,6 +248,23 @@ mod tests {
         assert_eq!(id("lab"), id("./lab"));
         assert_ne!(id("s3://lab/a"), id("s3://lab/b"));
         assert_eq!(id("s3://lab/a").len(), 12);
+    }
+
+    #[test]
+    fn runs_that_begin_together_may_all_make_the_folder() {
+        let above = tempfile::tempdir().expect("a folder");
+        for round in 0..200 {
+            let path = above.path().join(round.to_string());
+            let together = std::sync::Barrier::new(4);
+            let open = || {
+                together.wait();
+                open_folder(&path).map(drop)
+            };
+            let opened = std::thread::scope(|scope| {
+                [(); 4].map(|()| scope.spawn(open)).map(|thread| thread.join().expect("no panic"))
+            });
+            assert!(opened.iter().all(Result::is_ok), "{opened:?}");
+        }
     }
 
     #[test]
