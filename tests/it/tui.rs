@@ -39,8 +39,9 @@ impl Pty {
     pub(crate) fn start_with(lab: &Lab, line: &str, environment: &BTreeMap<String, OsString>) -> Option<Self> {
         let binary = lab.command(std::iter::empty::<&str>());
         let binary_path = env!("CARGO_BIN_EXE_refrain");
+        // A shell without a trap may end at Ctrl-C, as the run does not.
         let words = format!(
-            "stty rows 24 cols 80; sh -c 'echo $$ > pid; exec {binary_path} {line}'; echo \"exit code $?\"; stty -a | grep -o -- '-\\?icanon'"
+            "trap : INT; stty rows 24 cols 80; sh -c 'echo $$ > pid; exec {binary_path} {line}'; echo \"exit code $?\"; stty -a | grep -o -- '-\\?icanon'"
         );
         let mut command = Command::new("script");
         command.args(["-qec", &words, "/dev/null"]).current_dir(lab.path("."));
