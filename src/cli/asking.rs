@@ -78,9 +78,8 @@ impl JobKeeper for AskOnTerminal {
         let lines = lines.get_or_insert_with(self.open);
         while lines.try_recv().is_ok() {}
         let _drawn = Drawn::new(&self.curtain);
-        let jobs = count(jobs as u64, "job");
-        let words = format!("{jobs} wait or run on the cluster, and the next run can take up what they make");
-        prompt(&format!("{} {words}\n  cancel them? [y/N]: ", self.style.yellow("?")));
+        let (words, choice) = words_about_jobs(jobs);
+        prompt(&format!("{} {words}\n  {choice}: ", self.style.yellow("?")));
         let line = lines.blocking_recv().unwrap_or_default();
         if matches!(line.trim().to_lowercase().as_str(), "y" | "yes") {
             OnInterrupt::Cancel
@@ -121,6 +120,15 @@ pub(super) fn words(question: &BudgetQuestion) -> (String, String) {
             (words, format!("go on for another {more}? [y/N/raise: without a ceiling in this run]"))
         }
     }
+}
+
+/// What is asked about a cluster's jobs, and what may be answered.
+pub(super) fn words_about_jobs(jobs: usize) -> (String, String) {
+    let (wait, make, them) =
+        if jobs == 1 { ("waits or runs", "it makes", "it") } else { ("wait or run", "they make", "them") };
+    let jobs = count(jobs as u64, "job");
+    let words = format!("{jobs} {wait} on the cluster, and the next run can take up what {make}");
+    (words, format!("cancel {them}? [y/N]"))
 }
 
 /// `20,000 requests, $2.00`.

@@ -20,7 +20,7 @@ use super::project::{self, Project};
 use super::terminal::{Style, data, say, terminal_is_dumb};
 use super::tui::{self, Facts, Tui};
 use super::work;
-use crate::engine::{self, End, EngineChoice, Observer, PlanOptions, RunOptions, StageResult, Summary};
+use crate::engine::{self, End, EngineChoice, JobKeeper, Observer, PlanOptions, RunOptions, StageResult, Summary};
 use crate::export::{OpenLineage, Target};
 use crate::ground::{Environment, SystemClock};
 use crate::model::Models;
@@ -53,9 +53,10 @@ pub(super) fn run(global: &Global, arguments: &RunArguments) -> anyhow::Result<E
     let summary = if arguments.tui {
         let facts = Facts::of(&project.pipeline, &plan.targets);
         let tui = Tui::start(facts, &project.store, &cancel, style)?;
-        let keeper = keeper(&arguments.how, || Arc::new(tui.asker()));
+        let asker = Arc::new(tui.asker());
+        let keeper = keeper(&arguments.how, || Arc::clone(&asker) as Arc<dyn BudgetKeeper>);
         let options = options(&project, plan, &arguments.how, keeper, cancel);
-        let options = work::with_jobs(options, global, &project, &arguments.reading, &arguments.how, None)?;
+        let options = work::with_jobs(options, global, &project, &arguments.reading, &arguments.how, Some(asker))?;
         let observer = with_lineage(&arguments.how, &project, &options.environment, tui.observer(), &tui.speaker())?;
         let summary = engine::run(&project.pipeline, &project.store, &options, observer);
         tui.end();
@@ -159,7 +160,7 @@ pub(super) struct View {
     pub(super) speak: Speak,
     keeper: Arc<dyn BudgetKeeper>,
     /// Who asks about jobs of a cluster, where somebody can be asked.
-    asker: Option<AskOnTerminal>,
+    asker: Option<Arc<dyn JobKeeper>>,
 }
 
 impl View {
@@ -173,9 +174,9 @@ impl View {
         let (observer, speak, curtain) = watcher(global, style);
         // A person is asked only where one sees the question and can type.
         let can_ask = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
-        let asker = can_ask.then(|| AskOnTerminal::new(style, curtain));
-        let ask = || asker.clone().map_or_else(stop, |asker| Arc::new(asker) as Arc<dyn BudgetKeeper>);
-        Self { observer, speak, keeper: keeper(how, ask), asker }
+        let asker = can_ask.then(|| Arc::new(AskOnTerminal::new(style, curtain)));
+        let ask = || asker.clone().map_or_else(stop, |asker| asker as Arc<dyn BudgetKeeper>);
+        Self { observer, speak, keeper: keeper(how, ask), asker: asker.map(|asker| asker as Arc<dyn JobKeeper>) }
     }
 }
 

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use anyhow::Context;
 
 use super::arguments::{Global, HowToRun, Interrupted, Reading, WorkArguments};
-use super::asking::AskOnTerminal;
 use super::errors::Exit;
 use super::interrupt::{self, Brake};
 use super::observers::PlainLines;
@@ -68,7 +67,7 @@ pub(super) fn with_jobs(
     project: &Project,
     reading: &Reading,
     how: &HowToRun,
-    ask: Option<AskOnTerminal>,
+    ask: Option<Arc<dyn JobKeeper>>,
 ) -> anyhow::Result<RunOptions> {
     let program = std::env::current_exe().context("could not find out where this program is")?;
     let store = std::path::absolute(&global.artifacts).context("could not find out where the store is")?;
@@ -91,10 +90,10 @@ pub(super) fn with_jobs(
 }
 
 /// Who decides about jobs when the run is stopped.
-fn keeper(how: &HowToRun, ask: Option<AskOnTerminal>) -> Arc<dyn JobKeeper> {
+fn keeper(how: &HowToRun, ask: Option<Arc<dyn JobKeeper>>) -> Arc<dyn JobKeeper> {
     match (how.on_interrupt, ask) {
         (Interrupted::Cancel, _) => Arc::new(CancelJobs),
-        (Interrupted::Ask, Some(ask)) => Arc::new(ask),
+        (Interrupted::Ask, Some(ask)) => ask,
         (Interrupted::Ask | Interrupted::Leave, _) => Arc::new(LeaveJobs),
     }
 }

@@ -6,6 +6,7 @@
 //! and only then the lock is given back.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -133,19 +134,9 @@ impl Job {
             return Ok(Ended::Done(manifest, Outcome::Adopted));
         }
         drop(guard);
-        // Whoever may cut the rows may work on the shards: machines that share a
-        // store take turns with the whole only.
-        let turn = if matches!(self.piece, Piece::Whole | Piece::Cut) { self.turn() } else { Turn::Ours(None) };
-        let claim = match turn {
-            Turn::Ours(claim) => claim,
-            Turn::Theirs => {
-                self.reporter.note("waiting for another machine that is making the same");
-                return Ok(Ended::Elsewhere(None));
-            }
-            Turn::Made(manifest) => {
-                self.remember(&manifest).map_err(|error| in_store(&error))?;
-                return Ok(Ended::Done(Arc::new(*manifest), Outcome::Pulled));
-            }
+        let claim = match self.turn()? {
+            ControlFlow::Continue(claim) => claim,
+            ControlFlow::Break(ended) => return Ok(ended),
         };
         self.fetch_inputs()?;
         match &self.piece {
@@ -203,11 +194,24 @@ impl Job {
         self.publish(artifacts, warnings, requests, started, claim).map_err(|error| in_store(&error))
     }
 
-    /// Whether this run is to do the work, or another machine does or has done it.
-    fn turn(&self) -> Turn {
-        let now = self.options.plan.clock.now_millis();
-        let sharing = self.sharing.as_ref();
-        sharing.map_or(Turn::Ours(None), |sharing| sharing.turn(&self.work.key, self.work.refused, now))
+    /// Claims the work among the machines that share a store, unless another does it
+    /// or has done it. Whoever may cut the rows may work on the shards: only the
+    /// whole is claimed.
+    pub(super) fn turn(&self) -> Result<ControlFlow<Ended, Option<Claim>>, Failure> {
+        let Some(sharing) = self.sharing.as_ref().filter(|_| matches!(self.piece, Piece::Whole | Piece::Cut)) else {
+            return Ok(ControlFlow::Continue(None));
+        };
+        Ok(match sharing.turn(&self.work.key, self.work.refused, self.options.plan.clock.now_millis()) {
+            Turn::Ours(claim) => ControlFlow::Continue(claim),
+            Turn::Theirs => {
+                self.reporter.note("waiting for another machine that is making the same");
+                ControlFlow::Break(Ended::Elsewhere(None))
+            }
+            Turn::Made(manifest) => {
+                self.remember(&manifest).map_err(|error| in_store(&error))?;
+                ControlFlow::Break(Ended::Done(Arc::new(*manifest), Outcome::Pulled))
+            }
+        })
     }
 
     /// Gets what it reads from the shared store, as far as it is not here.
@@ -404,11 +408,16 @@ impl Job {
         self.store.publish(&manifest)?;
         self.remember(&manifest)?;
         let manifest = Arc::new(manifest);
-        // What shards make is of use to this machine; the whole goes to all.
-        if let Some(sharing) = self.sharing.as_ref().filter(|_| !matches!(self.piece, Piece::Shard(_))) {
-            sharing.made(&manifest, self.work.refused.is_some(), claim);
-        }
+        self.share(&manifest, claim);
         Ok(Ended::Done(manifest, outcome))
+    }
+
+    /// Sends a result to the shared store: what shards make is of use to this
+    /// machine, the whole goes to all.
+    pub(super) fn share(&self, manifest: &Arc<Manifest>, claim: Option<Claim>) {
+        if let Some(sharing) = self.sharing.as_ref().filter(|_| !matches!(self.piece, Piece::Shard(_))) {
+            sharing.made(manifest, self.work.refused.is_some(), claim);
+        }
     }
 
     /// Only a whole result is one that the instance has.

@@ -8,12 +8,12 @@ use super::super::errors::describe_failure;
 use super::super::narrator::Narrator;
 use super::super::terminal::Style;
 use super::facts::Facts;
-use super::keys::{Key, Pane, Wish};
+use super::keys::{Key, Pane, Reply, Wish};
 use super::limiter::LimiterView;
 use super::rows::{self, Row};
 use super::stage::{Mark, Stage, StageState};
 use crate::engine::Event;
-use crate::web::{BudgetDecision, Spent};
+use crate::web::Spent;
 
 /// From so many instances on, those of one stage share a row.
 const FOLD_FROM: usize = 16;
@@ -34,8 +34,8 @@ pub(super) struct Dashboard {
     /// Whether the run has begun.
     pub(super) is_planned: bool,
     pub(super) sandbox: bool,
-    /// What is asked of the user, and what may be answered.
-    pub(super) question: Option<(String, String)>,
+    /// What is asked of the user.
+    pub(super) question: Option<Question>,
     /// Whether the run was told to stop.
     pub(super) is_stopping: bool,
     pub(super) is_helping: bool,
@@ -47,6 +47,16 @@ pub(super) struct Dashboard {
     chosen: Option<String>,
     /// The stages whose instances have rows of their own.
     unfolded: BTreeSet<String>,
+}
+
+/// Something that is asked of the user.
+#[derive(Debug)]
+pub(super) struct Question {
+    pub(super) title: &'static str,
+    pub(super) words: String,
+    /// What may be answered.
+    pub(super) choice: String,
+    pub(super) may_raise: bool,
 }
 
 impl Dashboard {
@@ -171,14 +181,14 @@ impl Dashboard {
             self.is_stopping = true;
             return Some(Wish::Stop);
         }
-        if self.question.is_some() {
-            let decision = match key {
-                Key::Letter('y') => BudgetDecision::GoOn,
-                Key::Letter('n') | Key::Enter => BudgetDecision::Stop,
-                Key::Letter('r') => BudgetDecision::Raise,
+        if let Some(question) = &self.question {
+            let reply = match key {
+                Key::Letter('y') => Reply::Yes,
+                Key::Letter('n') | Key::Enter => Reply::No,
+                Key::Letter('r') if question.may_raise => Reply::Raise,
                 _ => return None,
             };
-            return Some(Wish::Answer(decision));
+            return Some(Wish::Answer(reply));
         }
         if std::mem::take(&mut self.is_helping) {
             return None;

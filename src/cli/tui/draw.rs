@@ -9,7 +9,7 @@ use ratatui::style::{Modifier, Style};
 use ratatui::text::{Line, Span};
 
 use super::super::gauge::{about, spending};
-use super::dashboard::Dashboard;
+use super::dashboard::{Dashboard, Question};
 use super::keys::{HELP, Pane};
 use super::look::{Look, put, put_line, titled, wrapped};
 use super::panes;
@@ -41,8 +41,8 @@ pub(super) fn draw(dashboard: &Dashboard, now: Duration, look: Look, area: Rect,
         let lines = HELP.map(|(keys, what)| format!("{keys:<12}{what}"));
         draw_box("keys", &lines, look, area, buffer);
     }
-    if let Some((question, choice)) = &dashboard.question {
-        draw_box("a budget is not enough", &[question.clone(), String::new(), choice.clone()], look, area, buffer);
+    if let Some(Question { title, words, choice, .. }) = &dashboard.question {
+        draw_box(title, &[words.clone(), String::new(), choice.clone()], look, area, buffer);
     }
 }
 

@@ -5,14 +5,13 @@ use insta::assert_snapshot;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 
-use super::dashboard::Dashboard;
+use super::dashboard::{Dashboard, Question};
 use super::draw::draw;
 use super::facts::Facts;
 use super::fixtures::{at, busy, facts, finished, requests};
-use super::keys::{Key, Wish};
+use super::keys::{Key, Reply, Wish};
 use super::look::Look;
 use crate::engine::{Event, Outcome};
-use crate::web::BudgetDecision;
 
 /// The screen, without blanks at the ends of lines.
 fn screen(dashboard: &Dashboard, width: u16, height: u16) -> String {
@@ -230,12 +229,18 @@ fn help_stands_over_the_rest_until_a_key_is_pressed() {
 fn a_question_takes_the_keys_until_it_is_answered() {
     let mut dashboard = busy(&["V1"]);
     let question = "`summaries` will need about $3.10, and the budget of `groq` has $1.20 left in this run";
-    dashboard.question = Some((question.into(), "go on until it is spent? [y/N/raise]".into()));
+    let ask = |title, words: &str, choice: &str, may_raise| {
+        Some(Question { title, words: words.into(), choice: choice.into(), may_raise })
+    };
+    dashboard.question = ask("a budget is not enough", question, "go on until it is spent? [y/N/raise]", true);
     assert!(screen(&dashboard, 60, 20).contains("a budget is not enough"));
     assert_eq!(dashboard.key(Key::Down), None);
-    assert_eq!(dashboard.key(Key::Letter('y')), Some(Wish::Answer(BudgetDecision::GoOn)));
-    assert_eq!(dashboard.key(Key::Letter('r')), Some(Wish::Answer(BudgetDecision::Raise)));
-    assert_eq!(dashboard.key(Key::Enter), Some(Wish::Answer(BudgetDecision::Stop)));
+    assert_eq!(dashboard.key(Key::Letter('y')), Some(Wish::Answer(Reply::Yes)));
+    assert_eq!(dashboard.key(Key::Letter('r')), Some(Wish::Answer(Reply::Raise)));
+    assert_eq!(dashboard.key(Key::Enter), Some(Wish::Answer(Reply::No)));
+    dashboard.question = ask("jobs are on the cluster", "one waits", "cancel it? [y/N]", false);
+    assert_eq!(dashboard.key(Key::Letter('r')), None, "there is nothing to raise");
+    assert_eq!(dashboard.key(Key::Letter('y')), Some(Wish::Answer(Reply::Yes)));
     assert_eq!(dashboard.key(Key::Stop), Some(Wish::Stop));
     assert!(dashboard.is_stopping);
 }
@@ -289,7 +294,8 @@ fn no_terminal_is_too_small() {
         screen(&dashboard, 300, 5);
         screen(&dashboard, 5, 100);
     }
-    dashboard.question = Some(("a long question ".repeat(20), "choose".into()));
+    let words = "a long question ".repeat(20);
+    dashboard.question = Some(Question { title: "a question", words, choice: "choose".into(), may_raise: false });
     for (width, height) in [(20, 5), (1, 1), (4, 3), (12, 30)] {
         screen(&dashboard, width, height);
     }

@@ -2,8 +2,6 @@
 
 use ratatui::crossterm::event::{Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
-use crate::web::BudgetDecision;
-
 /// The keys, as `?` tells them.
 pub(super) const HELP: [(&str, &str); 9] = [
     ("q, Ctrl-C", "stop the run: what was sent is waited for; again to abort at once"),
@@ -39,8 +37,17 @@ pub(super) enum Key {
 pub(super) enum Wish {
     /// Stop the run.
     Stop,
-    /// Answer the question about a budget.
-    Answer(BudgetDecision),
+    /// Answer the question that stands on the dashboard.
+    Answer(Reply),
+}
+
+/// What may be answered to a question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reply {
+    Yes,
+    No,
+    /// Of a budget: without a ceiling in this run.
+    Raise,
 }
 
 /// What is shown beside the stages.

@@ -133,7 +133,7 @@ impl Tui {
         Arc::new(move |line: &str| shared.say(line))
     }
 
-    /// Asks the user, on the dashboard, where a budget is not enough.
+    /// Asks the user, on the dashboard, where a budget is not enough, and about jobs of a cluster.
     pub(super) fn asker(&self) -> AskOnDashboard {
         AskOnDashboard::new(Arc::clone(&self.shared))
     }
@@ -183,7 +183,7 @@ fn show(
             let wish = lock(&shared.dashboard).key(key);
             match wish {
                 Some(Wish::Stop) => brake.press(),
-                Some(Wish::Answer(decision)) => shared.asking.answer(decision),
+                Some(Wish::Answer(reply)) => shared.asking.answer(reply),
                 None => {}
             }
         }

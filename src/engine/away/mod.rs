@@ -8,6 +8,7 @@ mod order;
 mod slurm;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -99,11 +100,27 @@ impl Executor for Cluster {
     fn start(&self, task: usize, job: Job, handle: &Handle, done: &UnboundedSender<(usize, Report)>) {
         let settings = self.settings.of_stage(&job.instance.id.stage);
         let (orders, done) = (self.orders.clone(), done.clone());
-        // Nodes see this store, not the one that is shared with others: what is only there is brought here.
-        drop(handle.spawn_blocking(move || match job.fetch_inputs() {
-            // The thread lives as long as this value; if it is gone nobody waits.
-            Ok(()) => orders.send(Order::new(task, job, settings, done)).map_err(drop),
-            Err(failure) => done.send((task, Report::at_once(Ended::Failed(failure)))).map_err(drop),
+        // Nodes see this store, not the one that is shared with others: claims are the run's, and what is only
+        // there is brought here.
+        drop(handle.spawn_blocking(move || {
+            let claimed = job.turn().and_then(|turn| match turn {
+                ControlFlow::Continue(claim) => job.fetch_inputs().map(|()| ControlFlow::Continue(claim)),
+                ControlFlow::Break(ended) => Ok(ControlFlow::Break(ended)),
+            });
+            let ended = match claimed {
+                Ok(ControlFlow::Continue(claim)) => {
+                    // The thread lives as long as this value; if it is gone nobody waits.
+                    orders.send(Order::new(task, job, settings, claim, done)).ok();
+                    return;
+                }
+                Ok(ControlFlow::Break(Ended::Elsewhere(_))) => Ended::Elsewhere(Some(job.work)),
+                Ok(ControlFlow::Break(ended)) => {
+                    job.ended_away(&ended);
+                    ended
+                }
+                Err(failure) => Ended::Failed(failure),
+            };
+            done.send((task, Report::at_once(ended))).ok();
         }));
     }
 }

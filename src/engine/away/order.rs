@@ -16,6 +16,7 @@ use crate::engine::options::Failure;
 use crate::engine::reason::Reason;
 use crate::ground::{ContentHash, count, files};
 use crate::pipeline::JobSettings;
+use crate::remote::Claim;
 use crate::stage::Progress as _;
 use crate::web::Spent;
 
@@ -27,6 +28,8 @@ pub(super) struct Order {
     task: usize,
     pub(super) job: Job,
     pub(super) settings: JobSettings,
+    /// Tells the machines that share a store that this run has the work done.
+    claim: Option<Claim>,
     done: UnboundedSender<(usize, Report)>,
     started: Instant,
     /// What its job is called, by the key of the work: of the whole stage's for
@@ -42,14 +45,20 @@ pub(super) struct Order {
 }
 
 impl Order {
-    pub(super) fn new(task: usize, job: Job, settings: JobSettings, done: UnboundedSender<(usize, Report)>) -> Self {
+    pub(super) fn new(
+        task: usize,
+        job: Job,
+        settings: JobSettings,
+        claim: Option<Claim>,
+        done: UnboundedSender<(usize, Report)>,
+    ) -> Self {
         let shard = job.piece.shard();
         let index = shard.map(|shard| shard.number);
         let shards = shard.map(|shard| format!("-of{}", shard.of)).unwrap_or_default();
         let key = whole_key(&job).to_string();
         let name = format!("{PREFIX}{}{shards}", key.get(..16).unwrap_or_default());
         let (started, course) = (Instant::now(), Course::default());
-        Self { task, job, settings, done, started, name, index, id: None, course, state: None, log: None }
+        Self { task, job, settings, claim, done, started, name, index, id: None, course, state: None, log: None }
     }
 
     /// What comes next; none if its result was there and is given.
@@ -76,7 +85,9 @@ impl Order {
                     None => Outcome::Adopted,
                     Some(_) => self.job.outcome_of(&manifest),
                 };
-                self.report(Ended::Done(Arc::new(manifest), outcome));
+                let manifest = Arc::new(manifest);
+                self.job.share(&manifest, self.claim.take());
+                self.report(Ended::Done(manifest, outcome));
                 true
             }
             Err(error) => {

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::process::Stdio;
 
 use super::lab::{Away, WAIT, interrupt, wait_until};
 use crate::tui::Pty;
@@ -62,6 +64,25 @@ fn what_a_job_reads_is_brought_from_the_shared_store_first() {
     assert_eq!(second.ran(&remote), ["gpu"]);
     assert_eq!((second.begun().len(), calls(&second, "sbatch")), (1, 1));
     assert!(third.ran(&remote).is_empty(), "what the job made was sent");
+}
+
+#[test]
+fn of_two_clusters_over_one_shared_store_one_does_the_work() {
+    let [first, second] = [away(), away()];
+    let options = format!("--target whole --remote {}", first.lab.path("shared").display());
+    first.lab.write("act.sh", WAIT);
+    let mut run = first.start(&options);
+    wait_until("the job", || first.times("whole") == 1);
+    let mut other = second.command(&format!("run p.yaml --json {options}"));
+    let mut other = other.stdout(Stdio::piped()).spawn().expect("a run");
+    let mut told = BufReader::new(other.stdout.take().expect("a pipe")).lines().map_while(Result::ok);
+    assert!(told.any(|line| line.contains("waiting for another machine")), "it did not wait");
+    first.lab.write("go", "");
+    assert!(run.wait().expect("an end").success());
+    assert!(told.any(|line| line.contains(r#""outcome":"pulled""#)), "it did not take the result");
+    assert!(other.wait().expect("an end").success());
+    assert_eq!((calls(&second, "sbatch"), second.times("whole")), (0, 0));
+    assert!(second.ran(&options).is_empty());
 }
 
 #[test]
@@ -192,13 +213,23 @@ fn somebody_at_a_terminal_is_asked_about_the_jobs() {
         let Some(mut pty) = start() else { return };
         pty.wait_for("job 1 of the cluster: at work");
         pty.press("\u{3}");
-        pty.wait_for("cancel them? [y/N]");
+        pty.wait_for("cancel it? [y/N]");
         pty.press(answer);
         pty.wait_for(told);
         pty.wait_for("exit code 130");
         assert_eq!(calls(&away, "scancel"), cancelled);
     }
     assert_eq!(away.times("whole"), 1, "the second run took up the job of the first");
+    // On a dashboard the question stands in the middle, its words apart.
+    let line = "run p.yaml --target whole --tui";
+    let Some(mut pty) = Pty::start_with(&away.lab, line, &away.environment) else { return };
+    wait_until("the job", || away.times("whole") == 2);
+    pty.press("\u{3}");
+    pty.wait_for("[y/N]");
+    pty.press("y");
+    pty.wait_for("1 job of the cluster was cancelled");
+    pty.wait_for("exit code 130");
+    assert_eq!(calls(&away, "scancel"), 2);
 }
 
 #[test]
