@@ -50,7 +50,7 @@ pub(super) fn device(arguments: &DeviceArguments) -> anyhow::Result<Exit> {
 }
 
 fn lines(comparison: &Comparison) -> String {
-    let Comparison { scorer, kernels, device, .. } = comparison;
+    let Comparison { scorer, kernels, device, other_ranks, ranks, other_lists, lists, .. } = comparison;
     let mut text = format!("{scorer}\n");
     let mut row = |what: &str, own: String, theirs: String, note: String| {
         writeln!(text, "  {what:<10} processor {own:>10}  device {theirs:>10}  {note}").ok();
@@ -76,7 +76,8 @@ fn lines(comparison: &Comparison) -> String {
         rate(comparison.ranking_flops, device.ranking_secs)
     );
     row("ranking", millis(kernels.ranking_secs), millis(device.ranking_secs), note);
-    write!(text, "  {} of {} ranks of the processor's model differ", comparison.other_ranks, comparison.ranks).ok();
+    write!(text, "  {other_ranks} of {ranks} ranks and {other_lists} of {lists} lists of the processor's model differ")
+        .ok();
     text
 }
 

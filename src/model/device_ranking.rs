@@ -1,18 +1,20 @@
 //! The full ranking on a device: where there is a GPU and the model is one of
 //! vectors; else the processor's.
 
+use std::collections::BTreeSet;
+
 use refrain_gpu::Device;
-use refrain_gpu::recommender::{NamedTensor, Ranker, RecommenderError, Target};
+use refrain_gpu::recommender::{Count, NamedTensor, Ranker, Ranking, RecommenderError, Target};
 
 use super::interactions::ItemSets;
-use super::ranking::{Lists, Ranked};
+use super::ranking::{List, Lists, Ranked};
 use super::scoring::ScoringModel;
 use super::two_tower::{VectorScorer, named};
 use crate::metrics::Rank;
 
 impl ScoringModel {
-    /// [`ScoringModel::rank_and_list`] on a device. A GPU gives the same ranks but
-    /// where scores are within rounding of each other; lists are the processor's.
+    /// [`ScoringModel::rank_and_list`] on a device. A GPU gives the same ranks and
+    /// lists but where scores are within rounding of each other.
     ///
     /// # Errors
     /// [`RecommenderError`] if the device failed.
@@ -28,14 +30,7 @@ impl ScoringModel {
         let (Self::Vectors(vectors), Device::Cuda(_)) = (self, device) else {
             return Ok(self.rank_and_list(items, targets, wanted, excluded, goes_on));
         };
-        let ranked = ranked_on(vectors, items, targets, excluded, device, &|more| goes_on(more))?;
-        // Burn has no order of a row's scores that stays on the device.
-        let lists = if wanted.users.is_empty() {
-            Some(Vec::new())
-        } else {
-            self.top(wanted.users, wanted.k, excluded, &|_| goes_on(0))
-        };
-        Ok(ranked.zip(lists).map(|(ranked, lists)| Ranked { lists, ..ranked }))
+        ranked_on(vectors, items, targets, wanted, excluded, device, &|more| goes_on(more))
     }
 }
 
@@ -44,16 +39,27 @@ pub(super) fn ranked_on(
     vectors: &VectorScorer,
     items: usize,
     targets: &[(u32, u32)],
+    wanted: Lists<'_>,
     excluded: &ItemSets,
     device: Device,
     goes_on: &dyn Fn(u64) -> bool,
 ) -> Result<Option<Ranked>, RecommenderError> {
     let tensors: Vec<NamedTensor> = vectors.tensors().into_iter().map(named).collect();
     let ranker = Ranker::new(&tensors, device)?;
-    let of = |(user, item): &(u32, u32)| Target { user: *user, item: *item, excluded: excluded.of_user(*user) };
+    let mut listed = BTreeSet::new();
+    let of = |(user, item): &(u32, u32)| Target {
+        user: *user,
+        item: *item,
+        excluded: excluded.of_user(*user),
+        // With the first target of a user.
+        listed: wanted.users.binary_search(user).is_ok() && listed.insert(*user),
+    };
     let all: Vec<Target<'_>> = targets.iter().map(of).collect();
-    let Some(counts) = ranker.rank(&all, goes_on)? else { return Ok(None) };
-    let rank = |(count, target): (&refrain_gpu::recommender::Count, &Target<'_>)| {
+    let Some(Ranking { counts, lists }) = ranker.rank(&all, wanted.k, goes_on)? else { return Ok(None) };
+    let mut lists: Vec<(u32, List)> = all.iter().filter(|target| target.listed).map(|t| t.user).zip(lists).collect();
+    lists.sort_unstable_by_key(|(user, _)| *user);
+    let lists = lists.into_iter().map(|(_, list)| list).collect();
+    let rank = |(count, target): (&Count, &Target<'_>)| {
         let gone = target.excluded.iter().filter(|item| **item != target.item).count();
         Rank { rank: count.above + 1, candidates: (items - gone) as u32 }
     };
@@ -63,5 +69,5 @@ pub(super) fn ranked_on(
     of_users.sort_unstable();
     of_users.dedup();
     let not_finite = of_users.iter().map(|(_, count)| u64::from(*count)).sum();
-    Ok(Some(Ranked { ranks, not_finite, lists: Vec::new() }))
+    Ok(Some(Ranked { ranks, not_finite, lists }))
 }

@@ -16,7 +16,7 @@ fn the_processor_is_checked_against_its_own_tensors() {
     assert_eq!(ok(lab.line("device --device cpu")), "computing on the CPU, as asked\n");
     let said = ok(lab.line("device --device cpu --check"));
     for part in
-        ["dot\n", "dot_compress\n", "ranks of the processor's model differ", "the device agrees with the processor"]
+        ["dot\n", "dot_compress\n", "lists of the processor's model differ", "the device agrees with the processor"]
     {
         assert!(said.contains(part), "{said}");
     }

@@ -16,9 +16,10 @@ use super::tower::{Category, Features, TextVectors};
 use super::train::{Network, Sides, StepOutcome, TrainingError, engine};
 use super::vectors::VectorScorer;
 use crate::ground::Seed;
-use crate::metrics::{Rank, hit, mean, ndcg};
+use crate::metrics::{hit, mean, ndcg};
 use crate::model::device_ranking::ranked_on;
 use crate::model::interactions::{Interactions, Part};
+use crate::model::ranking::{List, Lists, Ranked};
 use crate::model::scoring::ScoringModel;
 use crate::table::Table;
 
@@ -52,7 +53,8 @@ pub struct Measured {
     pub metrics: [f64; 2],
     /// Seconds of a step, sampling included, in the last epoch.
     pub step_secs: f64,
-    /// Seconds of the full ranking of all test items, after one for warming up.
+    /// Seconds of the full ranking of all test items, with each user's ten best,
+    /// after one for warming up.
     pub ranking_secs: f64,
 }
 
@@ -69,6 +71,10 @@ pub struct Comparison {
     pub other_ranks: usize,
     /// How many ranks.
     pub ranks: usize,
+    /// Of the users, how many get other items from the device, or in another order.
+    pub other_lists: usize,
+    /// How many users.
+    pub lists: usize,
     /// Multiplications and additions of a step.
     pub step_flops: f64,
     /// Bytes that a step must move at least.
@@ -85,13 +91,15 @@ impl Comparison {
         f64::max(1e-3, 1.0 / self.ranks.max(1) as f64)
     }
 
-    /// Whether loss and metrics agree within the tolerance, and ranks but for
-    /// ties within rounding: at most one in a hundred.
+    /// Whether loss and metrics agree within the tolerance, and ranks and lists but
+    /// for ties within rounding: at most one rank in a hundred, and one list in
+    /// twenty, each of which has ten places.
     #[must_use]
     pub fn agrees(&self) -> bool {
         let near = |a: f64, b: f64| (a - b).abs() <= self.tolerance();
         let metrics = self.kernels.metrics.iter().zip(self.device.metrics).all(|(a, b)| near(*a, b));
-        metrics && near(self.kernels.loss, self.device.loss) && self.other_ranks * 100 <= self.ranks
+        let lists = self.other_ranks * 100 <= self.ranks && self.other_lists * 20 <= self.lists;
+        metrics && near(self.kernels.loss, self.device.loss) && lists
     }
 }
 
@@ -162,16 +170,18 @@ impl World {
         let (kernels, vectors) = self.measure(&options, epochs)?;
         let on_device = TrainingOptions { computer: Computer::Tensors(device), ..options.clone() };
         let (measured, _) = self.measure(&on_device, epochs)?;
-        let own = self.ranks(&vectors, Computer::Kernels)?;
-        let theirs = self.ranks(&vectors, Computer::Tensors(device))?;
-        let other_ranks = own.iter().zip(&theirs).filter(|(a, b)| a != b).count();
+        let own = self.rank(&vectors, Computer::Kernels)?;
+        let theirs = self.rank(&vectors, Computer::Tensors(device))?;
+        let items = |list: &List| list.iter().map(|(item, _)| *item).collect::<Vec<_>>();
         let work = self.work(&options);
         Ok(Comparison {
             scorer,
             kernels,
             device: measured,
-            other_ranks,
-            ranks: own.len(),
+            other_ranks: own.ranks.iter().zip(&theirs.ranks).filter(|(a, b)| a != b).count(),
+            ranks: own.ranks.len(),
+            other_lists: own.lists.iter().zip(&theirs.lists).filter(|(a, b)| items(a) != items(b)).count(),
+            lists: own.lists.len(),
             step_flops: work[0],
             step_bytes: work[1],
             ranking_flops: work[2],
@@ -196,9 +206,9 @@ impl World {
             step_secs = started.elapsed().as_secs_f64() / (step - before).max(1) as f64;
         }
         let vectors = engine.vectors()?;
-        self.ranks(&vectors, options.computer)?;
+        self.rank(&vectors, options.computer)?;
         let started = Instant::now();
-        let ranks = self.ranks(&vectors, options.computer)?;
+        let ranks = self.rank(&vectors, options.computer)?.ranks;
         let ranking_secs = started.elapsed().as_secs_f64();
         let average = |metric: fn(u32, u32) -> f64| {
             mean(&ranks.iter().map(|rank| metric(rank.rank, 10)).collect::<Vec<_>>()).unwrap_or_default()
@@ -208,16 +218,20 @@ impl World {
         Ok((measured, vectors))
     }
 
-    fn ranks(&self, vectors: &VectorScorer, computer: Computer) -> Result<Vec<Rank>, TrainingError> {
+    fn rank(&self, vectors: &VectorScorer, computer: Computer) -> Result<Ranked, TrainingError> {
         let (items, targets) = (self.split.items.len(), self.split.part(Part::Test));
         let excluded = self.split.sets(&[Part::Train]);
+        let users: Vec<u32> = targets.iter().map(|(user, _)| *user).collect();
+        let wanted = Lists { users: &users, k: 10 };
         let ranked = match computer {
             Computer::Kernels => {
-                ScoringModel::Vectors(Box::new(vectors.clone())).rank(items, targets, &excluded, &|_| true)
+                let model = ScoringModel::Vectors(Box::new(vectors.clone()));
+                model.rank_and_list(items, targets, wanted, &excluded, &|_| true)
             }
-            Computer::Tensors(device) => ranked_on(vectors, items, targets, &excluded, device, &|_| true)?,
+            Computer::Tensors(device) => ranked_on(vectors, items, targets, wanted, &excluded, device, &|_| true)?,
         };
-        Ok(ranked.map(|ranked| ranked.ranks).unwrap_or_default())
+        // Nobody stops it.
+        ranked.ok_or(TrainingError::Stopped)
     }
 
     /// What a step must multiply and add, what it must move, and what a ranking
@@ -267,6 +281,7 @@ mod tests {
     fn tensors_on_the_processor_agree_with_the_kernels() {
         for comparison in check(Device::Cpu, CheckSize::SMALL, 2).unwrap() {
             assert!(comparison.agrees(), "{comparison:?}");
+            assert_eq!(comparison.lists, 400);
             assert!(comparison.kernels.metrics[0] > 0.0 && comparison.step_flops > 1e6, "{comparison:?}");
         }
     }

@@ -155,6 +155,8 @@ fn pairs(batch: &Batch) -> Pairs<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::super::options::Decay;
     use super::super::sample::Sampler;
     use super::super::test_data::{features, random_split};
@@ -163,7 +165,7 @@ mod tests {
     use crate::ground::Seed;
     use crate::model::device_ranking::ranked_on;
     use crate::model::interactions::Part;
-    use crate::model::ranking::Ranked;
+    use crate::model::ranking::{Lists, Ranked};
     use crate::model::scoring::ScoringModel;
 
     struct Silent;
@@ -256,25 +258,47 @@ mod tests {
         }
     }
 
+    /// Items stand in the same places but where their scores are within rounding.
+    fn same_lists(kernels: &Ranked, tensors: &Ranked, users: usize) {
+        assert_eq!([kernels.lists.len(), tensors.lists.len()], [users; 2]);
+        for (own, theirs) in kernels.lists.iter().zip(&tensors.lists) {
+            assert!(!own.is_empty() && own.len() == theirs.len(), "{own:?} {theirs:?}");
+            for ((item, score), (other, found)) in own.iter().zip(theirs) {
+                let near = (score - found).abs() <= 1e-4 * score.abs().max(1.0);
+                assert!(near, "{own:?} {theirs:?}");
+                let of_kernels = own.iter().find(|(item, _)| item == other).map(|(_, score)| *score);
+                assert!(item == other || of_kernels.is_none_or(|of| (of - score).abs() <= 1e-4), "{own:?} {theirs:?}");
+            }
+        }
+    }
+
     #[test]
-    fn ranks_on_tensors_are_those_of_the_kernels() {
+    fn ranks_and_lists_on_tensors_are_those_of_the_kernels() {
         let split = random_split(40, 30, 8, 7);
         let (users, items) = (features(40, 3, 0, 1), features(30, 4, 20, 2));
         let excluded = split.sets(&[Part::Train]);
-        let targets = [split.part(Part::Test), split.part(Part::Validation)].concat();
+        let targets = [split.part(Part::Validation), split.part(Part::Test)].concat();
+        // Not all users, and more items than some of them have left.
+        let users_wanted: BTreeSet<u32> = split.part(Part::Test).iter().map(|(user, _)| *user).collect();
+        let users_wanted: Vec<u32> = users_wanted.into_iter().step_by(2).collect();
+        let wanted = Lists { users: &users_wanted, k: 25 };
         for options in cases() {
             let trained = train(&split, &users, &items, &options, Seed::of_stage(0, "train"), &Silent).unwrap();
             let rank = |tensors: &[Tensor]| -> [Ranked; 2] {
                 let model = ScoringModel::of_tensors(tensors, &split).unwrap();
                 let ScoringModel::Vectors(vectors) = &model else { panic!("a two-tower model has vectors") };
-                let on_tensors = ranked_on(vectors, 30, &targets, &excluded, Device::Cpu, &|_| true).unwrap().unwrap();
-                assert!(ranked_on(vectors, 30, &targets, &excluded, Device::Cpu, &|_| false).unwrap().is_none());
-                [model.rank(30, &targets, &excluded, &|_| true).unwrap(), on_tensors]
+                let on_tensors = |goes_on: &dyn Fn(u64) -> bool| {
+                    ranked_on(vectors, 30, &targets, wanted, &excluded, Device::Cpu, goes_on).unwrap()
+                };
+                assert!(on_tensors(&|_| false).is_none());
+                let kernels = model.rank_and_list(30, &targets, wanted, &excluded, &|_| true);
+                [kernels.unwrap(), on_tensors(&|_| true).unwrap()]
             };
             let [kernels, tensors] = rank(&trained.tensors);
             assert_eq!(kernels.not_finite, tensors.not_finite);
             let differ = kernels.ranks.iter().zip(&tensors.ranks).filter(|(a, b)| a != b).count();
             assert!(differ * 50 <= targets.len(), "{differ} of {} ranks differ: {options:?}", targets.len());
+            same_lists(&kernels, &tensors, users_wanted.len());
             // Equal scores and such that are not numbers.
             let mut odd = trained.tensors.clone();
             let vectors = odd.iter_mut().find(|tensor| tensor.name == "item_vectors").unwrap();
@@ -285,6 +309,7 @@ mod tests {
             assert_eq!(kernels.not_finite, tensors.not_finite);
             let differ = kernels.ranks.iter().zip(&tensors.ranks).filter(|(a, b)| a != b).count();
             assert!(differ * 50 <= targets.len(), "{differ} of {} ranks differ: {options:?}", targets.len());
+            same_lists(&kernels, &tensors, users_wanted.len());
         }
     }
 }

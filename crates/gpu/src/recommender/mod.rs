@@ -120,6 +120,19 @@ pub struct Target<'a> {
     pub item: u32,
     /// Items that do not count.
     pub excluded: &'a [u32],
+    /// Whether its user's best items are wanted as well.
+    pub listed: bool,
+}
+
+/// What was found of some targets.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Ranking {
+    /// In the order of the targets.
+    pub counts: Vec<Count>,
+    /// The best items and their scores of each target that is `listed`, in the
+    /// order of these: best first, ties to the lower index, none that is excluded
+    /// or whose score is not finite.
+    pub lists: Vec<Vec<(u32, f32)>>,
 }
 
 /// What was found of a target.
@@ -238,19 +251,21 @@ impl Ranker {
         }))
     }
 
-    /// Ranks each target among all items, in the order of the targets.
-    /// `goes_on` hears how many more are done and may stop it: then there is nothing.
+    /// Ranks each target among all items, and lists the `k` best of those that are
+    /// `listed`. `goes_on` hears how many more are done and may stop it: then there
+    /// is nothing.
     ///
     /// # Errors
     /// [`RecommenderError::Device`] if the device failed.
     pub fn rank(
         &self,
         targets: &[Target<'_>],
+        k: usize,
         goes_on: &dyn Fn(u64) -> bool,
-    ) -> Result<Option<Vec<Count>>, RecommenderError> {
+    ) -> Result<Option<Ranking>, RecommenderError> {
         match &self.0 {
-            Finished::Cpu(prepared) => prepared.counts(targets, goes_on),
-            Finished::Cuda(prepared) => prepared.counts(targets, goes_on),
+            Finished::Cpu(prepared) => prepared.rank(targets, k, goes_on),
+            Finished::Cuda(prepared) => prepared.rank(targets, k, goes_on),
         }
     }
 }

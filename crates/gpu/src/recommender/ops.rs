@@ -98,6 +98,12 @@ pub(super) fn read<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Result<V
     data.into_vec::<f32>().map_err(|error| RecommenderError::Device(format!("{error:?}")))
 }
 
+/// The same for places, none of which is negative.
+pub(super) fn read_places<B: Backend>(tensor: Tensor<B, 2, Int>) -> Result<Vec<u32>, RecommenderError> {
+    let data = tensor.try_into_data().map_err(|error| RecommenderError::Device(format!("{error:?}")))?;
+    Ok(data.iter::<u32>().collect())
+}
+
 /// Marks for each row of `[rows, columns]` some columns with 1; repeats are allowed.
 pub(super) fn marks<B: Backend>(shape: [usize; 2], at: &[u32], device: &B::Device) -> Tensor<B, 2> {
     let [rows, columns] = shape;

@@ -1,13 +1,13 @@
 //! Full ranking on the device, in tiles: only the counts of what stands above
-//! each target come back.
+//! each target come back, and the best items of those whose list is wanted.
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor};
 
-use super::ops::{Activation, indices, marks, matrix, read};
+use super::ops::{Activation, indices, marks, matrix, read, read_places};
 use super::parameters::Parameters;
 use super::scorer::{Compress, Folded, activate, squares_and_sums};
-use super::{Count, NamedTensor, RecommenderError, Target};
+use super::{Count, NamedTensor, Ranking, RecommenderError, Target};
 
 /// Pairs of a tile that goes through dot compress, and through the inner product.
 const COMPRESS_PAIRS: usize = 1 << 19;
@@ -81,16 +81,17 @@ impl<B: Backend> Prepared<B> {
         scores.mask_fill(finite.bool_not(), f32::NEG_INFINITY)
     }
 
-    /// For each target what stands above it, in the order of the targets.
-    /// `goes_on` hears of each tile and may stop it.
-    pub(super) fn counts(
+    /// For each target what stands above it, and the `k` best items where they are
+    /// wanted. `goes_on` hears of each tile and may stop it.
+    pub(super) fn rank(
         &self,
         targets: &[Target<'_>],
+        k: usize,
         goes_on: &dyn Fn(u64) -> bool,
-    ) -> Result<Option<Vec<Count>>, RecommenderError> {
-        let mut all = Vec::with_capacity(targets.len());
+    ) -> Result<Option<Ranking>, RecommenderError> {
+        let mut all = Ranking::default();
         for tile in targets.chunks(self.tile()) {
-            all.extend(self.count(tile)?);
+            self.rank_tile(tile, k, &mut all)?;
             if !goes_on(tile.len() as u64) {
                 return Ok(None);
             }
@@ -98,7 +99,7 @@ impl<B: Backend> Prepared<B> {
         Ok(Some(all))
     }
 
-    fn count(&self, targets: &[Target<'_>]) -> Result<Vec<Count>, RecommenderError> {
+    fn rank_tile(&self, targets: &[Target<'_>], k: usize, all: &mut Ranking) -> Result<(), RecommenderError> {
         let (rows, columns, device) = (targets.len(), self.items.dims()[0], &self.device);
         let users: Vec<u32> = targets.iter().map(|target| target.user).collect();
         let items: Vec<u32> = targets.iter().map(|target| target.item).collect();
@@ -106,16 +107,51 @@ impl<B: Backend> Prepared<B> {
         let finite = scores.clone().equal_elem(f32::NEG_INFINITY).bool_not().float().sum_dim(1);
         let items: Tensor<B, 2, Int> = indices(&items, device).reshape([rows, 1]);
         let own = scores.clone().gather(1, items.clone()).expand([rows, columns]);
-        let before = Tensor::<B, 1, Int>::arange(0..columns as i64, device).unsqueeze::<2>();
-        let before = before.expand([rows, columns]).lower(items.expand([rows, columns]));
-        let above = scores.clone().greater(own.clone()).float() + scores.equal(own).float() * before.float();
+        let places = Tensor::<B, 1, Int>::arange(0..columns as i64, device).unsqueeze::<2>().expand([rows, columns]);
+        let before = places.clone().lower(items.expand([rows, columns]));
+        let above = scores.clone().greater(own.clone()).float() + scores.clone().equal(own).float() * before.float();
         let gone: Vec<u32> = (0..)
             .zip(targets)
             .flat_map(|(row, target)| target.excluded.iter().map(move |item| row * columns as u32 + item))
             .collect();
-        let kept = marks([rows, columns], &gone, device).neg() + 1.0;
+        let gone = marks([rows, columns], &gone, device);
+        let kept = gone.clone().neg() + 1.0;
         let counts = read(Tensor::cat(vec![(above * kept).sum_dim(1), finite], 1))?;
         let count = |pair: &[f32]| Count { above: pair[0] as u32, not_finite: columns as u32 - pair[1] as u32 };
-        Ok(counts.chunks_exact(2).map(count).collect())
+        all.counts.extend(counts.chunks_exact(2).map(count));
+        if k > 0 && targets.iter().any(|target| target.listed) {
+            let lists = best(scores.mask_fill(gone.greater_elem(0.5), f32::NEG_INFINITY), &places, k)?;
+            all.lists.extend(targets.iter().zip(lists).filter(|(target, _)| target.listed).map(|(_, list)| list));
+        }
+        Ok(())
     }
+}
+
+/// The places and values of each row's `k` highest, highest first, ties to the
+/// lower place, those of minus infinity left out. The highest is taken `k` times:
+/// Burn's own order of a row is made on the host.
+///
+/// # Shapes
+/// `scores` and `places` `[rows, columns]`.
+fn best<B: Backend>(
+    mut scores: Tensor<B, 2>,
+    places: &Tensor<B, 2, Int>,
+    k: usize,
+) -> Result<Vec<Vec<(u32, f32)>>, RecommenderError> {
+    let shape = scores.dims();
+    let k = k.min(shape[1]);
+    let (mut values, mut at) = (Vec::with_capacity(k), Vec::with_capacity(k));
+    for _ in 0..k {
+        let highest = scores.clone().max_dim(1);
+        let others = scores.clone().not_equal(highest.clone().expand(shape));
+        let place = places.clone().mask_fill(others, shape[1] as i64).min_dim(1);
+        scores = scores.mask_fill(places.clone().equal(place.clone().expand(shape)), f32::NEG_INFINITY);
+        values.push(highest);
+        at.push(place);
+    }
+    let (values, at) = (read(Tensor::cat(values, 1))?, read_places(Tensor::cat(at, 1))?);
+    let row = |(values, at): (&[f32], &[u32])| {
+        at.iter().copied().zip(values.iter().copied()).take_while(|(_, value)| value.is_finite()).collect()
+    };
+    Ok(values.chunks_exact(k).zip(at.chunks_exact(k)).map(row).collect())
 }
