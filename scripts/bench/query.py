@@ -24,6 +24,8 @@ stages:
 """
 ARTISTS = "select artist, count(*) as n, avg(score) as score from plays group by artist order by n desc, artist limit 10"
 USERS = "select user_id, count(*) as n, avg(score) as score from plays group by user_id order by n desc, user_id limit 10"
+LAST = "select * from plays order by score desc limit 10"
+FIRST = "select * from plays order by artist, title, score limit 10"
 # What is measured: words for refrain, and the same for DuckDB where it has the same.
 ASKED = [
     ("`show`", ["show", "plays"], "select * from plays limit 10"),
@@ -36,8 +38,12 @@ ASKED = [
     ("`show --stats`", ["show", "plays", "--stats"], "summarize plays"),
     ("`sql`: groups of 5,000 artists", ["sql", ARTISTS], ARTISTS),
     ("`sql`: groups of 1,000,000 users", ["sql", USERS], USERS),
+    ("`sql`: all columns of the ten rows with the highest score", ["sql", LAST], LAST.replace("desc", "desc nulls first")),
+    ("`sql`: all columns of the first ten rows by two texts and a number", ["sql", FIRST], FIRST),
     ("`sql`: all rows as CSV", ["sql", "select * from plays", "--format", "csv", "--output", "out.csv"],
      "copy plays to 'out-peer.csv' (header)"),
+    ("`sql`: all rows as Parquet", ["sql", "select * from plays", "--format", "parquet", "--output", "out.parquet"],
+     "copy plays to 'out-peer.parquet' (compression zstd)"),
 ]
 
 

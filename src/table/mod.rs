@@ -6,6 +6,7 @@ mod column_hash;
 mod delimited;
 mod dense;
 mod difference;
+mod first_rows;
 mod ids;
 mod interactions;
 mod interner;

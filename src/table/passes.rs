@@ -1,6 +1,7 @@
-//! Groups of large tables in several passes: each groups the rows of which a key
-//! has certain hashes, so that no more than a part of the groups and their rows
-//! is held at a time. What comes out is the same, in another order.
+//! Questions about large tables in several passes. Each pass groups the rows of
+//! which a key has certain hashes, so that no more than a part of the groups and
+//! their rows is held at a time; what comes out is the same, in another order.
+//! Where the first rows in an order are asked for, a pass finds their keys.
 
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use polars::prelude::{
     NewChunkedArray, PolarsError, PolarsResult, col,
 };
 
+use super::first_rows::narrowed;
 use super::query::batches;
 use super::summary::{DistinctSketch, hashes};
 use super::{Table, TableError, from_polars};
@@ -21,7 +23,7 @@ const FEW_KEYS: u64 = 50_000;
 const MOST_PASSES: u64 = 64;
 
 /// The same plan for `rows` rows, its groups with many keys found in passes: they
-/// are in memory already.
+/// are in memory already. What stands behind the first rows in an order is left out.
 ///
 /// # Errors
 /// What Polars says of the groups.
@@ -72,7 +74,11 @@ fn passed(plan: DslPlan, rows: u64) -> PolarsResult<DslPlan> {
         DslPlan::Cache { input, id } => DslPlan::Cache { input: below(input, rows)?, id },
         DslPlan::Select { expr, input, options } => DslPlan::Select { expr, input: below(input, rows)?, options },
         DslPlan::HStack { input, exprs, options } => DslPlan::HStack { input: below(input, rows)?, exprs, options },
-        DslPlan::Slice { input, offset, len } => DslPlan::Slice { input: below(input, rows)?, offset, len },
+        DslPlan::Slice { input, offset, len } => {
+            let most = u64::try_from(offset).ok().and_then(|offset| offset.checked_add(len.into()));
+            let input = below(input, rows)?;
+            DslPlan::Slice { input: if let Some(most) = most { narrowed(input, most)? } else { input }, offset, len }
+        }
         DslPlan::MapFunction { input, function } => DslPlan::MapFunction { input: below(input, rows)?, function },
         DslPlan::Union { inputs, args } => DslPlan::Union { inputs: all_below(inputs, rows)?, args },
         DslPlan::HConcat { inputs, options } => DslPlan::HConcat { inputs: all_below(inputs, rows)?, options },
@@ -138,9 +144,14 @@ fn widest(input: &Arc<DslPlan>, keys: &[Expr]) -> PolarsResult<Option<Expr>> {
         }
         Ok(true)
     })
-    .map_err(|error| PolarsError::ComputeError(error.to_string().into()))?;
+    .map_err(|error| failed(&error))?;
     let counts = sketches.into_iter().zip(keys).filter_map(|(sketch, key)| Some((sketch?.finish().count, key)));
     Ok(counts.max_by_key(|(count, _)| *count).filter(|(count, _)| *count > FEW_KEYS).map(|(_, key)| key.clone()))
+}
+
+/// What failed, for Polars.
+pub(super) fn failed(error: &TableError) -> PolarsError {
+    PolarsError::ComputeError(error.to_string().into())
 }
 
 /// For each row, whether it is one of this pass.

@@ -10,8 +10,8 @@ use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
 use polars::io::RowIndex;
 use polars::prelude::{
-    DataFrame, DslPlan, IntoLazy, IpcStreamReader, IpcStreamWriter, LazyFrame, PlRefPath, PolarsError, ScanArgsParquet,
-    SerReader, SerWriter, UnionArgs, concat,
+    DataFrame, DslPlan, IntoLazy, IpcStreamReader, IpcStreamWriter, LazyFrame, PlRefPath, PolarsError, PolarsResult,
+    ScanArgsParquet, SerReader, SerWriter, UnionArgs, concat,
 };
 
 use super::chosen::pieces_of_parquet;
@@ -44,14 +44,24 @@ pub fn to_polars(table: &Table) -> Result<DataFrame, TableError> {
 /// # Errors
 /// [`TableError::Polars`] if a column's type has no counterpart.
 pub fn from_polars(frame: &DataFrame) -> Result<Table, TableError> {
-    let mut frame = frame.clone();
-    let mut bytes = Vec::new();
-    IpcStreamWriter::new(&mut bytes).finish(&mut frame).map_err(|error| polars_error(&error))?;
+    let bytes = ipc_bytes(frame).map_err(|error| polars_error(&error))?;
     let refused = |source| TableError::Arrow { action: "take from Polars", source };
     let reader = StreamReader::try_new(Cursor::new(bytes), None).map_err(refused)?;
     let schema = reader.schema();
     let batches = reader.collect::<Result<_, _>>().map_err(refused)?;
     normalise(&Table::new(schema, batches))
+}
+
+fn ipc_bytes(frame: &DataFrame) -> PolarsResult<Vec<u8>> {
+    let mut bytes = Vec::new();
+    IpcStreamWriter::new(&mut bytes).finish(&mut frame.clone())?;
+    Ok(bytes)
+}
+
+/// A copy that holds nothing but its own values: Polars' texts keep all in memory
+/// that was read with them.
+pub(super) fn copied(frame: &DataFrame) -> PolarsResult<DataFrame> {
+    IpcStreamReader::new(Cursor::new(ipc_bytes(frame)?)).finish()
 }
 
 /// A Parquet file, of which Polars reads what it needs.

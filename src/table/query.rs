@@ -2,6 +2,7 @@
 //! a file of any size takes little memory, unless the answer itself needs it.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::mpsc::sync_channel;
 
@@ -17,7 +18,7 @@ use super::{Table, TableError, from_polars, keep_order, polars_error};
 use crate::ground::closest;
 
 /// Rows that are handed over at a time.
-const BATCH: std::num::NonZeroUsize = std::num::NonZeroUsize::new(16_384).expect("more than none");
+const BATCH: NonZeroUsize = NonZeroUsize::new(16_384).expect("more than none");
 
 /// Over tables of no more rows than this the order of the answer is always the same.
 const ORDERED: u64 = 1_000_000;
@@ -220,18 +221,28 @@ pub(super) fn batches<E: From<TableError>>(
     frame: LazyFrame,
     mut take: impl FnMut(&Table) -> Result<bool, E>,
 ) -> Result<(), E> {
+    frames(frame, Some(BATCH), |frame| take(&from_polars(&frame)?))
+}
+
+/// The same as frames of so many rows, or as they come: what waits for others keeps
+/// all in memory that was read with it.
+pub(super) fn frames<E: From<TableError>>(
+    frame: LazyFrame,
+    rows: Option<NonZeroUsize>,
+    mut take: impl FnMut(DataFrame) -> Result<bool, E>,
+) -> Result<(), E> {
     let (send, receive) = sync_channel::<DataFrame>(1);
     // Whoever takes no more lets go of the other end: then Polars is told to stop.
     let hand_over = PlanCallback::new(move |frame: DataFrame| Ok(send.send(frame).is_err()));
     // Pieces of files are to be read one after the other, even where no order is asked for.
     let frame = frame.with_check_order(false);
-    let sink = frame.sink_batches(hand_over, true, Some(BATCH)).map_err(|error| polars_error(&error))?;
+    let sink = frame.sink_batches(hand_over, true, rows).map_err(|error| polars_error(&error))?;
     let mut taken = Ok(true);
     let ended = std::thread::scope(|scope| {
         // A thread of its own: Polars may block on a runtime, which a thread that drives one must not do.
         let worker = scope.spawn(move || sink.collect_with_engine(Engine::Streaming).map(drop));
         for frame in receive {
-            taken = from_polars(&frame).map_err(E::from).and_then(|table| take(&table));
+            taken = take(frame);
             if !matches!(taken, Ok(true)) {
                 break;
             }
