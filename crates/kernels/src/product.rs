@@ -10,6 +10,10 @@ use crate::wide::{LANES, Wide, dispatch};
 /// stay in the second cache while all panels pass.
 const STRIPS: usize = 64 * 1024;
 
+/// Most depth that is gone through at a time: so much of a strip stays in the first cache. A chain
+/// that is longer goes on from where it was put down in the product.
+const DEPTH: usize = 384;
+
 thread_local! {
     /// The strips' memory, kept between products.
     static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
@@ -166,22 +170,31 @@ fn strips<S: Wide, const MOST: usize, const VECTORS: usize>(
 ) {
     let depth = right.depth;
     let height = rows.div_ceil(rows.div_ceil(MOST));
-    let together = (STRIPS / (depth * height).max(1)).max(1) * height;
-    if scratch.len() < depth * together.min(rows.next_multiple_of(height)) {
-        scratch.resize(depth * together.min(rows.next_multiple_of(height)), 0.0);
+    // What is added to the product cannot wait in it.
+    let parts = if matches!(mode, Mode::Add) { 1 } else { depth.div_ceil(DEPTH).max(1) };
+    let deep = depth.div_ceil(parts);
+    let together = (STRIPS / (deep * height).max(1)).max(1) * height;
+    if scratch.len() < deep * together.min(rows.next_multiple_of(height)) {
+        scratch.resize(deep * together.min(rows.next_multiple_of(height)), 0.0);
     }
     for first in (0..rows).step_by(together) {
         let last = (first + together).min(rows);
-        for (start, strip) in (first..last).step_by(height).zip(scratch.chunks_exact_mut((depth * height).max(1))) {
-            fill_strip(strip, left, [depth, rows], start, height.min(last - start));
-        }
-        for panel in 0..right.columns.div_ceil(right.width) {
-            let columns = [panel * right.width, right.columns.min((panel + 1) * right.width)];
-            let panel = &right.panels[panel * depth * right.width..][..depth * right.width];
-            for (start, strip) in (first..last).step_by(height).zip(scratch.chunks_exact((depth * height).max(1))) {
-                let place = Place { start, columns, row_length: right.columns };
-                let height = height.min(last - start);
-                tile_of_height::<S, VECTORS>(simd, &strip[..depth * height], panel, height, &place, out, mode);
+        for part in 0..parts {
+            let [from, to] = [part * deep, depth.min((part + 1) * deep)];
+            let size = (to - from) * height;
+            for (start, strip) in (first..last).step_by(height).zip(scratch.chunks_exact_mut(size.max(1))) {
+                fill_strip(strip, left, [depth, rows], [from, to], start, height.min(last - start));
+            }
+            let mode = if part + 1 == parts { mode } else { Mode::Set };
+            for panel in 0..right.columns.div_ceil(right.width) {
+                let columns = [panel * right.width, right.columns.min((panel + 1) * right.width)];
+                let panel = &right.panels[(panel * depth + from) * right.width..][..(to - from) * right.width];
+                for (start, strip) in (first..last).step_by(height).zip(scratch.chunks_exact(size.max(1))) {
+                    let place = Place { start, columns, row_length: right.columns, begun: part > 0 };
+                    let height = height.min(last - start);
+                    let strip = &strip[..(to - from) * height];
+                    tile_of_height::<S, VECTORS>(simd, strip, panel, height, &place, out, mode);
+                }
             }
         }
     }
@@ -192,6 +205,8 @@ struct Place {
     start: usize,
     columns: [usize; 2],
     row_length: usize,
+    /// Whether its sums were begun.
+    begun: bool,
 }
 
 #[inline(always)]
@@ -207,7 +222,11 @@ fn tile_of_height<S: Wide, const VECTORS: usize>(
     macro_rules! heights {
         ($($height:literal)*) => {
             match height {
-                $($height => finish(simd, &tile::<S, $height, VECTORS>(simd, strip, panel), place, out, mode),)*
+                $($height => {
+                    let mut sums = begin::<S, $height, VECTORS>(simd, place, out);
+                    tile(simd, strip, panel, &mut sums);
+                    finish(simd, &sums, place, out, mode);
+                })*
                 _ => {}
             }
         };
@@ -219,27 +238,50 @@ fn tile_of_height<S: Wide, const VECTORS: usize>(
     }
 }
 
+/// The sums of a tile so far.
+#[inline(always)]
+fn begin<S: Wide, const HEIGHT: usize, const VECTORS: usize>(
+    simd: S,
+    place: &Place,
+    out: &[f32],
+) -> [[S::Vector; VECTORS]; HEIGHT] {
+    let mut sums = [[simd.splat(0.0); VECTORS]; HEIGHT];
+    if place.begun {
+        let [from, to] = place.columns;
+        let rows = out[place.start * place.row_length..].chunks(place.row_length);
+        for (row, sums) in rows.zip(&mut sums) {
+            let mut values = [[0.0; LANES]; VECTORS];
+            values.as_flattened_mut()[..to - from].copy_from_slice(&row[from..to]);
+            for (sum, values) in sums.iter_mut().zip(&values) {
+                *sum = simd.load(values);
+            }
+        }
+    }
+    sums
+}
+
 #[inline(always)]
 fn tile<S: Wide, const HEIGHT: usize, const VECTORS: usize>(
     simd: S,
     strip: &[f32],
     panel: &[f32],
-) -> [[S::Vector; VECTORS]; HEIGHT] {
-    let mut sums = [[simd.splat(0.0); VECTORS]; HEIGHT];
+    sums: &mut [[S::Vector; VECTORS]; HEIGHT],
+) {
+    let mut own = *sums;
     let panel = panel.as_chunks::<LANES>().0.as_chunks::<VECTORS>().0;
     for (a, b) in strip.as_chunks::<HEIGHT>().0.iter().zip(panel) {
         let mut right = [simd.splat(0.0); VECTORS];
         for (vector, b) in right.iter_mut().zip(b) {
             *vector = simd.load(b);
         }
-        for (sums, a) in sums.iter_mut().zip(a) {
+        for (sums, a) in own.iter_mut().zip(a) {
             let a = simd.splat(*a);
             for (sum, b) in sums.iter_mut().zip(right) {
                 *sum = simd.fused(a, b, *sum);
             }
         }
     }
-    sums
+    *sums = own;
 }
 
 #[inline(always)]
@@ -286,20 +328,27 @@ fn finish<S: Wide, const HEIGHT: usize, const VECTORS: usize>(
     }
 }
 
-/// Lays out rows `first..first + height` of the left side by depth.
+/// Lays out rows `first..first + height` of the left side by depth, as far as it is wanted.
 #[inline(always)]
-fn fill_strip(strip: &mut [f32], left: Left<'_>, [depth, rows]: [usize; 2], first: usize, height: usize) {
+fn fill_strip(
+    strip: &mut [f32],
+    left: Left<'_>,
+    [depth, rows]: [usize; 2],
+    [from, to]: [usize; 2],
+    first: usize,
+    height: usize,
+) {
     match left {
         Left::Plain(matrix) => {
             let matrix = &matrix[first * depth..(first + height) * depth];
             for (row, source) in matrix.chunks_exact(depth.max(1)).enumerate() {
-                for (value, target) in source.iter().zip(strip.chunks_exact_mut(height)) {
+                for (value, target) in source[from..to].iter().zip(strip.chunks_exact_mut(height)) {
                     target[row] = *value;
                 }
             }
         }
         Left::Transposed(matrix) => {
-            for (source, target) in matrix.chunks_exact(rows).zip(strip.chunks_exact_mut(height)) {
+            for (source, target) in matrix.chunks_exact(rows).skip(from).zip(strip.chunks_exact_mut(height)) {
                 target.copy_from_slice(&source[first..first + height]);
             }
         }

@@ -62,6 +62,24 @@ proptest! {
     }
 }
 
+#[test]
+fn a_long_depth_is_one_chain_to_the_last_bit() {
+    let [rows, depth, columns] = [200, 1_000, 50];
+    let (left, right, bias) = (noise(1, rows * depth), noise(2, depth * columns), noise(3, columns));
+    let mut packed = Packed::default();
+    packed.pack(&right, depth, columns);
+    let mut out = vec![f32::NAN; rows * columns];
+    packed.product(Left::Plain(&left), rows, &mut out, Mode::Bias(&bias));
+    let before = out.clone();
+    packed.product(Left::Plain(&left), rows, &mut out, Mode::Add);
+    for (place, (one, both)) in before.iter().zip(&out).enumerate() {
+        let (row, column) = (place / columns, place % columns);
+        let term = |sum: f32, d: usize| left[row * depth + d].mul_add(right[d * columns + column], sum);
+        let sum = (0..depth).fold(0.0, term);
+        assert_eq!([*one, *both].map(f32::to_bits), [sum + bias[column], sum + bias[column] + sum].map(f32::to_bits));
+    }
+}
+
 /// Everything that a processor's vectors could change, as bits.
 #[cfg(target_arch = "x86_64")]
 fn all_results<S: crate::wide::Wide>(simd: S, panel: usize, [rows, depth, columns]: [usize; 3], seed: u64) -> Vec<u32> {
