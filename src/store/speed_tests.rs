@@ -42,7 +42,7 @@ fn table() -> Table {
 fn polars(frame: &mut DataFrame, path: &Path) {
     let file = File::create(path).unwrap();
     ParquetWriter::new(&file)
-        // Of level 3, as ours.
+        // Of level 3, which Polars takes; ours is 1.
         .with_compression(ParquetCompression::Zstd(None))
         .with_statistics(StatisticsOptions::full())
         .with_row_group_size(Some(65_536))

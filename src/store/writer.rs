@@ -3,7 +3,7 @@
 //! its name.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::error::StoreError;
@@ -14,19 +14,23 @@ use crate::ground::ContentHash;
 use crate::ground::files::{self, FileError};
 use crate::table::{FEW_ROWS, ParquetWriter, Table, TableHasher};
 
+/// Bytes that are hashed and written at once.
+const BYTES_AT_ONCE: usize = 1 << 18;
+
 /// An artifact being written. Dropped unfinished, it leaves nothing.
 #[derive(Debug)]
 pub struct ArtifactWriter {
     store: Store,
     temporary: TemporaryFile,
-    parquet: ParquetWriter<HashingFile>,
+    parquet: ParquetWriter<BufWriter<HashingFile>>,
     columns: Option<TableHasher>,
 }
 
 impl ArtifactWriter {
     pub(super) fn new(store: Store, temporary: TemporaryFile) -> Result<Self, StoreError> {
         let sink = HashingFile { file: temporary.handle()?, hasher: blake3::Hasher::new(), bytes: 0 };
-        Ok(Self { store, temporary, parquet: ParquetWriter::new(sink), columns: None })
+        let parquet = ParquetWriter::new(BufWriter::with_capacity(BYTES_AT_ONCE, sink));
+        Ok(Self { store, temporary, parquet, columns: None })
     }
 
     /// Adds rows. All tables of one artifact have the same columns.
@@ -60,6 +64,8 @@ impl ArtifactWriter {
         let Self { store, temporary, parquet, columns } = self;
         let columns = columns.ok_or(StoreError::NoTable)?;
         let sink = parquet.finish().map_err(|error| error.at("write", temporary.path()))?;
+        let refused = |error: io::IntoInnerError<_>| error.into_error();
+        let sink = sink.into_inner().map_err(refused).map_err(FileError::with("write", temporary.path()))?;
         let hash = ContentHash::from(*sink.hasher.finalize().as_bytes());
         let artifact = Artifact { hash, bytes: sink.bytes, rows: columns.rows(), columns: columns.finish() };
         let path = store.object_path(&hash);

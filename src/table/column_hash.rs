@@ -18,6 +18,7 @@ use arrow::downcast_primitive_array;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::keyed::Keyed;
 use super::normal::{normal_type, type_name};
 use super::parquet::FEW_ROWS;
 use super::{Table, TableError};
@@ -159,6 +160,14 @@ impl Node {
     }
 
     fn update(&mut self, array: &ArrayRef) -> Result<(), TableError> {
+        if let Some(keyed) = Keyed::of(array) {
+            keyed.pieces(|lengths, texts| {
+                self.lengths.0.raw(lengths.to_byte_slice());
+                self.values.0.raw(texts);
+            });
+            self.rows += array.len() as u64;
+            return Ok(());
+        }
         let array = &hashable(array)?;
         let nulls = array.logical_nulls().filter(|nulls| nulls.null_count() > 0);
         let mut runs = vec![(0, array.len())];

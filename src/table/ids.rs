@@ -2,8 +2,9 @@
 //! place in it.
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 
-use arrow::array::LargeStringArray;
+use arrow::array::{ArrayRef, LargeStringArray};
 use rayon::prelude::*;
 
 use super::interner::Interner;
@@ -35,16 +36,16 @@ impl Ids {
         });
         let entries = interners.par_iter().enumerate().flat_map(|(of, interner)| {
             let entry = move |number| {
-                let (start, whole) = start(interner.text(number), numeric);
+                let (start, whole) = start(interner.bytes_of(number), numeric);
                 Entry { start, of: of as u32, number, whole }
             };
             numbers_of(interner).into_par_iter().map(entry)
         });
         let mut entries: Vec<Entry> = entries.collect();
-        let text = |entry: &Entry| interners[entry.of as usize].text(entry.number);
+        let bytes = |entry: &Entry| interners[entry.of as usize].bytes_of(entry.number);
         // Whatever is equal here is the same text.
         let order = |a: &Entry, b: &Entry| {
-            let rest = || if a.whole && b.whole { Ordering::Equal } else { text(a).cmp(text(b)) };
+            let rest = || if a.whole && b.whole { Ordering::Equal } else { bytes(a).cmp(bytes(b)) };
             a.start.cmp(&b.start).then_with(rest)
         };
         entries.par_sort_unstable_by(order);
@@ -56,7 +57,8 @@ impl Ids {
             }
             places[entry.of as usize][entry.number as usize] = firsts.len() as u32 - 1;
         }
-        let ids = firsts.par_iter().map(|entry| text(entry).to_owned()).collect();
+        let text = |entry: &Entry| interners[entry.of as usize].text(entry.number).to_owned();
+        let ids = firsts.par_iter().map(text).collect();
         (Self { ids, numeric }, places)
     }
 
@@ -79,8 +81,8 @@ impl Ids {
     }
 
     /// The ids, ascending, in one piece of memory.
-    pub(super) fn to_array(&self) -> LargeStringArray {
-        LargeStringArray::from_iter_values(&self.ids)
+    pub(super) fn to_array(&self) -> ArrayRef {
+        Arc::new(LargeStringArray::from_iter_values(&self.ids))
     }
 
     /// The ids, ascending.
@@ -102,16 +104,16 @@ struct Entry {
 
 /// A number in the order of the ids, as far as it goes, and whether it tells
 /// the id from all others that are whole: of the rest the bytes decide.
-fn start(id: &str, numeric: bool) -> (u128, bool) {
+fn start(id: &[u8], numeric: bool) -> (u128, bool) {
     if numeric {
-        let number = id.parse::<i64>().unwrap_or_default();
-        let plain = matches!(id.as_bytes(), [b'1'..=b'9', ..] | [b'-', b'1'..=b'9', ..] | [b'0']);
+        let number = std::str::from_utf8(id).ok().and_then(|id| id.parse::<i64>().ok()).unwrap_or_default();
+        let plain = matches!(id, [b'1'..=b'9', ..] | [b'-', b'1'..=b'9', ..] | [b'0']);
         return (u128::from(number.cast_unsigned() ^ 1 << 63), plain);
     }
     let mut bytes = [0; 16];
     let length = id.len().min(16);
-    bytes[..length].copy_from_slice(&id.as_bytes()[..length]);
-    (u128::from_be_bytes(bytes), id.len() <= 16 && !id.as_bytes().contains(&0))
+    bytes[..length].copy_from_slice(&id[..length]);
+    (u128::from_be_bytes(bytes), id.len() <= 16 && !id.contains(&0))
 }
 
 fn compare(numeric: bool, a: &str, b: &str) -> Ordering {

@@ -4,6 +4,8 @@
 //!
 //! Not for keeping an order that is stated: that is [`Ids`](super::Ids).
 
+use super::slots::Slots;
+
 /// Bytes that stand in a slot.
 const SHORT: usize = 12;
 /// Marks the slot of a text that does not stand in it.
@@ -18,14 +20,14 @@ const MIX: [u64; 2] = [0x9e37_79b9_7f4a_7c15, 0xd6e8_feb8_6659_fd93];
 pub(super) struct Interner {
     /// Above the lowest 32 bits: the text, or a part of its hash. In them: its number plus one, 0
     /// where there is none, and [`LONG`]. As many as a power of two, at most half of them taken.
-    slots: Vec<u128>,
+    slots: Slots,
     ends: Vec<usize>,
     bytes: Vec<u8>,
 }
 
 impl Interner {
     pub(super) fn new() -> Self {
-        Self { slots: vec![0; 1 << 10], ends: Vec::new(), bytes: Vec::new() }
+        Self { slots: Slots::zeroed(1 << 10), ends: Vec::new(), bytes: Vec::new() }
     }
 
     /// How many texts there are.
@@ -38,7 +40,8 @@ impl Interner {
         std::str::from_utf8(self.bytes_of(number)).unwrap_or_default()
     }
 
-    fn bytes_of(&self, number: u32) -> &[u8] {
+    /// The bytes of a number's text.
+    pub(super) fn bytes_of(&self, number: u32) -> &[u8] {
         let number = number as usize;
         let start = number.checked_sub(1).map_or(0, |before| self.ends[before]);
         &self.bytes[start..self.ends[number]]
@@ -107,7 +110,7 @@ impl Interner {
 
     fn grow(&mut self) {
         let mask = self.slots.len() * 2 - 1;
-        let mut slots = vec![0; mask + 1];
+        let mut slots = Slots::zeroed(mask + 1);
         for slot in self.slots.iter().copied().filter(|slot| *slot != 0) {
             let hash = if slot as u32 & LONG == 0 {
                 mixed((slot >> 32) as u64, (slot >> 96) as u64)

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
+use arrow::error::ArrowError;
 
 use super::{Table, TableError};
 
@@ -57,15 +58,18 @@ pub fn normalise(table: &Table) -> Result<Table, TableError> {
     Ok(Table::new(schema, batches))
 }
 
-fn normal_batch(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, TableError> {
+/// The rows of a batch under this schema, whose types are theirs or the plainest of them.
+pub(super) fn normal_batch(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, TableError> {
     let refused = |source| TableError::Arrow { action: "bring to plain types", source };
-    let plain = |(array, field): (&ArrayRef, &Arc<Field>)| {
-        if array.data_type() == field.data_type() { Ok(Arc::clone(array)) } else { cast(array, field.data_type()) }
-    };
-    let arrays =
-        batch.columns().iter().zip(schema.fields()).map(plain).collect::<Result<Vec<_>, _>>().map_err(refused)?;
+    let arrays = batch.columns().iter().zip(schema.fields()).map(|(array, field)| normal_array(array, field));
+    let arrays = arrays.collect::<Result<Vec<_>, _>>().map_err(refused)?;
     let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
     RecordBatch::try_new_with_options(Arc::clone(schema), arrays, &options).map_err(refused)
+}
+
+/// The values of a column in the type of this field, its own or the plainest of it.
+pub(super) fn normal_array(array: &ArrayRef, field: &Field) -> Result<ArrayRef, ArrowError> {
+    if array.data_type() == field.data_type() { Ok(Arc::clone(array)) } else { cast(array, field.data_type()) }
 }
 
 /// A type's name for people, the same for every spelling of it: `str`, `i64`,

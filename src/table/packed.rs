@@ -5,14 +5,13 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array, LargeStringArray, RecordBatch, StringArray};
-use arrow::buffer::OffsetBuffer;
+use arrow::array::{Array, ArrayRef, AsArray, DictionaryArray, Int64Array, RecordBatch};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
-use arrow::error::ArrowError;
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, UInt32Type};
 use rayon::prelude::*;
 
 use super::dense::{Dense, Runs, Source};
+use super::keyed::distinct_field;
 use super::parquet::ROW_GROUP;
 use super::{Indexed, Table, TableError};
 
@@ -106,7 +105,7 @@ impl PackedInteractions {
 
 /// Rows as tables of `user_id: str, item_id: str, at: i64`, one after the other; there is at least one.
 pub struct PackedTables<'a> {
-    texts: [LargeStringArray; 2],
+    texts: [ArrayRef; 2],
     runs: Vec<&'a [PackedRow]>,
     /// Where each run begins among the rows that are kept.
     starts: Vec<usize>,
@@ -146,48 +145,25 @@ impl Iterator for PackedTables<'_> {
     }
 }
 
-/// Rows with the ids of these users and items, given as texts.
-pub(super) fn batch_of([users, items]: &[LargeStringArray; 2], rows: &[PackedRow]) -> Result<RecordBatch, TableError> {
+/// Rows with the ids of these users and items, which are the texts of [`interactions_schema`].
+pub(super) fn batch_of([users, items]: &[ArrayRef; 2], rows: &[PackedRow]) -> Result<RecordBatch, TableError> {
     let refused = |source| TableError::Arrow { action: "assemble", source };
     let times: Int64Array = if rows.iter().any(|(_, at)| *at == UNKNOWN) {
         rows.iter().map(|(_, at)| Some(*at).filter(|at| *at != UNKNOWN)).collect()
     } else {
         rows.iter().map(|(_, at)| *at).collect::<Vec<i64>>().into()
     };
-    let users = texts_at(users, rows.iter().map(|row| row.0.0)).map_err(refused)?;
-    let items = texts_at(items, rows.iter().map(|row| row.0.1)).map_err(refused)?;
+    let by_key = |keys: Vec<u32>, texts| DictionaryArray::<UInt32Type>::try_new(keys.into(), texts);
+    let users = by_key(rows.iter().map(|row| row.0.0).collect(), Arc::clone(users)).map_err(refused)?;
+    let items = by_key(rows.iter().map(|row| row.0.1).collect(), Arc::clone(items)).map_err(refused)?;
     let columns: Vec<ArrayRef> = vec![Arc::new(users), Arc::new(items), Arc::new(times)];
     RecordBatch::try_new(interactions_schema(), columns).map_err(refused)
 }
 
-/// The texts at some places. Most are short: so many bytes are copied whatever
-/// their length, and the next text is written over what is too much.
-fn texts_at(texts: &LargeStringArray, places: impl Iterator<Item = u32> + Clone) -> Result<StringArray, ArrowError> {
-    const SHORT: usize = 16;
-    let (ends, bytes) = (texts.value_offsets(), texts.value_data());
-    let range = |place: u32| ends[place as usize] as usize..ends[place as usize + 1] as usize;
-    let total: usize = places.clone().map(|place| range(place).len()).sum();
-    i32::try_from(total).map_err(|_| ArrowError::OffsetOverflowError(total))?;
-    let mut copied = vec![0; total + SHORT];
-    let mut offsets = Vec::with_capacity(places.size_hint().0 + 1);
-    let mut end = 0;
-    offsets.push(0);
-    for place in places {
-        let range = range(place);
-        match bytes.get(range.start..range.start + SHORT) {
-            Some(short) if range.len() <= SHORT => copied[end..end + SHORT].copy_from_slice(short),
-            _ => copied[end..end + range.len()].copy_from_slice(&bytes[range.clone()]),
-        }
-        end += range.len();
-        offsets.push(end as i32);
-    }
-    copied.truncate(total);
-    StringArray::try_new(OffsetBuffer::new(offsets.into()), copied.into(), None)
-}
-
+/// `user_id: str, item_id: str, at: i64`, the texts [by their keys](super::keyed).
 pub(super) fn interactions_schema() -> SchemaRef {
-    let field = |name: &str, data_type| Field::new(name, data_type, true);
-    let fields = [field("user_id", DataType::Utf8), field("item_id", DataType::Utf8), field("at", DataType::Int64)];
+    let at = Field::new("at", DataType::Int64, true);
+    let fields = [distinct_field("user_id"), distinct_field("item_id"), at];
     Arc::new(Schema::new(fields.to_vec()))
 }
 
@@ -209,17 +185,7 @@ fn times(name: &str, column: &ArrayRef) -> Result<Int64Array, TableError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn texts_of_any_length_are_copied_whole() {
-        let texts: Vec<String> = (0..40).map(|n| "äbc".chars().cycle().take(n * 7 % 40).collect()).collect();
-        let array = LargeStringArray::from_iter_values(&texts);
-        let places: Vec<u32> = (0..500).map(|n| n * 13 % 40).chain([39, 0, 39]).collect();
-        let copied = texts_at(&array, places.iter().copied()).unwrap();
-        let expected: Vec<&str> = places.iter().map(|place| texts[*place as usize].as_str()).collect();
-        assert_eq!(copied.iter().flatten().collect::<Vec<_>>(), expected);
-        assert_eq!(texts_at(&array, std::iter::empty()).unwrap().len(), 0);
-    }
+    use arrow::array::StringArray;
 
     #[test]
     fn tables_have_the_rows_that_stay_in_their_order() {
@@ -243,9 +209,9 @@ mod tests {
         let at: Vec<Option<i64>> =
             all_at("at").iter().flat_map(|at| at.as_primitive::<Int64Type>().iter().collect::<Vec<_>>()).collect();
         assert_eq!(at, kept.iter().map(|n| (n % 17 != 3).then_some(*n)).collect::<Vec<_>>());
-        let users: Vec<String> = all_at("user_id")
+        let users: Vec<String> = written
             .iter()
-            .flat_map(|ids| ids.as_string::<i32>().iter().flatten().map(str::to_owned).collect::<Vec<_>>())
+            .flat_map(|table| table.strings("user_id").unwrap().iter().flatten().map(str::to_owned).collect::<Vec<_>>())
             .collect();
         assert_eq!(users, kept.iter().map(|n| (n / 3).to_string()).collect::<Vec<_>>());
         assert_eq!(all.tables(10, &|_, _| false).map(|table| table.unwrap().rows()).collect::<Vec<_>>(), [0]);

@@ -7,7 +7,7 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StructArray};
 use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, FieldRef, Int64Type, Schema, SchemaRef};
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
@@ -19,9 +19,12 @@ use parquet::basic::{Compression, Encoding, Type, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
 use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::types::ColumnDescPtr;
 use rayon::prelude::*;
 
-use super::normal::{normal_schema, normalise, type_name};
+use super::keyed::{Keyed, is_distinct};
+use super::normal::{normal_array, normal_batch, normal_schema, type_name};
+use super::text_chunk::{self, TextChunk};
 use super::{Table, TableError};
 use crate::ground::files::FileError;
 
@@ -73,12 +76,12 @@ impl<W: Write + Send> ParquetWriter<W> {
     /// [`TableError::OtherColumns`] if the columns differ from the first
     /// table's; [`TableError::Parquet`] if they cannot be stored or written.
     pub fn append(&mut self, table: &Table) -> Result<(), TableError> {
-        let table = normalise(table)?;
-        self.start(table.schema());
+        let schema = normal_schema(table.schema());
+        self.start(&schema);
         let State::Writing { groups, pending, rows } = &mut self.state else { return Err(broken()) };
         let first = &groups.schema;
-        if table.schema() != first {
-            return Err(TableError::OtherColumns { first: columns_of(first), other: columns_of(table.schema()) });
+        if schema != *first {
+            return Err(TableError::OtherColumns { first: columns_of(first), other: columns_of(&schema) });
         }
         let mut full = Vec::new();
         for batch in table.batches() {
@@ -87,13 +90,16 @@ impl<W: Write + Send> ParquetWriter<W> {
             let mut taken = 0;
             while taken < batch.num_rows() {
                 let length = (ROW_GROUP - *rows).min(batch.num_rows() - taken);
-                pending.push(batch.slice(taken, length));
+                let piece = batch.slice(taken, length);
+                // What is a whole row group is joined with nothing: keys need not become texts.
+                let whole = length == ROW_GROUP;
+                pending.push(if whole { normal_but_keyed(&piece, &schema)? } else { normal_batch(&piece, &schema)? });
                 taken += length;
                 *rows += length;
                 if *rows == ROW_GROUP {
                     full.push(groups.joined(pending)?);
                     *rows = 0;
-                    let bytes: usize = full.iter().map(RecordBatch::get_array_memory_size).sum();
+                    let bytes: usize = full.iter().map(bytes_held).sum();
                     if full.len() == GROUPS_AT_ONCE || bytes > BYTES_AT_ONCE {
                         groups.write(&mut full)?;
                     }
@@ -157,11 +163,16 @@ impl<W: Write + Send> Groups<W> {
         Ok(())
     }
 
-    /// One batch of what waits.
+    /// One batch of what waits. Where no row is null it says nothing of nulls, as rows of which some
+    /// others are null would: pages would end at other rows.
     fn joined(&self, pending: &mut Vec<RecordBatch>) -> Result<RecordBatch, TableError> {
         let pending = std::mem::take(pending);
-        concat_batches(&self.schema, &pending)
-            .map_err(|source| TableError::Arrow { action: "join the parts of", source })
+        let joined = match pending.as_slice() {
+            [one] if !one.columns().iter().any(says_no_nulls) => return Ok(one.clone()),
+            [one] => concat_batches(&one.schema(), &[one.slice(0, 1), one.slice(1, one.num_rows() - 1)]),
+            many => concat_batches(&self.schema, many),
+        };
+        joined.map_err(|source| TableError::Arrow { action: "join the parts of", source })
     }
 
     /// Writes row groups. Their columns are encoded side by side and written in
@@ -180,20 +191,28 @@ impl<W: Write + Send> Open<W> {
     fn encoded(&self, schema: &SchemaRef, groups: &[RecordBatch]) -> Result<Vec<Vec<Column>>, ParquetError> {
         let first = self.file.flushed_row_groups().len();
         let mut columns = Vec::new();
+        let (leaves, properties) = (self.file.schema_descr(), self.file.properties());
         for (number, group) in groups.iter().enumerate() {
-            let mut encoders: Vec<Vec<ArrowColumnWriter>> = schema.fields().iter().map(|_| Vec::new()).collect();
-            for (leaf, encoder) in self.encoders.create_column_writers(first + number)?.into_iter().enumerate() {
-                encoders[self.file.schema_descr().get_column_root_idx(leaf)].push(encoder);
+            let mut encoders: Vec<Vec<Encoder>> = schema.fields().iter().map(|_| Vec::new()).collect();
+            let writers = self.encoders.create_column_writers(first + number)?;
+            for (place, (writer, leaf)) in writers.into_iter().zip(leaves.columns()).enumerate() {
+                encoders[leaves.get_column_root_idx(place)].push((writer, leaf));
             }
-            columns.extend(schema.fields().iter().zip(group.columns()).zip(encoders));
+            let distinct = group.schema_ref().fields().iter().map(|field| is_distinct(field));
+            columns.extend(schema.fields().iter().zip(group.columns()).zip(encoders).zip(distinct));
         }
-        let encode = |((field, array), encoders): ((&FieldRef, &ArrayRef), Vec<ArrowColumnWriter>)| {
-            let leaves = compute_leaves(field, array)?;
-            let encode = |(mut encoder, leaf): (ArrowColumnWriter, ArrowLeafColumn)| {
-                encoder.write(&leaf)?;
-                encoder.close()
+        let encode = |(((field, array), encoders), distinct): (((&FieldRef, &ArrayRef), Vec<Encoder>), bool)| {
+            if let [(_, leaf)] = encoders.as_slice()
+                && let Some(chunk) = text_chunk::encode(array, distinct, leaf, properties)?
+            {
+                return Ok(Column::Texts(Box::new(chunk)));
+            }
+            let leaves = compute_leaves(field, &normal_array(array, field)?)?;
+            let encode = |((mut writer, _), leaf): (Encoder, ArrowLeafColumn)| {
+                writer.write(&leaf)?;
+                writer.close()
             };
-            encoders.into_iter().zip(leaves).map(encode).collect()
+            encoders.into_iter().zip(leaves).map(encode).collect::<Result<_, _>>().map(Column::Leaves)
         };
         let few = groups.iter().all(|group| group.num_rows() < FEW_ROWS);
         let encoded: Result<Vec<Column>, ParquetError> = if few {
@@ -208,13 +227,53 @@ impl<W: Write + Send> Open<W> {
 
     fn append(&mut self, columns: Vec<Column>) -> Result<(), ParquetError> {
         let mut group = self.file.next_row_group()?;
-        columns.into_iter().flatten().try_for_each(|chunk| chunk.append_to_row_group(&mut group))?;
+        for column in columns {
+            match column {
+                Column::Texts(chunk) => group.append_column(&chunk.bytes, chunk.close)?,
+                Column::Leaves(chunks) => {
+                    chunks.into_iter().try_for_each(|chunk| chunk.append_to_row_group(&mut group))?;
+                }
+            }
+        }
         group.close().map(drop)
     }
 }
 
-/// One column of a row group, encoded: a chunk for each of its leaves.
-type Column = Vec<ArrowColumnChunk>;
+/// The rows of a batch under this schema, which is the normal one of theirs, but [`Keyed`] columns as they are.
+fn normal_but_keyed(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, TableError> {
+    let own = batch.schema();
+    let fields = own.fields().iter().zip(schema.fields()).zip(batch.columns());
+    let fields =
+        fields.map(|((own, normal), column)| Arc::clone(if Keyed::of(column).is_some() { own } else { normal }));
+    normal_batch(batch, &Arc::new(Schema::new(fields.collect::<Vec<_>>())))
+}
+
+/// Whether a column, or a field of it, lists its nulls and has none.
+fn says_no_nulls(column: &ArrayRef) -> bool {
+    let fields = column.as_struct_opt().map(StructArray::columns);
+    column.nulls().is_some_and(|nulls| nulls.null_count() == 0)
+        || fields.is_some_and(|fields| fields.iter().any(says_no_nulls))
+}
+
+/// How much memory a batch holds by itself: what keys stand for belongs to many.
+fn bytes_held(batch: &RecordBatch) -> usize {
+    let of_column = |column: &ArrayRef| match Keyed::of(column) {
+        Some(keyed) => size_of_val(keyed.keys),
+        None => column.get_array_memory_size(),
+    };
+    batch.columns().iter().map(of_column).sum()
+}
+
+/// What encodes a leaf of a column, and what that leaf is.
+type Encoder<'a> = (ArrowColumnWriter, &'a ColumnDescPtr);
+
+/// One column of a row group, encoded.
+enum Column {
+    /// Texts of which many are the same.
+    Texts(Box<TextChunk>),
+    /// A chunk for each of its leaves.
+    Leaves(Vec<ArrowColumnChunk>),
+}
 
 impl<W: Write + Send> fmt::Debug for Groups<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -223,8 +282,9 @@ impl<W: Write + Send> fmt::Debug for Groups<W> {
 }
 
 /// The one set of properties. Nothing in them varies with time or machine.
-fn properties(schema: &Schema, first: Option<&RecordBatch>) -> Result<WriterProperties, TableError> {
-    let level = ZstdLevel::try_new(3).map_err(refused("write"))?;
+pub(super) fn properties(schema: &Schema, first: Option<&RecordBatch>) -> Result<WriterProperties, TableError> {
+    // Higher levels take longer, and ids and times no less space.
+    let level = ZstdLevel::try_new(1).map_err(refused("write"))?;
     let mut builder = WriterProperties::builder()
         .set_created_by("refrain".to_owned())
         .set_writer_version(WriterVersion::PARQUET_1_0)
@@ -376,6 +436,7 @@ pub fn describe_parquet(path: &Path) -> Result<(u64, Vec<(String, DataType)>), T
 
 #[cfg(test)]
 mod tests {
+    use super::super::normalise;
     use super::*;
     use arrow::array::{Float32Array, Int64Array, LargeStringArray, ListArray, StringArray};
     use arrow::datatypes::Float32Type;
@@ -405,6 +466,20 @@ mod tests {
         let whole = write_parquet(&table, Vec::new()).unwrap();
         assert_eq!(whole, in_pieces(&table, 1_000));
         assert_eq!(whole, in_pieces(&table, 65_537));
+    }
+
+    #[test]
+    fn where_the_nulls_of_other_rows_are_does_not_matter() {
+        let late = |row: i64| (row < 140_000 || row % 3 > 0).then_some(row % 50_000);
+        let numbers: ArrayRef = Arc::new((0..150_000).map(late).collect::<Int64Array>());
+        let texts: ArrayRef =
+            Arc::new((0..150_000).map(|row| late(row).map(|n| n.to_string())).collect::<StringArray>());
+        let vectors = (0..150_000).map(|row| late(row).map(|n| vec![Some(n as f32); 2]));
+        let vectors: ArrayRef = Arc::new(ListArray::from_iter_primitive::<Float32Type, _, _>(vectors));
+        let table = Table::of_columns([("number", numbers), ("text", texts), ("vector", vectors)]).unwrap();
+        let nested: ArrayRef = Arc::new(StructArray::from(table.single_batch().unwrap()));
+        let table = Table::of_columns([("nested", nested), ("number", table.column("number").unwrap())]).unwrap();
+        assert!(write_parquet(&table, Vec::new()).unwrap() == in_pieces(&table, 1_000));
     }
 
     #[test]
