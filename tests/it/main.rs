@@ -13,6 +13,7 @@ mod device;
 mod diff;
 mod experiments;
 mod faults;
+mod hub;
 mod init;
 mod interrupt;
 mod lab;
