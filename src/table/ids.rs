@@ -110,10 +110,16 @@ fn start(id: &[u8], numeric: bool) -> (u128, bool) {
         let plain = matches!(id, [b'1'..=b'9', ..] | [b'-', b'1'..=b'9', ..] | [b'0']);
         return (u128::from(number.cast_unsigned() ^ 1 << 63), plain);
     }
+    (first_bytes(id), id.len() <= 16 && !id.contains(&0))
+}
+
+/// The first 16 bytes of a text as a number, zeros where it ends: of different numbers the lower one
+/// is the text that comes first.
+pub(super) fn first_bytes(text: &[u8]) -> u128 {
     let mut bytes = [0; 16];
-    let length = id.len().min(16);
-    bytes[..length].copy_from_slice(&id[..length]);
-    (u128::from_be_bytes(bytes), id.len() <= 16 && !id.contains(&0))
+    let length = text.len().min(16);
+    bytes[..length].copy_from_slice(&text[..length]);
+    u128::from_be_bytes(bytes)
 }
 
 fn compare(numeric: bool, a: &str, b: &str) -> Ordering {

@@ -19,6 +19,7 @@ mod passes;
 mod polars;
 mod query;
 mod query_text;
+mod read_parquet;
 mod slots;
 mod split;
 mod stable;
@@ -47,14 +48,13 @@ pub use self::ids::Ids;
 pub use self::interactions::{Indexed, Interaction, Interactions};
 pub use self::normal::{normal_type, normalise, type_name};
 pub use self::packed::{Packed, PackedInteractions};
-pub use self::parquet::{
-    FEW_ROWS, ParquetWriter, describe_parquet, read_first_rows, read_parquet, read_rows, write_parquet,
-};
+pub use self::parquet::{FEW_ROWS, ParquetWriter, write_parquet};
 pub use self::parts::{TableParts, read_parts};
 pub use self::polars::{from_polars, lazy, polars_error, scan, to_polars};
 pub use self::query::{
     Label, Query, QueryMistake, QueryPart, QueryTable, is_file_function, near_names, tables_of_query,
 };
+pub use self::read_parquet::{describe_parquet, read_first_rows, read_parquet, read_rows};
 pub use self::split::{ItemSets, Part, Parts, Split, SplitError};
 pub use self::stable::keep_order;
 pub use self::summary::{ColumnSummary, Distinct, Histogram, Pass, Summary, summarise_parquet};

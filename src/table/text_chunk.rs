@@ -4,7 +4,7 @@
 //! looked for only where their key is new to the chunk.
 //!
 //! Not for texts with nulls, long ones, or more of them than a dictionary holds:
-//! [`encode`] hands those back.
+//! [`encode`] hands those back. Why this is not left to the crate: decision 9.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -26,6 +26,7 @@ use parquet::file::statistics::{Statistics, ValueStatistics};
 use parquet::file::writer::{SerializedPageWriter, TrackedWrite};
 use parquet::schema::types::ColumnDescPtr;
 
+use super::ids::first_bytes;
 use super::interner::Interner;
 use super::keyed::Keyed;
 
@@ -91,7 +92,7 @@ fn encode_rows<'a>(
             .min(usize::from(u16::MAX)),
     };
     let of_page = properties.column_data_page_row_count_limit(path);
-    if count.div_ceil(of_page) > usize::from(u16::MAX) {
+    if count.div_ceil(of_page) > usize::from(u16::MAX) || rows.has_longer(limits.text) {
         return Ok(None);
     }
     let Some(dictionary) = Dictionary::of(rows, count, of_page, &limits) else { return Ok(None) };
@@ -108,6 +109,9 @@ struct Limits {
 
 /// Rows that are numbered in the order of their texts' first appearance.
 trait Rows<'a> {
+    /// Whether some text is longer than this, where that costs little to tell.
+    fn has_longer(&self, most: usize) -> bool;
+
     /// Adds the rows of a page, of which pages are counted from 1.
     fn number(&mut self, rows: Range<usize>, page: u16, into: &mut Numbered<'a>);
 }
@@ -132,6 +136,10 @@ struct Plain<'a> {
 }
 
 impl<'a> Rows<'a> for Plain<'a> {
+    fn has_longer(&self, most: usize) -> bool {
+        self.texts.value_offsets().windows(2).any(|ends| (ends[1] - ends[0]) as usize > most)
+    }
+
     fn number(&mut self, rows: Range<usize>, page: u16, into: &mut Numbered<'a>) {
         let column = self.texts;
         let of_rows = rows.clone().map(|row| column.value(row));
@@ -174,6 +182,10 @@ struct Known {
 }
 
 impl<'a> Rows<'a> for ByKey<'a> {
+    fn has_longer(&self, _: usize) -> bool {
+        false
+    }
+
     fn number(&mut self, rows: Range<usize>, page: u16, into: &mut Numbered<'a>) {
         for key in &self.keyed.keys[rows] {
             let known = &mut self.known[(*key - self.first) as usize];
@@ -228,7 +240,7 @@ impl<'a> Dictionary<'a> {
                     return None;
                 }
                 size += 4 + text.len();
-                starts.push(start(text));
+                starts.push(first_bytes(text));
             }
             // As many again on each page that follows: then better not even begun.
             let expected = if first == 0 { size / end * count } else { size };
@@ -384,14 +396,6 @@ impl DictionaryPage {
         packed(&self.numbers, self.width, &mut page);
         page
     }
-}
-
-/// What almost always decides the order of two texts.
-fn start(text: &[u8]) -> u128 {
-    let mut bytes = [0; 16];
-    let length = text.len().min(16);
-    bytes[..length].copy_from_slice(&text[..length]);
-    u128::from_be_bytes(bytes)
 }
 
 /// Numbers of `width` bits as runs of the same number and groups of different ones (the Parquet

@@ -223,9 +223,8 @@ fn tile_of_height<S: Wide, const VECTORS: usize>(
         ($($height:literal)*) => {
             match height {
                 $($height => {
-                    let mut sums = begin::<S, $height, VECTORS>(simd, place, out);
-                    tile(simd, strip, panel, &mut sums);
-                    finish(simd, &sums, place, out, mode);
+                    let begun = begin::<S, $height, VECTORS>(simd, place, out);
+                    finish(simd, &tile(simd, strip, panel, begun), place, out, mode);
                 })*
                 _ => {}
             }
@@ -265,23 +264,22 @@ fn tile<S: Wide, const HEIGHT: usize, const VECTORS: usize>(
     simd: S,
     strip: &[f32],
     panel: &[f32],
-    sums: &mut [[S::Vector; VECTORS]; HEIGHT],
-) {
-    let mut own = *sums;
+    mut sums: [[S::Vector; VECTORS]; HEIGHT],
+) -> [[S::Vector; VECTORS]; HEIGHT] {
     let panel = panel.as_chunks::<LANES>().0.as_chunks::<VECTORS>().0;
     for (a, b) in strip.as_chunks::<HEIGHT>().0.iter().zip(panel) {
         let mut right = [simd.splat(0.0); VECTORS];
         for (vector, b) in right.iter_mut().zip(b) {
             *vector = simd.load(b);
         }
-        for (sums, a) in own.iter_mut().zip(a) {
+        for (sums, a) in sums.iter_mut().zip(a) {
             let a = simd.splat(*a);
             for (sum, b) in sums.iter_mut().zip(right) {
                 *sum = simd.fused(a, b, *sum);
             }
         }
     }
-    *sums = own;
+    sums
 }
 
 #[inline(always)]

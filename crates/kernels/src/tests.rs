@@ -80,6 +80,27 @@ fn a_long_depth_is_one_chain_to_the_last_bit() {
     }
 }
 
+/// The products of MiniLM, on one thread.
+#[test]
+#[ignore = "measures: some seconds"]
+fn speed_of_products() {
+    for [rows, depth, columns] in [[384, 384, 1_152], [384, 384, 384], [112, 384, 1_536], [112, 1_536, 384]] {
+        let (left, right, bias) = (noise(1, rows * depth), noise(2, depth * columns), noise(3, columns));
+        let mut packed = Packed::default();
+        packed.pack(&right, depth, columns);
+        let mut out = vec![0.0; rows * columns];
+        let operations = 2 * rows * depth * columns;
+        let mut round = || {
+            let start = std::time::Instant::now();
+            let times = 2_000_000_000 / operations;
+            (0..times).for_each(|_| packed.product(Left::Plain(&left), rows, &mut out, Mode::Bias(&bias)));
+            (operations * times) as f64 / start.elapsed().as_secs_f64() / 1e9
+        };
+        let best = (0..20).map(|_| round()).fold(0.0, f64::max);
+        println!("[{rows}, {depth}] times [{depth}, {columns}]: {best:.0} thousand million operations a second");
+    }
+}
+
 /// Everything that a processor's vectors could change, as bits.
 #[cfg(target_arch = "x86_64")]
 fn all_results<S: crate::wide::Wide>(simd: S, panel: usize, [rows, depth, columns]: [usize; 3], seed: u64) -> Vec<u32> {

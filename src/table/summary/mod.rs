@@ -15,7 +15,7 @@ use arrow::datatypes::DataType;
 use self::column::{First, Second, Values};
 use self::sketch::surely_found;
 use super::normal::{normal_type, type_name};
-use super::parquet::describe_parquet;
+use super::read_parquet::describe_parquet;
 use super::visit::visit_parquet;
 use super::{Table, TableError};
 
