@@ -6,6 +6,7 @@
 //! instance; [`resolve`] finds what an instance made. All are synchronous;
 //! [`run`] makes its own runtime, so it must be called outside of one.
 
+mod assembled;
 mod at_work;
 mod away;
 mod bless;

@@ -8,6 +8,7 @@ mod command_settings;
 mod compare;
 #[cfg(test)]
 mod compare_tests;
+mod computed_vectors;
 mod content_similarity;
 mod countries;
 mod crawl_loved_tracks;
@@ -22,6 +23,8 @@ mod embed_model;
 mod embed_remote;
 #[cfg(test)]
 mod embed_remote_tests;
+#[cfg(test)]
+mod embed_tests;
 mod evaluate;
 mod evaluation;
 #[cfg(test)]

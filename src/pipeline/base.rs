@@ -7,9 +7,10 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use super::document::mapping;
+use super::node::{Content, Entry, Node};
 use super::origin::SourceText;
 use super::report::{Place, Report, suggest};
-use super::yaml::{self, Content, Entry, Node};
+use super::yaml;
 use super::{missing_file, utf8};
 use crate::ground::files::read_bytes;
 

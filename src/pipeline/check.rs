@@ -7,13 +7,13 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::document::{Document, StageShell};
+use super::node::{Content, Entry, Node};
 use super::providers;
 use super::reference::{Reference, Selector};
 use super::report::{Place, Report, suggest};
 use super::schema::example_of;
 use super::settings::{every_mistake, report_all};
 use super::substitute::{Scope, Variant, Variants};
-use super::yaml::{Content, Entry, Node};
 use crate::ground::closest;
 use crate::stage::{InputPort, Resource, SettingProblem, Stage, StageKind};
 use crate::web::KNOWN_PROVIDERS;

@@ -8,13 +8,14 @@ use serde_json::Value;
 
 use super::Refresh;
 use super::engine::{self, EngineSettings};
+use super::node::{Content, Entry, Node};
 use super::providers;
 use super::publication::ReportSettings;
 use super::report::{Place, Report, suggest};
 use super::settings::decode;
 use super::shared;
 use super::substitute::{Scope, Variant, Variants, variable_names, variant_names};
-use super::yaml::{Content, Entry, Node, parse_value};
+use super::yaml::parse_value;
 use crate::ground::{check_name, parse_duration};
 use crate::model::DeviceChoice;
 use crate::remote::Sharing;

@@ -9,9 +9,9 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
+use super::node::{Content, Entry, Node};
 use super::report::{Report, suggest};
 use super::settings::decode;
-use super::yaml::{Content, Entry, Node};
 use crate::ground::parse_duration;
 use crate::stage::schema_of;
 

@@ -12,6 +12,7 @@ mod expand;
 #[cfg(test)]
 mod fixtures;
 mod graph;
+mod node;
 mod order;
 mod origin;
 #[cfg(test)]
@@ -20,6 +21,7 @@ mod providers;
 mod publication;
 mod reference;
 mod report;
+mod scalar;
 mod schema;
 mod settings;
 mod shared;

@@ -13,11 +13,11 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::base::{SourceFile, read_again};
+use super::node::{Content, Entry, Node};
 use super::providers::PROVIDER;
 use super::report::Place;
 use super::settings::step;
 use super::substitute::{Piece, pieces};
-use super::yaml::{Content, Entry, Node};
 use crate::ground::InstanceId;
 
 /// References in values that stand for references are followed so often.

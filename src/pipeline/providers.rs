@@ -10,9 +10,9 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::document::{Document, StageShell, check};
+use super::node::{Content, Entry, Node};
 use super::report::{Place, Report};
 use super::substitute::{Scope, Variant, Variants, variant_names};
-use super::yaml::{Content, Entry, Node};
 use crate::ground::closest;
 use crate::stage::StageKind;
 use crate::web::{KNOWN_PROVIDERS, KnownProvider};

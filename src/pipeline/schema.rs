@@ -7,10 +7,11 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::document::{STAGE_KEYS, TOP_KEYS};
+use super::node::Node;
 use super::providers::{PROVIDER, takes_provider};
 use super::publication::ReportSettings;
 use super::report::Report;
-use super::yaml::{self, Node};
+use super::yaml;
 use crate::remote::StoreSettings;
 use crate::sandbox::SandboxSettings;
 use crate::stage::{InputPort, Stage, StageKind, schema_of};

@@ -4,8 +4,8 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::node::{Content, Entry, Node};
 use super::report::{Place, Report};
-use super::yaml::{Content, Entry, Node};
 use crate::ground::closest;
 use crate::stage::{SettingProblem, decode_settings};
 

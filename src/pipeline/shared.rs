@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use super::node::Entry;
 use super::report::Report;
 use super::settings::decode;
-use super::yaml::Entry;
 use crate::ground::parse_duration;
 use crate::remote::{Sharing, StoreSettings, check_address};
 

@@ -10,8 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+use super::node::{Content, Entry, Node};
 use super::report::{Place, Report};
-use super::yaml::{Content, Entry, Node};
 use crate::ground::closest;
 
 /// A part of a text.

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::Pipeline;
+use super::node::Entry;
 use super::substitute::Variant;
-use super::yaml::Entry;
 
 /// A value that is a number under every variant: what a plot can have across.
 #[derive(Debug, Clone, PartialEq)]

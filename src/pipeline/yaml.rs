@@ -8,100 +8,16 @@
 use std::collections::BTreeMap;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Span, StrInput, Tag};
-use serde_json::{Number, Value};
+use serde_json::Value;
 
+use super::node::{Content, Entry, Node};
 use super::report::{Place, Report};
+use super::scalar::{resolve, resolve_tagged};
 
 /// Nesting deeper than this is refused.
 const MAX_DEPTH: usize = 64;
 /// More values than this, with every alias written out, are refused.
 const MAX_NODES: usize = 1_000_000;
-
-/// A value and where it starts.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Node {
-    pub(super) place: Place,
-    pub(super) content: Content,
-}
-
-/// What a value is.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Content {
-    /// Null, a boolean, a number or text.
-    Scalar(Value),
-    List(Vec<Node>),
-    /// In the order of the file, every key once.
-    Map(Vec<Entry>),
-}
-
-/// A key, where it starts, and its value.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Entry {
-    pub(super) key: String,
-    pub(super) place: Place,
-    pub(super) node: Node,
-}
-
-impl Node {
-    /// The value without its places.
-    pub(super) fn to_value(&self) -> Value {
-        match &self.content {
-            Content::Scalar(value) => value.clone(),
-            Content::List(items) => Value::Array(items.iter().map(Self::to_value).collect()),
-            Content::Map(entries) => {
-                Value::Object(entries.iter().map(|e| (e.key.clone(), e.node.to_value())).collect())
-            }
-        }
-    }
-
-    /// The entries of a mapping; null counts as an empty one.
-    pub(super) fn entries(&self) -> Option<&[Entry]> {
-        match &self.content {
-            Content::Map(entries) => Some(entries),
-            Content::Scalar(Value::Null) => Some(&[]),
-            _ => None,
-        }
-    }
-
-    /// The entry of that key, if this is a mapping that has it.
-    pub(super) fn entry(&self, key: &str) -> Option<&Entry> {
-        self.entries()?.iter().find(|entry| entry.key == key)
-    }
-
-    /// The text, if it is text.
-    pub(super) fn text(&self) -> Option<&str> {
-        match &self.content {
-            Content::Scalar(Value::String(text)) => Some(text),
-            _ => None,
-        }
-    }
-
-    /// Whether there is nothing.
-    pub(super) fn is_null(&self) -> bool {
-        self.content == Content::Scalar(Value::Null)
-    }
-
-    /// What it is, for messages: `a list`.
-    pub(super) fn describe(&self) -> String {
-        match &self.content {
-            Content::List(_) => "a list".to_owned(),
-            Content::Map(_) => "a mapping".to_owned(),
-            Content::Scalar(Value::Null) => "nothing".to_owned(),
-            Content::Scalar(Value::String(text)) => format!("the text `{text}`"),
-            Content::Scalar(value) => format!("`{value}`"),
-        }
-    }
-
-    /// Calls `visit` with every value below and with this one.
-    pub(super) fn walk<'a>(&'a self, visit: &mut impl FnMut(&'a Self)) {
-        visit(self);
-        match &self.content {
-            Content::Scalar(_) => {}
-            Content::List(items) => items.iter().for_each(|item| item.walk(visit)),
-            Content::Map(entries) => entries.iter().for_each(|entry| entry.node.walk(visit)),
-        }
-    }
-}
 
 /// A list or mapping that is not closed yet.
 struct Frame {
@@ -159,25 +75,6 @@ pub(super) fn parse_value(text: &str, place: Place) -> Node {
     let mut maps = 0;
     node.walk(&mut |part| maps += usize::from(matches!(part.content, Content::Map(_))));
     if plain && maps == 0 { node.moved_to(place) } else { as_text() }
-}
-
-impl Node {
-    /// The same value, said to be at another place.
-    pub(super) fn moved_to(mut self, place: Place) -> Self {
-        self.place = place;
-        match &mut self.content {
-            Content::Scalar(_) => {}
-            Content::List(items) => *items = std::mem::take(items).into_iter().map(|n| n.moved_to(place)).collect(),
-            Content::Map(entries) => {
-                for entry in entries {
-                    entry.place = place;
-                    let node = std::mem::replace(&mut entry.node, Self { place, content: Content::List(Vec::new()) });
-                    entry.node = node.moved_to(place);
-                }
-            }
-        }
-        self
-    }
 }
 
 impl Builder {
@@ -368,81 +265,6 @@ fn refuse_syntax(place: Place, info: &str, report: &mut Report) {
         "look for a bracket or a quote that is not closed, and at the indentation of this line and the one before"
     };
     report.hinted(place, format!("this is not YAML: {info}"), hint);
-}
-
-/// The value of a scalar with a tag of the core schema; `None` for other tags.
-fn resolve_tagged(tag: &Tag, text: &str) -> Option<Result<Value, String>> {
-    let non_specific = tag.handle.is_empty() && tag.suffix == "!";
-    if non_specific || (tag.is_yaml_core_schema() && tag.suffix == "str") {
-        return Some(Ok(Value::String(text.to_owned())));
-    }
-    if !tag.is_yaml_core_schema() {
-        return None;
-    }
-    let value = match resolve(text) {
-        Ok(value) => value,
-        Err(what) => return Some(Err(what)),
-    };
-    let value = match (tag.suffix.as_str(), value) {
-        ("null", Value::Null) => Value::Null,
-        ("bool", Value::Bool(is)) => Value::Bool(is),
-        ("int", Value::Number(number)) if !number.is_f64() => Value::Number(number),
-        ("float", Value::Number(number)) => {
-            number.as_f64().and_then(Number::from_f64).map_or(Value::Null, Value::Number)
-        }
-        ("null" | "bool" | "int" | "float", _) => return Some(Err(format!("`{text}` is not a {}", tag.suffix))),
-        _ => return None,
-    };
-    Some(Ok(value))
-}
-
-/// The value of a plain scalar by the core schema.
-pub(super) fn resolve(text: &str) -> Result<Value, String> {
-    match text {
-        "" | "~" | "null" | "Null" | "NULL" => return Ok(Value::Null),
-        "true" | "True" | "TRUE" => return Ok(Value::Bool(true)),
-        "false" | "False" | "FALSE" => return Ok(Value::Bool(false)),
-        ".nan" | ".NaN" | ".NAN" | ".inf" | ".Inf" | ".INF" | "+.inf" | "+.Inf" | "+.INF" | "-.inf" | "-.Inf"
-        | "-.INF" => {
-            return Err(format!("`{text}` is not a number that can be used here"));
-        }
-        _ => {}
-    }
-    let too_large = || format!("the number {text} is too large");
-    if let Some((digits, radix)) =
-        text.strip_prefix("0x").map(|d| (d, 16)).or_else(|| text.strip_prefix("0o").map(|d| (d, 8)))
-        && !digits.is_empty()
-        && digits.chars().all(|c| c.is_digit(radix))
-    {
-        return u64::from_str_radix(digits, radix).map(Value::from).map_err(|_| too_large());
-    }
-    let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
-    if !unsigned.is_empty() && unsigned.bytes().all(|b| b.is_ascii_digit()) {
-        let plain = text.strip_prefix('+').unwrap_or(text);
-        let number = plain.parse::<u64>().map(Value::from).or_else(|_| plain.parse::<i64>().map(Value::from));
-        return number.map_err(|_| too_large());
-    }
-    if is_float(unsigned) {
-        let number = text.parse::<f64>().ok().and_then(Number::from_f64);
-        return number.map(Value::Number).ok_or_else(too_large);
-    }
-    Ok(Value::String(text.to_owned()))
-}
-
-/// Whether an unsigned text is a float: digits with a point or an exponent.
-fn is_float(text: &str) -> bool {
-    let (mantissa, exponent) = match text.split_once(['e', 'E']) {
-        Some((mantissa, exponent)) => (mantissa, Some(exponent)),
-        None => (text, None),
-    };
-    let digits = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
-    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    let exponent = exponent.is_none_or(|e| {
-        let e = e.strip_prefix(['-', '+']).unwrap_or(e);
-        !e.is_empty() && digits(e)
-    });
-    let some = !whole.is_empty() || !fraction.is_empty();
-    some && digits(whole) && digits(fraction) && exponent
 }
 
 #[cfg(test)]

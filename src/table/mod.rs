@@ -1,6 +1,7 @@
 //! Tables in memory: Arrow record batches with one schema, and typed access to
 //! their columns by name. Files and Polars are the submodules' part.
 
+mod bit_runs;
 mod chosen;
 mod column_hash;
 mod delimited;
@@ -25,6 +26,7 @@ mod split;
 mod stable;
 mod summary;
 mod text_chunk;
+mod text_rows;
 mod value_bytes;
 mod values;
 mod visit;

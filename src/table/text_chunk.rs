@@ -6,10 +6,9 @@
 //! Not for texts with nulls, long ones, or more of them than a dictionary holds:
 //! [`encode`] hands those back. Why this is not left to the crate: decision 9.
 
-use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, StringArray};
+use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::compute::cast;
 use arrow::datatypes::DataType;
 use bytes::Bytes;
@@ -26,16 +25,10 @@ use parquet::file::statistics::{Statistics, ValueStatistics};
 use parquet::file::writer::{SerializedPageWriter, TrackedWrite};
 use parquet::schema::types::ColumnDescPtr;
 
+use super::bit_runs::{GROUP, packed, repeated};
 use super::ids::first_bytes;
-use super::interner::Interner;
 use super::keyed::Keyed;
-
-/// Numbers that are packed together, and most of such groups that follow one another.
-const GROUP: usize = 8;
-const GROUPS: usize = 63;
-
-/// Where keys lie so far apart that there would be more for each row, plain texts take less memory.
-const MOST_KEYS_OF_ROW: usize = 16;
+use super::text_rows::{ByKey, Numbered, Plain, Rows};
 
 /// An encoded chunk, and what the file says of it.
 #[derive(Debug)]
@@ -54,19 +47,14 @@ pub(super) fn encode(
     properties: &WriterProperties,
 ) -> Result<Option<TextChunk>, ParquetError> {
     if let Some(texts) = column.as_string_opt::<i32>().filter(|texts| texts.null_count() == 0) {
-        let rows = Plain { texts, interner: Interner::new(), seen: Vec::new() };
-        return encode_rows(rows, column.len(), leaf, properties);
+        return encode_rows(Plain::new(texts), column.len(), leaf, properties);
     }
     let Some(keyed) = Keyed::of(column) else { return Ok(None) };
-    let (first, last) = (keyed.keys.iter().min().copied(), keyed.keys.iter().max().copied());
-    let (Some(first), Some(last)) = (first, last) else { return Ok(None) };
-    let span = (last - first) as usize + 1;
-    if span / MOST_KEYS_OF_ROW >= keyed.keys.len() {
-        return encode(&cast(column, &DataType::Utf8)?, false, leaf, properties);
+    match ByKey::new(keyed, distinct) {
+        Some(rows) => encode_rows(rows, column.len(), leaf, properties),
+        None if column.is_empty() => Ok(None),
+        None => encode(&cast(column, &DataType::Utf8)?, false, leaf, properties),
     }
-    let interner = (!distinct).then(Interner::new);
-    let known = vec![Known::default(); span];
-    encode_rows(ByKey { keyed, first, known, interner }, column.len(), leaf, properties)
 }
 
 fn encode_rows<'a>(
@@ -105,107 +93,6 @@ struct Limits {
     page: usize,
     /// Bytes of a text that is told whole as the least or greatest of its page.
     text: usize,
-}
-
-/// Rows that are numbered in the order of their texts' first appearance.
-trait Rows<'a> {
-    /// Whether some text is longer than this, where that costs little to tell.
-    fn has_longer(&self, most: usize) -> bool;
-
-    /// Adds the rows of a page, of which pages are counted from 1.
-    fn number(&mut self, rows: Range<usize>, page: u16, into: &mut Numbered<'a>);
-}
-
-/// What [`Rows`] gave.
-#[derive(Default)]
-struct Numbered<'a> {
-    /// The distinct texts.
-    texts: Vec<&'a [u8]>,
-    /// Of this page: the numbers of its rows, each number once, and how many bytes the rows' texts have.
-    numbers: Vec<u32>,
-    once: Vec<u32>,
-    bytes: usize,
-}
-
-/// Texts as they are.
-struct Plain<'a> {
-    texts: &'a StringArray,
-    interner: Interner,
-    /// The last page of each number.
-    seen: Vec<u16>,
-}
-
-impl<'a> Rows<'a> for Plain<'a> {
-    fn has_longer(&self, most: usize) -> bool {
-        self.texts.value_offsets().windows(2).any(|ends| (ends[1] - ends[0]) as usize > most)
-    }
-
-    fn number(&mut self, rows: Range<usize>, page: u16, into: &mut Numbered<'a>) {
-        let column = self.texts;
-        let of_rows = rows.clone().map(|row| column.value(row));
-        let mut row = rows.start;
-        self.interner.numbers(of_rows, |number| {
-            if number as usize == into.texts.len() {
-                into.texts.push(column.value(row).as_bytes());
-                self.seen.push(0);
-            }
-            let seen = &mut self.seen[number as usize];
-            if *seen != page {
-                *seen = page;
-                into.once.push(number);
-            }
-            into.numbers.push(number);
-            row += 1;
-        });
-        let ends = column.value_offsets();
-        into.bytes += (ends[rows.end] - ends[rows.start]) as usize;
-    }
-}
-
-/// Texts by their keys.
-struct ByKey<'a> {
-    keyed: Keyed<'a>,
-    /// The least key.
-    first: u32,
-    /// For each key from there on what is known of it.
-    known: Vec<Known>,
-    /// The texts, where several keys may have the same.
-    interner: Option<Interner>,
-}
-
-/// A key's number and the length of its text, once it has a page: the last it was on.
-#[derive(Clone, Copy, Default)]
-struct Known {
-    number: u32,
-    length: u16,
-    page: u16,
-}
-
-impl<'a> Rows<'a> for ByKey<'a> {
-    fn has_longer(&self, _: usize) -> bool {
-        false
-    }
-
-    fn number(&mut self, rows: Range<usize>, page: u16, into: &mut Numbered<'a>) {
-        for key in &self.keyed.keys[rows] {
-            let known = &mut self.known[(*key - self.first) as usize];
-            if known.page != page {
-                if known.page == 0 {
-                    let text = self.keyed.texts.value(*key as usize);
-                    let new = into.texts.len() as u32;
-                    known.number = self.interner.as_mut().map_or(new, |interner| interner.number(text));
-                    known.length = u16::try_from(text.len()).unwrap_or(u16::MAX);
-                    if known.number == new {
-                        into.texts.push(text.as_bytes());
-                    }
-                }
-                known.page = page;
-                into.once.push(known.number);
-            }
-            into.bytes += usize::from(known.length);
-            into.numbers.push(known.number);
-        }
-    }
 }
 
 /// The distinct texts of a column, and its rows as their numbers.
@@ -398,72 +285,12 @@ impl DictionaryPage {
     }
 }
 
-/// Numbers of `width` bits as runs of the same number and groups of different ones (the Parquet
-/// format, "Run Length Encoding / Bit-Packing Hybrid").
-fn packed(numbers: &[u32], width: u32, out: &mut Vec<u8>) {
-    let same = |group: &[u32]| group.iter().all(|number| *number == group[0]);
-    let (mut from, mut at) = (0, 0);
-    while let Some(group) = numbers.get(at..at + GROUP) {
-        if same(group) {
-            grouped(&numbers[from..at], width, out);
-            let length = numbers[at..].iter().take_while(|number| **number == group[0]).count();
-            repeated(group[0], length, width, out);
-            at += length;
-            from = at;
-        } else {
-            at += GROUP;
-            if at - from == GROUPS * GROUP {
-                grouped(&numbers[from..at], width, out);
-                from = at;
-            }
-        }
-    }
-    let rest = &numbers[from..];
-    if rest.len() < GROUP && !rest.is_empty() && same(rest) {
-        repeated(rest[0], rest.len(), width, out);
-    } else {
-        grouped(rest, width, out);
-    }
-}
-
-fn repeated(number: u32, length: usize, width: u32, out: &mut Vec<u8>) {
-    let mut header = length << 1;
-    while header > 127 {
-        out.push(header as u8 | 128);
-        header >>= 7;
-    }
-    out.push(header as u8);
-    out.extend_from_slice(&number.to_le_bytes()[..width.div_ceil(8) as usize]);
-}
-
-/// Zeros fill the last group.
-fn grouped(numbers: &[u32], width: u32, out: &mut Vec<u8>) {
-    if numbers.is_empty() {
-        return;
-    }
-    let groups = numbers.len().div_ceil(GROUP);
-    out.push((groups << 1) as u8 | 1);
-    let end = out.len() + groups * width as usize;
-    let (mut bits, mut filled) = (0_u64, 0);
-    for number in numbers {
-        bits |= u64::from(*number) << filled;
-        filled += width;
-        if filled >= 32 {
-            out.extend_from_slice(&(bits as u32).to_le_bytes());
-            bits >>= 32;
-            filled -= 32;
-        }
-    }
-    out.extend_from_slice(&bits.to_le_bytes());
-    out.resize(end, 0);
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::parquet::properties;
     use super::super::{ParquetWriter, Table, column_hashes, normalise, write_parquet};
     use super::*;
-    use arrow::array::{DictionaryArray, LargeStringArray, UInt32Array};
+    use arrow::array::{DictionaryArray, LargeStringArray, StringArray, UInt32Array};
     use arrow::datatypes::UInt32Type;
     use parquet::arrow::{ArrowSchemaConverter, ArrowWriter};
     use proptest::prelude::*;
