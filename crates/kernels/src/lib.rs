@@ -22,7 +22,7 @@ mod tests;
 mod transformer;
 mod wide;
 
-pub use adam::{AdamStep, adam};
+pub use adam::{AdamStep, AdamSteps, adam, adam_idle};
 pub use gelu::{gelu, gelu_and_slope, gelu_in_place};
 pub use pairs::{
     BLOCK, BlockRow, NUMBERS, PairGradients, PairNet, PairScratch, PairTrace, PairWeightGradients, PairWeights,

@@ -101,6 +101,91 @@ fn speed_of_products() {
     }
 }
 
+/// Parameters with both moments that went through all steps, one by one.
+fn step_by_step(rates: &[f64], touched: &[usize], mut state: [Vec<f32>; 3], gradient: &[f32]) -> [Vec<f32>; 3] {
+    let mut steps = AdamSteps::default();
+    for (at, rate) in rates.iter().enumerate() {
+        let mut gradients = if touched.contains(&at) { gradient.to_vec() } else { vec![0.0; gradient.len()] };
+        let [values, first, second] = &mut state;
+        adam(steps.push(*rate), values, &mut gradients, first, second);
+    }
+    state
+}
+
+/// The same, where steps without a gradient are made up for before the next with one.
+fn made_up_for(rates: &[f64], touched: &[usize], mut state: [Vec<f32>; 3], gradient: &[f32]) -> [Vec<f32>; 3] {
+    let (mut steps, mut from) = (AdamSteps::default(), 0);
+    let [values, first, second] = &mut state;
+    for (at, rate) in rates.iter().enumerate() {
+        if touched.contains(&at) {
+            adam_idle(&steps, from, values, first, second);
+        }
+        let step = steps.push(*rate);
+        if touched.contains(&at) {
+            adam(step, values, &mut gradient.to_vec(), first, second);
+            from = steps.len();
+        }
+        // As at the end of an epoch.
+        if at % 1_000 == 999 {
+            adam_idle(&steps, from, values, first, second);
+            steps.clear();
+            from = 0;
+        }
+    }
+    adam_idle(&steps, from, values, first, second);
+    state
+}
+
+fn bits(state: &[Vec<f32>; 3]) -> Vec<u32> {
+    state.iter().flatten().map(|value| value.to_bits()).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn idle_steps_can_be_made_up_for(
+        width in 1usize..40,
+        count in 1usize..2_500,
+        touched in proptest::collection::vec(0usize..2_500, 0..6),
+        sizes in (-120i32..10, -75i32..10),
+        (rate, shape) in (-6i32..4, 0usize..5),
+        seed in 0u64..1_000,
+    ) {
+        let rate = 10f64.powi(rate);
+        let rates: Vec<f64> = (0..count).map(|at| match shape {
+            0 => rate,
+            1 => rate * (1.0 - at as f64 / count as f64),
+            2 => rate * 0.5f64.powi((at / 200) as i32),
+            3 => rate * at as f64,
+            _ => rate * [1.0, 0.0, 1e4][at * 7 / count % 3],
+        }).collect();
+        let values: Vec<f32> = noise(seed, width).iter().map(|v| if *v > 0.9 { 0.0 } else { v * 2f32.powi(sizes.0) }).collect();
+        let gradient: Vec<f32> = noise(seed + 1, width).iter().map(|v| v * 2f32.powi(sizes.1)).collect();
+        let state = [values, vec![0.0; width], vec![0.0; width]];
+        let one_by_one = step_by_step(&rates, &touched, state.clone(), &gradient);
+        prop_assert!(bits(&one_by_one) == bits(&made_up_for(&rates, &touched, state, &gradient)));
+    }
+}
+
+#[test]
+fn idle_steps_of_what_is_no_number_and_of_wild_rates_are_the_same() {
+    for (value, slope, rate) in [
+        (f32::NAN, 1.0, 0.1),
+        (1.0, f32::NAN, 0.1),
+        (1.0, f32::INFINITY, 0.1),
+        (1.0, 0.5, 1e30),
+        (1.0, 1e-30, f64::MAX),
+    ] {
+        let state = [vec![value, -0.0, 3.0], vec![0.0; 3], vec![0.0; 3]];
+        let gradient = [slope, 0.0, 1e-20];
+        let rates = [rate; 300];
+        let [one, other] = [step_by_step, made_up_for].map(|way| way(&rates, &[20, 40], state.clone(), &gradient));
+        // What is no number need not be the same one.
+        let same = |(a, b): (&f32, &f32)| a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan());
+        assert!(one.iter().flatten().zip(other.iter().flatten()).all(same), "{one:?} {other:?}");
+    }
+}
+
 /// Everything that a processor's vectors could change, as bits.
 #[cfg(target_arch = "x86_64")]
 fn all_results<S: crate::wide::Wide>(simd: S, panel: usize, [rows, depth, columns]: [usize; 3], seed: u64) -> Vec<u32> {
@@ -124,6 +209,13 @@ fn all_results<S: crate::wide::Wide>(simd: S, panel: usize, [rows, depth, column
     let mut moments = [wider.clone(), wider.iter().map(|v| v * v).collect(), gradients];
     let [first, second, slopes] = &mut moments;
     crate::adam::adam_on(simd, AdamStep { rate: 0.01, root: 0.7 }, &mut out, slopes, first, second);
+    all.extend(out.iter().chain(moments.iter().flatten()));
+    let mut steps = AdamSteps::default();
+    for _ in 0..400 {
+        steps.push(0.01);
+    }
+    let [first, second, _] = &mut moments;
+    crate::adam::adam_idle_on(simd, &steps, 3, &mut out, first, second);
     all.extend(out.iter().chain(moments.iter().flatten()));
     all.iter().map(|value| value.to_bits()).collect()
 }

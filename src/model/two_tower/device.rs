@@ -74,8 +74,7 @@ impl Tensors {
         options: &TrainingOptions,
         device: Device,
     ) -> Result<Self, TrainingError> {
-        let mut weights = network.users.tensors();
-        weights.extend(network.items.tensors());
+        let mut weights = network.tensors();
         let of_scorer = network.scorer.compress.iter_mut().flat_map(Compress::weights);
         weights.extend(of_scorer.map(|weight| weight.tensor.clone()));
         let weights: Vec<NamedTensor> = weights.into_iter().map(named).collect();

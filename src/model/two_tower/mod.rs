@@ -8,6 +8,7 @@
 mod check;
 mod device;
 mod draw;
+mod embedding;
 #[cfg(test)]
 mod golden;
 mod initial;

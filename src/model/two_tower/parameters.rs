@@ -45,8 +45,10 @@ pub(super) struct Weight {
     pub(super) tensor: Tensor,
     /// The loss's gradient, gathered during a step.
     pub(super) gradient: Vec<f32>,
-    first: Vec<f32>,
-    second: Vec<f32>,
+    /// Adam's first moment.
+    pub(super) first: Vec<f32>,
+    /// Adam's second moment.
+    pub(super) second: Vec<f32>,
 }
 
 impl Weight {

@@ -6,10 +6,13 @@
 
 use rayon::prelude::*;
 
+use super::embedding::Embedding;
 use super::options::{Activation, TrainingOptions, Widths};
 use super::parameters::{Linear, LinearGradients, Start, Tensor, Weight};
 use crate::ground::Seed;
-use refrain_kernels::{AdamStep, Left, Mode, Packed, add, add_rows, normalize_rows, normalize_rows_backward};
+use refrain_kernels::{
+    AdamStep, AdamSteps, Left, Mode, Packed, add, add_rows, normalize_rows, normalize_rows_backward,
+};
 
 /// Rows that one task takes.
 const CHUNK: usize = 480;
@@ -46,7 +49,7 @@ pub struct TextVectors {
 /// A tower's weights.
 #[derive(Debug, Clone)]
 pub(super) struct Tower {
-    embeddings: Vec<Weight>,
+    embeddings: Vec<Embedding>,
     text: Option<Linear>,
     layers: [Linear; 3],
     widths: Widths,
@@ -89,7 +92,8 @@ impl Tower {
         let widths = options.widths;
         let embedding = |category: &Category| {
             let shape = [category.size, widths.embedding];
-            Weight::new(format!("{name}.embeddings.{}.weight", category.name), &shape, Start::Normal(1.0), seed)
+            let name = format!("{name}.embeddings.{}.weight", category.name);
+            Embedding::new(Weight::new(name, &shape, Start::Normal(1.0), seed))
         };
         let embeddings: Vec<_> = features.columns.iter().map(embedding).collect();
         let text =
@@ -105,7 +109,7 @@ impl Tower {
 
     /// Every tensor, in a fixed order.
     pub(super) fn weights(&mut self) -> Vec<&mut Weight> {
-        let mut all: Vec<&mut Weight> = self.embeddings.iter_mut().collect();
+        let mut all: Vec<&mut Weight> = self.embeddings.iter_mut().map(|embedding| &mut embedding.weight).collect();
         for layer in self.text.iter_mut().chain(&mut self.layers) {
             all.extend([&mut layer.weight, &mut layer.bias]);
         }
@@ -155,11 +159,12 @@ impl Tower {
         let count = rows.len();
         let width = self.layers[0].inputs;
         let mut joined = vec![0.0; count * width];
-        for (at, (weight, category)) in self.embeddings.iter().zip(&features.columns).enumerate() {
+        for (at, (embedding, category)) in self.embeddings.iter().zip(&features.columns).enumerate() {
+            let values = embedding.weight.values();
             for (row, target) in rows.iter().zip(joined.chunks_exact_mut(width)) {
                 let code = category.codes[*row as usize] as usize;
                 target[at * self.widths.embedding..][..self.widths.embedding]
-                    .copy_from_slice(&weight.values()[code * self.widths.embedding..][..self.widths.embedding]);
+                    .copy_from_slice(&values[code * self.widths.embedding..][..self.widths.embedding]);
             }
         }
         let (mut text, mut text_before) = (Vec::new(), Vec::new());
@@ -212,11 +217,12 @@ impl Tower {
             }
         }
         let width = self.layers[0].inputs;
-        self.embeddings.par_iter_mut().zip(&features.columns).enumerate().for_each(|(at, (weight, category))| {
+        self.embeddings.par_iter_mut().zip(&features.columns).enumerate().for_each(|(at, (embedding, category))| {
             for (rows, part) in rows.chunks(CHUNK).zip(&parts) {
                 for (row, gradient) in rows.iter().zip(part.joined.chunks_exact(width)) {
                     let code = category.codes[*row as usize] as usize;
-                    let target = &mut weight.gradient[code * self.widths.embedding..][..self.widths.embedding];
+                    let target =
+                        &mut embedding.weight.gradient[code * self.widths.embedding..][..self.widths.embedding];
                     add(target, &gradient[at * self.widths.embedding..][..self.widths.embedding]);
                 }
             }
@@ -259,9 +265,26 @@ impl Tower {
         ChunkGradients { text, layers, joined }
     }
 
-    /// Moves all weights along their gradients and clears those.
-    pub(super) fn step(&mut self, step: AdamStep) {
-        self.weights().into_iter().for_each(|weight| weight.step(step));
+    /// Takes what these entities read of the embeddings through all steps so far.
+    pub(super) fn catch_up(&mut self, features: &Features, rows: &[u32], steps: &AdamSteps) {
+        for (embedding, category) in self.embeddings.iter_mut().zip(&features.columns) {
+            embedding.catch_up(rows.iter().map(|row| category.codes[*row as usize] as usize), steps);
+        }
+    }
+
+    /// Takes all embeddings through all steps, which may be forgotten then.
+    pub(super) fn catch_up_all(&mut self, steps: &AdamSteps) {
+        self.embeddings.iter_mut().for_each(|embedding| embedding.catch_up_all(steps));
+    }
+
+    /// Moves the weights along their gradients, the last of the steps, and clears
+    /// those; of the embeddings what was prepared for the batch.
+    pub(super) fn step(&mut self, step: AdamStep, steps: &AdamSteps) {
+        self.embeddings.iter_mut().for_each(|embedding| embedding.step(step, steps));
+        for layer in self.text.iter_mut().chain(&mut self.layers) {
+            layer.weight.step(step);
+            layer.bias.step(step);
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use crate::metrics::{hit, mean, ndcg};
 use crate::model::interactions::{Interactions, ItemSets, Part};
 use crate::model::ranking::Lists;
 use crate::model::scoring::ScoringModel;
-use refrain_kernels::AdamStep;
+use refrain_kernels::AdamSteps;
 
 /// The k of the metrics by which an epoch is picked.
 const SELECTION_K: u32 = 10;
@@ -139,7 +139,8 @@ pub(super) struct Network {
     /// Length of the towers' vectors.
     vector: usize,
     loss: Loss,
-    steps: i32,
+    /// Those that rows of the embeddings may have to make up for.
+    steps: AdamSteps,
 }
 
 impl Network {
@@ -153,7 +154,7 @@ impl Network {
             packed: Default::default(),
             vector: options.widths.tower,
             loss: options.loss,
-            steps: 0,
+            steps: AdamSteps::default(),
         }
     }
 
@@ -167,6 +168,8 @@ impl Network {
 
     /// The loss and all gradients of a batch.
     pub(super) fn gradients(&mut self, users: &Features, items: &Features, batch: &Batch) -> StepOutcome {
+        self.users.catch_up(users, &batch.users, &self.steps);
+        self.items.catch_up(items, &batch.items, &self.steps);
         self.users.pack(&mut self.packed[0], true);
         self.items.pack(&mut self.packed[1], true);
         let of_users = self.users.forward(&self.packed[0], users, &batch.users);
@@ -179,17 +182,32 @@ impl Network {
 
     /// One step of Adam.
     pub(super) fn step(&mut self, learning_rate: f64) {
-        self.steps = self.steps.saturating_add(1);
-        let rate = learning_rate / (1.0 - 0.9f64.powi(self.steps));
-        let root = (1.0 - 0.999f64.powi(self.steps)).sqrt();
-        let step = AdamStep { rate: rate as f32, root: root as f32 };
-        self.users.step(step);
-        self.items.step(step);
+        let step = self.steps.push(learning_rate);
+        self.users.step(step, &self.steps);
+        self.items.step(step, &self.steps);
         self.scorer.step(step);
     }
 
+    /// Takes every row of the embeddings through every step.
+    fn settle(&mut self) {
+        if !self.steps.is_empty() {
+            self.users.catch_up_all(&self.steps);
+            self.items.catch_up_all(&self.steps);
+            self.steps.clear();
+        }
+    }
+
+    /// The towers' tensors in a fixed order.
+    pub(super) fn tensors(&mut self) -> Vec<Tensor> {
+        self.settle();
+        let mut all = self.users.tensors();
+        all.extend(self.items.tensors());
+        all
+    }
+
     /// The vectors of all users and items with the scorer.
-    pub(super) fn vectors(&self, users: &Features, items: &Features, counts: [usize; 2]) -> VectorScorer {
+    pub(super) fn vectors(&mut self, users: &Features, items: &Features, counts: [usize; 2]) -> VectorScorer {
+        self.settle();
         let of_users = self.users.outputs(users, counts[0]);
         VectorScorer::new(of_users, self.items.outputs(items, counts[1]), self.vector, self.scorer.clone())
     }
@@ -218,9 +236,7 @@ impl Engine for Processor<'_> {
     }
 
     fn tensors(&mut self) -> Result<Vec<Tensor>, TrainingError> {
-        let mut all = self.network.users.tensors();
-        all.extend(self.network.items.tensors());
-        Ok(all)
+        Ok(self.network.tensors())
     }
 }
 
