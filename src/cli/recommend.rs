@@ -51,9 +51,8 @@ pub(super) fn recommend(global: &Global, arguments: &RecommendArguments) -> anyh
     })?;
     let has = split.sets(&[Part::Train, Part::Validation, Part::Test]);
     let best = model.top(&[user], of_model.k, &has, &|_| true).unwrap_or_default().pop().unwrap_or_default();
-    let items = split.items.as_slice();
-    let best: Vec<(&str, f32)> = best.iter().map(|(item, score)| (items[*item as usize].as_str(), *score)).collect();
-    let last = last_items(&found, &split.users.as_slice()[user as usize])?;
+    let best: Vec<(&str, f32)> = best.iter().map(|(item, score)| (split.items.get(*item), *score)).collect();
+    let last = last_items(&found, split.users.get(user))?;
     if of_model.json {
         data(&serde_json::to_string_pretty(&as_json(&found, &arguments.user, &best, &last))?)?;
         return Ok(Exit::Done);
@@ -119,8 +118,8 @@ fn user_of(project: &Project, split: &Interactions, name: &str) -> Result<u32, M
     let found = split.users.index_of(name).or_else(|| split.users.index_of(&pseudonym()?));
     found.ok_or_else(|| {
         let mistake = Mistake::new(format!("the split has no user `{name}`"));
-        let near = closest(name, split.users.as_slice().iter().map(String::as_str));
-        let first = split.users.as_slice().iter().take(3).cloned().collect::<Vec<_>>().join("`, `");
+        let near = closest(name, split.users.iter());
+        let first = split.users.iter().take(3).collect::<Vec<_>>().join("`, `");
         mistake.hint(match near {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("it has {} users, such as `{first}`", split.users.len()),

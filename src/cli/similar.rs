@@ -104,7 +104,7 @@ fn of_the_model(found: &Recommender) -> anyhow::Result<(Vec<String>, Likeness)> 
         let mistake = Mistake::new(format!("the model of `{}` has no vectors of items", found.evaluated));
         return Err(mistake.hint("choose another variant, or compare texts with --by text").into());
     };
-    Ok((split.items.as_slice().to_vec(), likeness))
+    Ok((split.items.iter().map(str::to_owned).collect(), likeness))
 }
 
 fn of_the_texts(found: &Recommender) -> anyhow::Result<(Vec<String>, Likeness)> {

@@ -239,17 +239,17 @@ fn rank(
     Ok((all.map(outcome).collect(), Recommended { lists: ranked.lists, degrees }))
 }
 
-fn ranks_table(split: &Interactions, outcomes: &[Outcome]) -> Result<Table, StageError> {
-    let text = |pick: &dyn Fn(&Outcome) -> String| -> ArrayRef {
-        Arc::new(outcomes.iter().map(|outcome| Some(pick(outcome))).collect::<StringArray>())
+fn ranks_table<'a>(split: &'a Interactions, outcomes: &[Outcome]) -> Result<Table, StageError> {
+    let text = |pick: &dyn Fn(&Outcome) -> &'a str| -> ArrayRef {
+        Arc::new(StringArray::from_iter_values(outcomes.iter().map(pick)))
     };
     let number = |pick: fn(&Outcome) -> u32| -> ArrayRef {
         Arc::new(outcomes.iter().map(|outcome| Some(i64::from(pick(outcome)))).collect::<Int64Array>())
     };
     let columns: [(&str, ArrayRef); 6] = [
-        ("user_id", text(&|outcome| split.users.as_slice()[outcome.user as usize].clone())),
-        ("item_id", text(&|outcome| split.items.as_slice()[outcome.item as usize].clone())),
-        ("part", text(&|outcome| outcome.part.name().to_owned())),
+        ("user_id", text(&|outcome| split.users.get(outcome.user))),
+        ("item_id", text(&|outcome| split.items.get(outcome.item))),
+        ("part", text(&|outcome| outcome.part.name())),
         ("rank", number(|outcome| outcome.rank.rank)),
         ("candidates", number(|outcome| outcome.rank.candidates)),
         ("warm", Arc::new(outcomes.iter().map(|outcome| Some(outcome.warm)).collect::<BooleanArray>())),

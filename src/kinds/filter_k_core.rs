@@ -98,8 +98,7 @@ impl Stage for Checked {
         };
         context.check_cancelled()?;
         let core = peel(&all, self.settings.min_per_user.get(), self.settings.min_per_item.get());
-        let stays = |user, item| core.stays((user, item));
-        let mut tables = all.tables(WRITTEN_AT_ONCE, &stays);
+        let mut tables = all.tables(WRITTEN_AT_ONCE, |user, item| core.stays((user, item)));
         self.tell(context, &all, &core, tables.rows());
         let mut next = tables.next();
         while let Some(table) = next {

@@ -183,8 +183,8 @@ mod tests {
     /// What stays, by the numbers that the ids are.
     fn core(rounds: usize, all: &PackedInteractions, min_per_user: u32, min_per_item: u32) -> Vec<Pair> {
         let core = peel_in(rounds, all, min_per_user, min_per_item);
-        let number = |ids: &[String], place: u32| ids[place as usize].parse().unwrap();
-        let named = |pair: Pair| (number(all.users.as_slice(), pair.0), number(all.items.as_slice(), pair.1));
+        let number = |id: &str| id.parse().unwrap();
+        let named = |pair: Pair| (number(all.users.get(pair.0)), number(all.items.get(pair.1)));
         let stay = all.rows.runs().concat().into_iter().map(|row| row.0).filter(|pair| core.stays(*pair));
         stay.map(named).collect()
     }

@@ -216,7 +216,7 @@ impl Checked {
             ("user_tower", "users", "user_id", &split.users, &self.settings.user_features),
             ("item_tower", "items", "item_id", &split.items, &self.settings.item_features),
         ] {
-            add(tower, "id", ids.as_slice().iter().map(|id| Some(id.clone())).collect());
+            add(tower, "id", ids.iter().map(|id| Some(id.to_owned())).collect());
             let Some(input) = context.input(port).filter(|_| !features.is_empty()) else { continue };
             let table = input.table()?;
             for feature in features {

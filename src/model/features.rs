@@ -95,14 +95,14 @@ impl Features {
         };
         let mut values = vec![0.0; ids.len() * width];
         let mut missing = 0;
-        for ((row, target), id) in rows.iter().zip(values.chunks_exact_mut(width)).zip(ids.as_slice()) {
+        for ((row, target), id) in rows.iter().zip(values.chunks_exact_mut(width)).zip(ids.iter()) {
             let Some((start, end)) = filled(row) else {
                 missing += 1;
                 continue;
             };
             let nulls = (start..end).filter(|at| numbers.is_null(*at)).count();
             if end - start - nulls != width {
-                return Err(FeatureError::Width { item: id.clone(), found: end - start - nulls, expected: width });
+                return Err(FeatureError::Width { item: id.to_owned(), found: end - start - nulls, expected: width });
             }
             target.copy_from_slice(&numbers.values()[start..end]);
         }

@@ -70,7 +70,7 @@ impl Splits {
 }
 
 fn by_item(split: &Split) -> BTreeMap<String, u32> {
-    split.items.as_slice().iter().cloned().zip(split.degrees()).collect()
+    split.items.iter().map(str::to_owned).zip(split.degrees()).collect()
 }
 
 impl Targets {

@@ -4,18 +4,24 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, LargeStringArray};
+use arrow::array::{Array, ArrayRef, AsArray, LargeStringArray};
+use arrow::compute::concat;
 use rayon::prelude::*;
 
 use super::interner::Interner;
 
+/// Texts that are copied by one thread at once.
+const AT_ONCE: usize = 1 << 14;
+
 /// Distinct ids in ascending order: numeric if every one is an integer (`9`
 /// before `10`; ties, as of `1` and `01`, by their bytes), else by bytes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Ids {
-    ids: Vec<String>,
+    texts: LargeStringArray,
     numeric: bool,
 }
+
+impl Eq for Ids {}
 
 impl Ids {
     /// The distinct ids among those given.
@@ -57,39 +63,63 @@ impl Ids {
             }
             places[entry.of as usize][entry.number as usize] = firsts.len() as u32 - 1;
         }
-        let text = |entry: &Entry| interners[entry.of as usize].text(entry.number).to_owned();
-        let ids = firsts.par_iter().map(text).collect();
-        (Self { ids, numeric }, places)
+        let text = |entry: &Entry| interners[entry.of as usize].text(entry.number);
+        let texts = |entries: &[Entry]| LargeStringArray::from_iter_values(entries.iter().map(text));
+        (Self { texts: joined(&firsts.par_chunks(AT_ONCE).map(texts).collect::<Vec<_>>()), numeric }, places)
     }
 
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.ids.len()
+        self.texts.len()
     }
 
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.ids.is_empty()
+        self.texts.is_empty()
     }
 
     /// The index of an id.
     #[must_use]
     pub fn index_of(&self, id: &str) -> Option<u32> {
-        self.ids.binary_search_by(|other| compare(self.numeric, other, id)).ok().map(|at| at as u32)
+        let (mut from, mut to) = (0, self.len() as u32);
+        while from < to {
+            let middle = from.midpoint(to);
+            match compare(self.numeric, self.get(middle), id) {
+                Ordering::Equal => return Some(middle),
+                Ordering::Less => from = middle + 1,
+                Ordering::Greater => to = middle,
+            }
+        }
+        None
     }
 
-    /// The ids, ascending, in one piece of memory.
-    pub(super) fn to_array(&self) -> ArrayRef {
-        Arc::new(LargeStringArray::from_iter_values(&self.ids))
+    /// The id of an index.
+    ///
+    /// # Panics
+    /// If there are fewer.
+    #[must_use]
+    pub fn get(&self, index: u32) -> &str {
+        self.texts.value(index as usize)
     }
 
     /// The ids, ascending.
-    #[must_use]
-    pub fn as_slice(&self) -> &[String] {
-        &self.ids
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &str> {
+        (0..self.len()).map(|index| self.texts.value(index))
     }
+
+    /// The ids, ascending.
+    pub(super) fn to_array(&self) -> ArrayRef {
+        Arc::new(self.texts.clone())
+    }
+}
+
+/// The same texts in one array.
+fn joined(parts: &[LargeStringArray]) -> LargeStringArray {
+    let arrays: Vec<&dyn Array> = parts.iter().map(|part| -> &dyn Array { part }).collect();
+    // There is no other reason not to join than that there is nothing.
+    concat(&arrays).map_or_else(|_| LargeStringArray::new_null(0), |all| all.as_string().clone())
 }
 
 /// One interner's text: what almost always decides its place, and where it is.
@@ -140,8 +170,10 @@ mod tests {
 
     #[test]
     fn ids_are_in_numeric_order_only_if_all_are_integers() {
-        assert_eq!(Ids::of(["10", "9", "-1", "9", "09"]).as_slice(), ["-1", "09", "9", "10"]);
-        assert_eq!(Ids::of(["10", "9", "a"]).as_slice(), ["10", "9", "a"]);
+        let ids = |texts: &[&'static str]| Ids::of(texts.iter().copied()).iter().map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(ids(&["10", "9", "-1", "9", "09"]), ["-1", "09", "9", "10"]);
+        assert_eq!(ids(&["10", "9", "a"]), ["10", "9", "a"]);
+        assert!(ids(&[]).is_empty());
         let ids = Ids::of(["30", "4", "100"]);
         assert_eq!((ids.index_of("100"), ids.index_of("5"), ids.index_of("x")), (Some(2), None, None));
     }
@@ -172,7 +204,7 @@ mod tests {
                 interners.push(interner);
             }
             let (ids, places) = Ids::merged(&interners);
-            prop_assert_eq!(ids.as_slice(), &all);
+            prop_assert_eq!(ids.iter().collect::<Vec<_>>(), all.clone());
             for (interner, places) in interners.iter().zip(places) {
                 for (number, place) in places.into_iter().enumerate() {
                     prop_assert_eq!(interner.text(number as u32), all[place as usize]);

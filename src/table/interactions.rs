@@ -47,7 +47,7 @@ impl<Rows> Indexed<Rows> {
         let mut hasher = Hasher::new("refrain model ids v1");
         for ids in [&self.users, &self.items] {
             hasher.field(&(ids.len() as u64).to_le_bytes());
-            for id in ids.as_slice() {
+            for id in ids.iter() {
                 hasher.field(id.as_bytes());
             }
         }
@@ -89,8 +89,7 @@ impl Interactions {
     pub fn to_table(&self, rows: &[Interaction]) -> Result<Table, TableError> {
         let texts = [self.users.to_array(), self.items.to_array()];
         let packed = |row: &Interaction| ((row.user, row.item), row.at.unwrap_or(UNKNOWN));
-        let batches =
-            rows.par_chunks(ROW_GROUP).map(|rows| batch_of(&texts, &rows.iter().map(packed).collect::<Vec<_>>()));
+        let batches = rows.par_chunks(ROW_GROUP).map(|rows| batch_of(&texts, rows.iter().map(packed), rows.len()));
         Ok(Table::new(interactions_schema(), batches.collect::<Result<_, _>>()?))
     }
 
@@ -149,8 +148,7 @@ mod tests {
     }
 
     fn named(read: &Interactions) -> Vec<(&str, &str, Option<i64>)> {
-        let (users, items) = (read.users.as_slice(), read.items.as_slice());
-        read.rows.iter().map(|row| (&*users[row.user as usize], &*items[row.item as usize], row.at)).collect()
+        read.rows.iter().map(|row| (read.users.get(row.user), read.items.get(row.item), row.at)).collect()
     }
 
     /// Rows without an order, with repeats, times that are missing and ids of any length.
@@ -196,7 +194,7 @@ mod tests {
         let times: ArrayRef = Arc::new(Int64Array::from(vec![1, 2, 3]));
         let table = Table::of_columns([("user_id", Arc::clone(&ids)), ("item_id", ids), ("at", times)]).unwrap();
         let read = Interactions::of_table(&table, "at").unwrap();
-        assert_eq!(read.users.as_slice(), ["b", "c"]);
+        assert_eq!(read.users.iter().collect::<Vec<_>>(), ["b", "c"]);
         assert_eq!(named(&read), [("b", "b", Some(3)), ("c", "c", Some(2))]);
     }
 

@@ -15,6 +15,10 @@ use super::keyed::distinct_field;
 use super::parquet::ROW_GROUP;
 use super::{Indexed, Table, TableError};
 
+/// Rows of which it is known how many of those before them are kept: few enough
+/// that a table may begin within them.
+const PIECE: usize = 4096;
+
 /// The time of a row that has none: it comes before all others.
 pub(super) const UNKNOWN: i64 = i64::MIN;
 
@@ -90,33 +94,33 @@ impl PackedInteractions {
     }
 
     /// The rows that `stays` keeps, in their order, at most `most` of them in a table.
-    pub fn tables<'a>(&'a self, most: usize, stays: &'a (dyn Fn(u32, u32) -> bool + Sync)) -> PackedTables<'a> {
-        let runs = self.rows.runs();
+    pub fn tables<Stays: Fn(u32, u32) -> bool + Sync>(&self, most: usize, stays: Stays) -> PackedTables<'_, Stays> {
+        let pieces: Vec<_> = self.rows.runs().into_iter().flat_map(|run| run.chunks(PIECE)).collect();
         let kept = |row: &&PackedRow| stays(row.0.0, row.0.1);
-        let mut starts: Vec<usize> = runs.par_iter().map(|run| run.iter().filter(kept).count()).collect();
+        let mut starts: Vec<usize> = pieces.par_iter().map(|piece| piece.iter().filter(kept).count()).collect();
         let mut rows = 0;
         for start in &mut starts {
             (*start, rows) = (rows, rows + *start);
         }
         let texts = [self.users.to_array(), self.items.to_array()];
-        PackedTables { texts, runs, starts, rows, stays, most: most.max(1), next: Some(0) }
+        PackedTables { texts, pieces, starts, rows, stays, most: most.max(1), next: Some(0) }
     }
 }
 
 /// Rows as tables of `user_id: str, item_id: str, at: i64`, one after the other; there is at least one.
-pub struct PackedTables<'a> {
+pub struct PackedTables<'a, Stays> {
     texts: [ArrayRef; 2],
-    runs: Vec<&'a [PackedRow]>,
-    /// Where each run begins among the rows that are kept.
+    pieces: Vec<&'a [PackedRow]>,
+    /// Where each piece begins among the rows that are kept.
     starts: Vec<usize>,
     rows: usize,
-    stays: &'a (dyn Fn(u32, u32) -> bool + Sync),
+    stays: Stays,
     most: usize,
     /// The first row of the next table.
     next: Option<usize>,
 }
 
-impl PackedTables<'_> {
+impl<Stays: Fn(u32, u32) -> bool + Sync> PackedTables<'_, Stays> {
     /// How many rows all tables have.
     #[must_use]
     pub fn rows(&self) -> usize {
@@ -125,14 +129,13 @@ impl PackedTables<'_> {
 
     /// Some of the rows that are kept.
     fn batch(&self, rows: Range<usize>) -> Result<RecordBatch, TableError> {
-        let run = self.starts.partition_point(|start| *start <= rows.start).saturating_sub(1);
-        let kept = self.runs[run..].iter().copied().flatten().filter(|row| (self.stays)(row.0.0, row.0.1));
-        let kept = kept.skip(rows.start - self.starts[run]).take(rows.len());
-        batch_of(&self.texts, &kept.copied().collect::<Vec<_>>())
+        let piece = self.starts.partition_point(|start| *start <= rows.start).saturating_sub(1);
+        let kept = self.pieces[piece..].iter().copied().flatten().filter(|row| (self.stays)(row.0.0, row.0.1));
+        batch_of(&self.texts, kept.skip(rows.start - self.starts[piece]).take(rows.len()).copied(), rows.len())
     }
 }
 
-impl Iterator for PackedTables<'_> {
+impl<Stays: Fn(u32, u32) -> bool + Sync> Iterator for PackedTables<'_, Stays> {
     type Item = Result<Table, TableError>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -145,17 +148,26 @@ impl Iterator for PackedTables<'_> {
     }
 }
 
-/// Rows with the ids of these users and items, which are the texts of [`interactions_schema`].
-pub(super) fn batch_of([users, items]: &[ArrayRef; 2], rows: &[PackedRow]) -> Result<RecordBatch, TableError> {
+/// Some `count` rows with the ids of these users and items, which are the texts of [`interactions_schema`].
+pub(super) fn batch_of(
+    [users, items]: &[ArrayRef; 2],
+    rows: impl Iterator<Item = PackedRow>,
+    count: usize,
+) -> Result<RecordBatch, TableError> {
     let refused = |source| TableError::Arrow { action: "assemble", source };
-    let times: Int64Array = if rows.iter().any(|(_, at)| *at == UNKNOWN) {
-        rows.iter().map(|(_, at)| Some(*at).filter(|at| *at != UNKNOWN)).collect()
-    } else {
-        rows.iter().map(|(_, at)| *at).collect::<Vec<i64>>().into()
-    };
+    let (mut of_users, mut of_items) = (Vec::with_capacity(count), Vec::with_capacity(count));
+    let (mut times, mut unknown) = (Vec::with_capacity(count), false);
+    rows.for_each(|((user, item), at)| {
+        of_users.push(user);
+        of_items.push(item);
+        times.push(at);
+        unknown |= at == UNKNOWN;
+    });
+    let times: Int64Array =
+        if unknown { times.into_iter().map(|at| Some(at).filter(|at| *at != UNKNOWN)).collect() } else { times.into() };
     let by_key = |keys: Vec<u32>, texts| DictionaryArray::<UInt32Type>::try_new(keys.into(), texts);
-    let users = by_key(rows.iter().map(|row| row.0.0).collect(), Arc::clone(users)).map_err(refused)?;
-    let items = by_key(rows.iter().map(|row| row.0.1).collect(), Arc::clone(items)).map_err(refused)?;
+    let users = by_key(of_users, Arc::clone(users)).map_err(refused)?;
+    let items = by_key(of_items, Arc::clone(items)).map_err(refused)?;
     let columns: Vec<ArrayRef> = vec![Arc::new(users), Arc::new(items), Arc::new(times)];
     RecordBatch::try_new(interactions_schema(), columns).map_err(refused)
 }
@@ -199,7 +211,7 @@ mod tests {
         let all = PackedInteractions::of_table(&table, "at").unwrap();
         assert_eq!((all.rows.len(), all.rows.runs().concat().len()), (200_000, 200_000));
         let stays = |user: u32, item: u32| user % 5 != 2 && item != 1;
-        let tables = all.tables(70_000, &stays);
+        let tables = all.tables(70_000, stays);
         let kept: Vec<i64> = (0..count).filter(|n| stays((n / 3) as u32, (n % 3) as u32)).collect();
         assert_eq!(tables.rows(), kept.len());
         let written: Vec<Table> = tables.collect::<Result<_, _>>().unwrap();
@@ -214,7 +226,7 @@ mod tests {
             .flat_map(|table| table.strings("user_id").unwrap().iter().flatten().map(str::to_owned).collect::<Vec<_>>())
             .collect();
         assert_eq!(users, kept.iter().map(|n| (n / 3).to_string()).collect::<Vec<_>>());
-        assert_eq!(all.tables(10, &|_, _| false).map(|table| table.unwrap().rows()).collect::<Vec<_>>(), [0]);
+        assert_eq!(all.tables(10, |_, _| false).map(|table| table.unwrap().rows()).collect::<Vec<_>>(), [0]);
     }
 
     #[test]
