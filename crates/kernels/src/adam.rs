@@ -113,10 +113,12 @@ pub(crate) fn adam_idle_on<S: Wide>(
     }
 }
 
-/// The steps on one vector. While learning rates do not rise, a change is at most 0.92 of the one
-/// before: the first moment falls to 0.9, and the corrections with the second
-/// moment's root take back 2 % at most. So once the changes are too small
-/// for the values, only the moments go through the steps that are left.
+/// The steps on one vector.
+///
+/// While learning rates do not rise, a change is at most 0.92 of the one before: the
+/// first moment falls to 0.9, and the corrections with the second moment's root take
+/// back 2 % at most. So once the changes are too small for the values, only the
+/// moments go through the steps that are left.
 #[inline(always)]
 fn idle_vector<S: Wide>(
     simd: S,
