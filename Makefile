@@ -66,12 +66,12 @@ deny:
 
 # Some of it: make bench ONLY='stages --stages 10,100'. DVC and Snakemake are measured beside it where they
 # are installed, or from the venv that PEERS names.
-bench: toolchain python ## Take the measurements of docs/benchmarks.md (PEERS=VENV ONLY='stages rows')
+bench: toolchain python ## Take the measurements of docs/benchmarks.md (PEERS=VENV DATA=FOLDER ONLY='stages rows')
 	@cargo build $(CARGO_FLAGS) --bin refrain
 	@cargo test $(CARGO_FLAGS) --lib --no-run
 	@REFRAIN="$${CARGO_TARGET_DIR:-target}/release/refrain" \
 		LIB_TESTS="$$(cargo test $(CARGO_FLAGS) --lib --no-run 2>&1 | sed -n 's/^ *Executable .*(\(.*\))$$/\1/p')" \
-		PEERS='$(PEERS)' python3 scripts/bench $(ONLY) \
+		PEERS='$(PEERS)' python3 scripts/bench $(ONLY) $(if $(DATA),--data $(DATA)) \
 		--points "$${CARGO_TARGET_DIR:-target}/bench.json" --plot docs/benchmarks.svg
 	@$(if $(ONLY),,cargo test $(CARGO_FLAGS) --lib -- --ignored --nocapture speed_of_hashing speed_of_writing)
 

@@ -273,13 +273,11 @@ impl Checked {
             let Some(sample) = all.get(name) else { continue };
             entry.hr = sampling.interval(&sample.hr);
             entry.ndcg = sampling.interval(&sample.ndcg);
-            if let Some((test, validation)) = entry.ndcg.and_then(|test| Some((test, sample.flattering(&test)?))) {
+            if let Some([validation, test]) = sample.flattering(&sampling) {
                 context.progress.warn(&format!(
-                    "{name}: NDCG@{k} is {validation:.4} on validation and {:.4} ({:.4} to {:.4}) on test: what was \
-                     chosen on validation does not carry over",
-                    test.value,
-                    test.low,
-                    test.high,
+                    "{name}: NDCG@{k} is {validation:.4} on validation and {test:.4} on test, further apart than chance \
+                     makes them: what was chosen on validation does not carry over, or the negatives of the training \
+                     give the validation items away (negatives_exclude: train)",
                     k = self.settings.k
                 ));
             }

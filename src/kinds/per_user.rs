@@ -11,14 +11,18 @@ use crate::table::complete;
 /// The level that a corrected p is held to.
 const LEVEL: f64 = 0.05;
 
+/// How many times the value on test the value on validation may be before it is
+/// far above. The parts are of other times, so some difference is natural.
+const FAR_ABOVE: f64 = 1.25;
+
 /// A variant's metrics, each `[seeds][users]`, users in ascending order.
 #[derive(Debug, Default)]
 pub(super) struct PerUser {
     users: Vec<String>,
     pub(super) hr: Vec<Vec<f64>>,
     pub(super) ndcg: Vec<Vec<f64>>,
-    /// The mean NDCG on validation of each seed that has validation ranks.
-    validation: Vec<f64>,
+    /// NDCG on validation, `[seeds][users]`; none for a user without a validation item.
+    validation: Vec<Vec<Option<f64>>>,
 }
 
 /// How a variant stands to the baseline.
@@ -46,14 +50,14 @@ impl PerUser {
             (complete("user_id", table.strings("user_id")?)?, complete("part", table.strings("part")?)?);
         let ranks = complete("rank", table.integers("rank")?)?;
         let mut of_users: BTreeMap<&str, [f64; 3]> = BTreeMap::new();
-        let mut validation = Vec::new();
+        let mut validation: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
         for row in 0..table.rows() {
             let rank = u32::try_from(ranks.value(row)).unwrap_or(u32::MAX);
             if parts.value(row) == part {
                 let [hits, gains, targets] = of_users.entry(users.value(row)).or_default();
                 (*hits, *gains, *targets) = (*hits + hit(rank, k), *gains + ndcg(rank, k), *targets + 1.0);
             } else if parts.value(row) == "validation" {
-                validation.push(ndcg(rank, k));
+                validation.entry(users.value(row)).or_default().push(ndcg(rank, k));
             }
         }
         let names: Vec<String> = of_users.keys().map(|user| (*user).to_owned()).collect();
@@ -63,15 +67,28 @@ impl PerUser {
         self.users = names;
         self.hr.push(of_users.values().map(|[hits, _, targets]| hits / targets).collect());
         self.ndcg.push(of_users.values().map(|[_, gains, targets]| gains / targets).collect());
-        self.validation.extend(mean(&validation));
+        let of_user = |user: &String| validation.get(user.as_str()).and_then(|values| mean(values));
+        self.validation.push(self.users.iter().map(of_user).collect());
         Ok(())
     }
 
-    /// What warns of an epoch or a setting that was chosen on too little: the
-    /// mean NDCG on validation, where it is above the high end of `test` by
-    /// more than the interval is wide.
-    pub(super) fn flattering(&self, test: &Interval) -> Option<f64> {
-        mean(&self.validation).filter(|validation| *validation > test.high + (test.high - test.low))
+    /// What warns of an epoch or a setting that was chosen on too little, or of
+    /// negatives that give the validation items away: the mean NDCG on validation
+    /// and on test of the users who have both, where the first is [`FAR_ABOVE`]
+    /// and a paired test over the users finds a difference.
+    pub(super) fn flattering(&self, sampling: &Sampling) -> Option<[f64; 2]> {
+        let mut both = Vec::new();
+        for (user, test) in self.of_users().into_iter().enumerate() {
+            let of_seeds: Vec<f64> = self.validation.iter().filter_map(|of_users| of_users[user]).collect();
+            both.extend(mean(&of_seeds).map(|validation| [validation, test]));
+        }
+        let [validation, test] = [0, 1].map(|part| both.iter().map(|values| values[part]).sum::<f64>());
+        if validation <= FAR_ABOVE * test {
+            return None;
+        }
+        let differences: Vec<f64> = both.iter().map(|[validation, test]| validation - test).collect();
+        let found = sign_flip(&differences, sampling.permutations, &sampling.seed) <= LEVEL;
+        found.then(|| [validation, test].map(|sum| sum / both.len() as f64))
     }
 
     /// Each user's NDCG, averaged over the seeds.

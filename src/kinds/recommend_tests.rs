@@ -190,12 +190,27 @@ fn a_model_is_ranked_with_again_and_its_vocabulary_names_every_row() {
 fn settings_are_resolved_and_checked() {
     let kind = find("train_two_tower").unwrap();
     let settings = |with: Value| kind.parse(&with).unwrap().settings();
-    let paper = settings(json!({"preset": "paper", "epochs": 7}));
-    assert_eq!(
-        (&paper["scorer"], &paper["score_activation"], &paper["epochs"]),
-        (&json!("dot_compress"), &json!("gelu"), &json!(7))
-    );
-    assert_eq!(settings(json!({})), settings(json!({"scorer": "dot", "learning_rate": 0.003})));
+    let paper = json!({
+        "tower": "text", "user_features": [], "item_features": [],
+        "scorer": "dot_compress", "score_activation": "gelu",
+        "embedding_width": 96, "hidden": [128, 64], "tower_width": 192, "compress_width": 96, "scorer_hidden": [128, 64],
+        "activation": "gelu", "loss": "margin", "margin": 1.0, "temperature": null, "logq": null,
+        "learning_rate": 2e-5, "learning_rate_decay": "none", "epochs": 5, "patience": 0, "batch_size": 1024,
+        "negatives_out_of_batch": 20, "negatives_in_batch": 20, "negatives_exclude": "train", "select": "validation",
+    });
+    assert_eq!(settings(json!({})), paper);
+    assert_eq!(settings(json!({"preset": "paper"})), paper);
+    let mut inner_product = paper.clone();
+    for (name, value) in [
+        ("scorer", json!("dot")),
+        ("score_activation", json!("none")),
+        ("learning_rate", json!(3e-3)),
+        ("epochs", json!(7)),
+        ("patience", json!(6)),
+    ] {
+        inner_product[name] = value;
+    }
+    assert_eq!(settings(json!({"preset": "inner_product", "epochs": 7})), inner_product);
     let ids = kind.parse(&json!({"tower": "ids", "item_features": ["tag"]})).unwrap();
     let columns: Vec<_> = ids.inputs().into_iter().skip(1).take(3).map(|port| port.columns).collect();
     assert!(columns.iter().all(|columns| *columns == crate::stage::Columns::Named(Vec::new())));

@@ -12,7 +12,8 @@ use crate::stage::SettingProblem;
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Settings {
-    /// `paper`: where a setting below is not given, the paper's value instead of the default.
+    /// What is taken where a setting below is not given: `paper` (default), the paper's values, or `inner_product`:
+    /// inner product, nothing on the score, learning rate 0.003, at most 24 epochs, 6 of them patience.
     preset: Option<Preset>,
     /// `text` (default): all features. `ids`: user and item ids only, as collaborative filtering.
     #[serde(default)]
@@ -23,9 +24,9 @@ pub(super) struct Settings {
     /// Columns of `items` beside the id, such as `artist` and `tag`; none by default.
     #[serde(default)]
     item_features: Vec<String>,
-    /// `dot` (default): the inner product. `dot_compress` (paper): an MLP on the compressed stack of both vectors.
+    /// `dot_compress` (default, paper): an MLP on the compressed stack of both vectors. `dot`: the inner product.
     scorer: Option<ScorerKind>,
-    /// `none` (default), or `gelu` (paper): on the score itself; it can trap the training.
+    /// On the score itself: `gelu` (default, paper), which can trap the training, or `none`.
     score_activation: Option<Activation>,
     /// Width of every embedding and of the text after its layer; 96.
     embedding_width: Option<usize>,
@@ -47,14 +48,14 @@ pub(super) struct Settings {
     /// Whether `sampled_softmax` takes from each negative's score the logarithm of how often it is expected
     /// among the drawn; true.
     logq: Option<bool>,
-    /// Adam's learning rate, above 0; 0.003 by default, 0.00002 in the paper.
+    /// Adam's learning rate, above 0; 0.00002, as in the paper.
     learning_rate: Option<f64>,
     /// How it falls over all planned steps: `none` (default, paper), `linear` or `cosine` to 0, or
     /// `{ exponential: F }`: times F, above 0 and at most 1, after every epoch.
     learning_rate_decay: Option<DecayKind>,
-    /// Passes over the train interactions; at most 24 by default, 5 in the paper. 0: only rank with `initial`.
+    /// Passes over the train interactions; at most 5, as in the paper. 0: only rank with `initial`.
     epochs: Option<u32>,
-    /// Stop after that many epochs without a better one; 6 by default, none in the paper. 0: never.
+    /// Stop after that many epochs without a better one; 0 (default, paper): never.
     patience: Option<u32>,
     /// Positives in a step, at least 1; 1024.
     batch_size: Option<usize>,
@@ -71,11 +72,14 @@ pub(super) struct Settings {
 }
 
 /// A set of defaults.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum Preset {
     /// The paper's own values.
+    #[default]
     Paper,
+    /// The scorer that the paper's text names as the simpler choice, trained until validation stops to rise.
+    InnerProduct,
 }
 
 /// What the towers read.
@@ -197,7 +201,7 @@ pub(super) struct Resolved {
 impl Settings {
     /// Fills in every default.
     pub(super) fn resolve(self) -> Resolved {
-        let paper = self.preset == Some(Preset::Paper);
+        let paper = self.preset.unwrap_or_default() == Preset::Paper;
         let ids = self.tower == TowerKind::Ids;
         let widths = Widths::default();
         let loss = self.loss.unwrap_or(LossKind::Margin);
@@ -226,11 +230,7 @@ impl Settings {
             margin: self.margin.or((!softmax).then_some(1.0)),
             negatives_out_of_batch: self.negatives_out_of_batch.unwrap_or(20),
             negatives_in_batch: self.negatives_in_batch.unwrap_or(20),
-            negatives_exclude: self.negatives_exclude.unwrap_or(if paper {
-                Exclude::TrainAndValidation
-            } else {
-                Exclude::Train
-            }),
+            negatives_exclude: self.negatives_exclude.unwrap_or(Exclude::Train),
             select: self.select.unwrap_or(Select::Validation),
         }
     }

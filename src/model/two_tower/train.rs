@@ -22,7 +22,7 @@ const SELECTION_K: u32 = 10;
 /// The lowest value of GELU, a little widened.
 const GELU_FLOOR: f32 = -0.1701;
 /// A loss above this share of the margin has taught next to nothing.
-const STALLED_SHARE: f64 = 0.9;
+const STALLED_SHARE: f64 = 0.85;
 /// The same of a softmax, as a share of what guessing gives.
 const STALLED_SOFTMAX_SHARE: f64 = 0.98;
 
