@@ -4,22 +4,35 @@
 use serde_json::Value;
 
 use super::cells;
-use super::grid::{Align, Grid};
+use super::grid::{Align, Grid, width};
 use crate::engine::Resolved;
 use crate::ground::InstanceId;
 use crate::table::{Table, read_parquet, rows_as_json, value_text};
 
 use super::project::Project;
 
-/// Columns of a leaderboard with intervals that are left to its artifact.
-const LEFT_OUT: [&str; 2] = ["p", "users"];
+/// Columns of a leaderboard with intervals that are left to its artifact: the
+/// verdict has in words what they say.
+const LEFT_OUT: [&str; 3] = ["p", "users", "on_test"];
+/// How columns begin that are shown where the terminal is wide enough.
+const WHERE_WIDE: [&str; 4] = ["mrr", "recall@", "coverage@", "popularity@"];
 
-/// A table as a grid. Where columns `x`, `x_low` and `x_high` say an interval,
-/// they are one column, and what is less asked for is left out.
+/// A table as lines, indented by `indent`. Where columns `x`, `x_low` and `x_high`
+/// say an interval, they are one column, and what is less asked for is left
+/// out; some of it only if the terminal is not `wide` enough for it.
 ///
 /// # Errors
 /// If a value cannot be printed.
-pub(super) fn grid(table: &Table) -> anyhow::Result<Grid> {
+pub(super) fn text(table: &Table, indent: usize, wide: usize) -> anyhow::Result<String> {
+    const MAX_CELL: usize = 40;
+    let whole = grid(table, true)?.text(indent, MAX_CELL);
+    if whole.lines().all(|line| width(line) <= wide) {
+        return Ok(whole);
+    }
+    Ok(grid(table, false)?.text(indent, MAX_CELL))
+}
+
+fn grid(table: &Table, with_all: bool) -> anyhow::Result<Grid> {
     let names = table.column_names();
     let rows = rows_as_json(table)?;
     let there = |name: &str| names.iter().any(|other| other == name);
@@ -34,6 +47,7 @@ pub(super) fn grid(table: &Table) -> anyhow::Result<Grid> {
         ["_low", "_high", "_sd"].iter().any(|end| name.ends_with(end))
             || ["warm_", "cold_"].iter().any(|start| name.starts_with(start))
             || LEFT_OUT.contains(&name)
+            || (!with_all && WHERE_WIDE.iter().any(|start| name.starts_with(start)))
     };
     let shown: Vec<&String> = names.iter().filter(|name| !is_aside(name)).collect();
     let is_number = |name: &str| rows.iter().all(|row| row[name].is_number() || row[name].is_null());
@@ -54,12 +68,18 @@ fn cell(row: &Value, name: &str, with_interval: bool) -> String {
     }
 }
 
-/// What the other outputs of a stage say in words: their column `words`.
+/// What is to be said beside a stage's table: that its verdicts rest on one
+/// seed, and what its other outputs say in words, in their column `words`.
 ///
 /// # Errors
 /// If one cannot be read.
-pub(super) fn words(project: &Project, of: &Resolved) -> anyhow::Result<Vec<String>> {
+pub(super) fn words(project: &Project, of: &Resolved, table: &Table) -> anyhow::Result<Vec<String>> {
     let mut lines = Vec::new();
+    if let (Ok(variants), Ok(verdicts)) = (table.strings("variant"), table.strings("verdict")) {
+        let said = variants.iter().flatten().zip(verdicts.iter().map(Option::unwrap_or_default));
+        let at = project.pipeline.instances.iter().position(|instance| instance.id == of.id);
+        lines.extend(at.and_then(|at| project.pipeline.one_seed(at, said)));
+    }
     for (name, artifact) in &of.manifest.outputs {
         if *name == of.output || !artifact.columns.iter().any(|column| column.name == "words") {
             continue;
@@ -91,6 +111,7 @@ mod tests {
             ("warm_hr@10", number([Some(0.2), Some(0.1)])),
             ("hr@10_sd", number([Some(0.006), None])),
             ("p", number([Some(0.01), None])),
+            ("mrr", number([Some(0.04), Some(0.03)])),
             ("verdict", text(["better", "baseline"])),
             ("users", number([Some(9.0), Some(9.0)])),
         ])
@@ -99,7 +120,7 @@ mod tests {
 
     #[test]
     fn a_number_and_its_interval_are_one_cell() {
-        insta::assert_snapshot!(grid(&board(Some(0.056))).unwrap().text(0, 40), @r"
+        insta::assert_snapshot!(text(&board(Some(0.056)), 0, 40).unwrap(), @r"
         variant  hr@10                    verdict
         ───────  ───────────────────────  ────────
         V1       0.0712 [0.0560, 0.0860]  better
@@ -108,8 +129,18 @@ mod tests {
     }
 
     #[test]
+    fn what_is_beyond_accuracy_is_shown_where_there_is_room() {
+        insta::assert_snapshot!(text(&board(Some(0.056)), 0, 60).unwrap(), @r"
+        variant  hr@10                       mrr  verdict
+        ───────  ───────────────────────  ──────  ────────
+        V1       0.0712 [0.0560, 0.0860]  0.0400  better
+        top      0.0550                   0.0300  baseline
+        ");
+    }
+
+    #[test]
     fn a_table_without_intervals_is_shown_whole() {
-        let text = grid(&board(None)).unwrap().text(0, 40);
+        let text = text(&board(None), 0, 40).unwrap();
         assert!(text.contains("hr@10_low") && text.contains("users"), "{text}");
     }
 }

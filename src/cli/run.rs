@@ -17,7 +17,7 @@ use super::interrupt::{self, Brake};
 use super::live::LiveView;
 use super::observers::{JsonLines, PlainLines};
 use super::project::{self, Project};
-use super::terminal::{Style, data, say, terminal_is_dumb};
+use super::terminal::{Style, data, say, terminal_is_dumb, width_of_stdout};
 use super::tui::{self, Facts, Tui};
 use super::work;
 use crate::engine::{self, End, EngineChoice, JobKeeper, Observer, PlanOptions, RunOptions, StageResult, Summary};
@@ -210,8 +210,8 @@ fn print_ends(project: &Project, summary: &Summary, style: Style) -> anyhow::Res
     for result in small.iter().take(SHOWN_ENDS) {
         let resolved = project.resolve(&result.stage).map_err(project::refused)?;
         let table = cells::first_rows(&resolved.path, SMALL as usize)?;
-        let mut text = format!("\n{}\n{}", style.bold(&result.stage), board::grid(&table)?.text(2, 40));
-        for line in board::words(project, &resolved)? {
+        let mut text = format!("\n{}\n{}", style.bold(&result.stage), board::text(&table, 2, width_of_stdout())?);
+        for line in board::words(project, &resolved, &table)? {
             write!(text, "\n  {line}").ok();
         }
         if result.synthetic {

@@ -78,6 +78,14 @@ fn no_color() -> bool {
     std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()) || terminal_is_dumb()
 }
 
+/// How many columns the terminal on standard output has; 0 if there is none.
+pub(super) fn width_of_stdout() -> usize {
+    if !io::stdout().is_terminal() {
+        return 0;
+    }
+    ratatui::crossterm::terminal::size().map_or(0, |(columns, _)| usize::from(columns))
+}
+
 /// Whether the terminal says that it can do nothing but show lines.
 pub(super) fn terminal_is_dumb() -> bool {
     std::env::var_os("TERM").is_some_and(|value| value == "dumb")

@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, Float64Array, Int64Array, StringArray};
+use arrow::array::{Array, ArrayRef, BooleanArray, Float64Array, StringArray};
 use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::per_user::{PerUser, Sampling, Verdict, sentence};
-use crate::metrics::{Interval, PERMUTATIONS, RESAMPLES, deviation, mean};
+use super::leaderboard::{Entry, Measured, leaderboard};
+use super::per_user::{PerUser, Sampling, sentence};
+use crate::metrics::{Interval, PERMUTATIONS, RESAMPLES};
 use crate::stage::{
     Input, InputPort, OutputPort, Resource, SettingProblem, Stage, StageContext, StageError, StageKind,
     decode_settings, schema_of, settings_value,
@@ -91,7 +92,7 @@ impl StageKind for Compare {
     }
 
     fn version(&self) -> u32 {
-        2
+        3
     }
 
     fn summary(&self) -> &'static str {
@@ -100,18 +101,23 @@ impl StageKind for Compare {
 
     fn documentation(&self) -> &'static str {
         "Reads `metrics`, a list of tables written by `evaluate`, and `ranks`, the same list of its second output. \
-         Without `ranks` there are neither intervals nor verdicts nor ablations.\n\n\
+         Without `ranks` there are neither intervals nor verdicts nor ablations. `audit` is what `audit_split` wrote of the \
+         split that all of it was measured on: with it there is no leaderboard of a split that was not audited.\n\n\
          Writes `leaderboard`, sorted by `ndcg@K` and then `hr@K`, best first, then by name:\n\n\
          - `variant`: the label before `#`; the stage's name where it has no variant.\n\
          - `seeds`: how many.\n\
-         - `hr@K`, `ndcg@K`, `warm_hr@K`, `cold_hr@K`: means over the seeds.\n\
+         - `hr@K`, `ndcg@K`, `warm_hr@K`, `cold_hr@K`: means over the targets, then over the seeds.\n\
          - `hr@K_low`, `hr@K_high`, `ndcg@K_low`, `ndcg@K_high`: 95 % percentile intervals of a bootstrap that draws \
-         users and seeds with replacement. With one seed they know nothing of how seeds differ.\n\
+         users and seeds with replacement; a user brings all its targets. With one seed they know nothing of how seeds \
+         differ.\n\
          - `hr@K_sd`, `ndcg@K_sd`: sample standard deviations over the seeds, null for one.\n\
-         - `p`: of a two-sided paired sign-flip test on NDCG@K of each user (averaged over seeds) against the \
+         - `p`: of a two-sided paired sign-flip test on NDCG@K of each user (averaged over targets and seeds) against the \
          `baseline`, corrected after Holm for how many are compared.\n\
+         - `mrr`, `recall@K`, `coverage@K`, `popularity@K`: as `evaluate` measured them, means over the seeds; the last two \
+         for `part: test` alone.\n\
          - `verdict`: `better` or `worse` where p is 0.05 or less, else `not distinguishable`; `baseline`. A model whose epoch was picked on the test set has `picked on test` \
          in its verdict.\n\
+         - `on_test`: whether its epoch was picked on the test set.\n\
          - `users`: of the first seed.\n\n\
          Writes `ablation`, a row for each of `ablations`, on HR@K: `gain` of `variant` over `base`, `remaining` of \
          `without` over `base`, `share` of the two with its interval (null where the gain's own interval holds 0), and \
@@ -121,7 +127,7 @@ impl StageKind for Compare {
     }
 
     fn example(&self) -> &'static str {
-        "kind: compare\ninputs:\n  metrics: [\"evaluate@*\", popularity]\n  ranks: [\"evaluate.ranks@*\", popularity.ranks]\nwith: { k: 10, \
+        "kind: compare\ninputs:\n  metrics: [\"evaluate@*\", popularity]\n  ranks: [\"evaluate.ranks@*\", popularity.ranks]\n  audit: audit\nwith: { k: 10, \
          baseline: popularity }"
     }
 
@@ -142,49 +148,8 @@ struct Checked {
     settings: Settings,
 }
 
-/// The metrics of one variant, one value for each seed.
-#[derive(Debug, Default)]
-struct Entry {
-    seeds: usize,
-    users: i64,
-    values: BTreeMap<&'static str, Vec<f64>>,
-    hr: Option<Interval>,
-    ndcg: Option<Interval>,
-    verdict: Option<Verdict>,
-    /// Whether its epoch was picked on the test set.
-    on_test: bool,
-}
-
-impl Entry {
-    /// The verdict, and a word of warning where the test set was looked at.
-    fn words(&self) -> Option<String> {
-        let word = self.verdict.map(|verdict| verdict.word.to_owned());
-        if !self.on_test {
-            return word;
-        }
-        Some(word.map_or_else(|| "picked on test".to_owned(), |word| format!("{word}, picked on test")))
-    }
-
-    /// The numbers in the order of the columns.
-    fn numbers(&self) -> [Option<f64>; 11] {
-        let average = |name: &str| self.values.get(name).and_then(|values| mean(values));
-        let spread = |name: &str| self.values.get(name).and_then(|values| deviation(values));
-        let ends = |interval: Option<Interval>| (interval.map(|i| i.low), interval.map(|i| i.high));
-        let ((hr_low, hr_high), (ndcg_low, ndcg_high)) = (ends(self.hr), ends(self.ndcg));
-        let (hr, ndcg) = (average("hr"), average("ndcg"));
-        let others = [average("warm_hr"), average("cold_hr"), spread("hr"), spread("ndcg")];
-        let [warm, cold, hr_sd, ndcg_sd] = others;
-        let p = self.verdict.and_then(|verdict| verdict.p);
-        [hr, hr_low, hr_high, ndcg, ndcg_low, ndcg_high, warm, cold, hr_sd, ndcg_sd, p]
-    }
-}
-
 /// The numbers of an ablation.
 const ABLATION: [&str; 5] = ["gain", "remaining", "share", "share_low", "share_high"];
-
-/// The leaderboard's metrics: name, metric and slice in `evaluate`'s table.
-const METRICS: [(&str, &str, &str); 4] =
-    [("hr", "hr", "all"), ("ndcg", "ndcg", "all"), ("warm_hr", "hr", "warm"), ("cold_hr", "hr", "cold")];
 
 #[async_trait]
 impl Stage for Checked {
@@ -196,19 +161,20 @@ impl Stage for Checked {
         vec![
             InputPort::new("metrics", ["part", "slice", "metric", "k", "value", "users"]).many(),
             InputPort::new("ranks", ["user_id", "part", "rank"]).many().optional(),
+            InputPort::new("audit", ["check", "holds"]).optional(),
         ]
     }
 
     fn outputs(&self) -> Vec<OutputPort> {
-        let mut columns = vec![("variant".to_owned(), "str".to_owned()), ("seeds".to_owned(), "i64".to_owned())];
-        columns.extend(self.number_columns().into_iter().map(|name| (name, "f64".to_owned())));
-        columns.push(("verdict".to_owned(), "str".to_owned()));
-        columns.push(("users".to_owned(), "i64".to_owned()));
         let texts = ["variant", "without", "base"].map(|name| (name, "str"));
         let numbers = ABLATION.map(|name| (name, "f64"));
         let ablation: Vec<_> = texts.into_iter().chain(numbers).chain([("words", "str")]).collect();
         vec![
-            OutputPort { name: "leaderboard".into(), columns, key: vec!["variant".to_owned()] },
+            OutputPort {
+                name: "leaderboard".into(),
+                columns: self.measured().columns(),
+                key: vec!["variant".to_owned()],
+            },
             OutputPort::new("ablation", &ablation).keyed_by(&["variant", "without", "base"]),
         ]
     }
@@ -218,9 +184,12 @@ impl Stage for Checked {
     }
 
     async fn run(&self, context: &StageContext) -> Result<(), StageError> {
+        if let Some(audit) = context.input("audit") {
+            check_audit(audit)?;
+        }
         let mut entries: BTreeMap<String, Entry> = BTreeMap::new();
         for input in context.inputs.get("metrics").into_iter().flatten() {
-            self.read(input, entries.entry(variant(&input.label)).or_default())?;
+            entries.entry(variant(&input.label)).or_default().read(input, &self.measured())?;
         }
         let ranks = context.inputs.get("ranks").map(Vec::as_slice).unwrap_or_default();
         let mut all: BTreeMap<String, PerUser> = BTreeMap::new();
@@ -231,7 +200,7 @@ impl Stage for Checked {
             context.progress.warn("without the input `ranks` there are neither verdicts nor ablations");
         }
         self.judge(context, &mut entries, &all)?;
-        context.write("leaderboard", &self.leaderboard(entries)?)?;
+        context.write("leaderboard", &leaderboard(entries, &self.measured())?)?;
         context.write("ablation", &self.ablations(context, &all)?)
     }
 }
@@ -241,7 +210,23 @@ fn variant(label: &str) -> String {
     label.split_once('#').map_or(label, |(variant, _)| variant).to_owned()
 }
 
+/// That every check of an audit holds.
+fn check_audit(input: &Input) -> Result<(), StageError> {
+    let table = input.table()?;
+    let checks = complete("check", table.strings("check")?)?;
+    let holds = table.column("holds")?;
+    let holds = holds.as_any().downcast_ref::<BooleanArray>();
+    let fails = |row: &usize| holds.is_none_or(|holds| holds.is_null(*row) || !holds.value(*row));
+    let Some(row) = (0..table.rows()).find(fails) else { return Ok(()) };
+    let what = format!("the check `{}` of the audit `{}` does not hold", checks.value(row), input.label);
+    Err(StageError::with_hint(what, "nothing that is measured on this split can be trusted"))
+}
+
 impl Checked {
+    fn measured(&self) -> Measured {
+        Measured { part: self.part(), k: self.settings.k }
+    }
+
     fn part(&self) -> &'static str {
         if self.settings.part == ComparedPart::Test { "test" } else { "validation" }
     }
@@ -249,15 +234,6 @@ impl Checked {
     fn sampling(&self, context: &StageContext) -> Sampling {
         let Settings { resamples, permutations, .. } = self.settings;
         Sampling { seed: context.seed, resamples, permutations }
-    }
-
-    fn number_columns(&self) -> Vec<String> {
-        let k = self.settings.k;
-        let with_interval = |name: &str| ["", "_low", "_high"].map(|end| format!("{name}@{k}{end}"));
-        let (hr, ndcg) = (with_interval("hr"), with_interval("ndcg"));
-        let others =
-            ["warm_hr@K", "cold_hr@K", "hr@K_sd", "ndcg@K_sd", "p"].map(|name| name.replace('K', &k.to_string()));
-        hr.into_iter().chain(ndcg).chain(others).collect()
     }
 
     /// Gives the entries their intervals and verdicts, as far as there are ranks.
@@ -271,8 +247,8 @@ impl Checked {
         for (name, entry) in entries.iter_mut() {
             context.check_cancelled()?;
             let Some(sample) = all.get(name) else { continue };
-            entry.hr = sampling.interval(&sample.hr);
-            entry.ndcg = sampling.interval(&sample.ndcg);
+            entry.hr = sampling.interval(&sample.hr, sample);
+            entry.ndcg = sampling.interval(&sample.ndcg, sample);
             if let Some([validation, test]) = sample.flattering(&sampling) {
                 context.progress.warn(&format!(
                     "{name}: NDCG@{k} is {validation:.4} on validation and {test:.4} on test, further apart than chance \
@@ -315,59 +291,6 @@ impl Checked {
         let mut columns: Vec<(&str, ArrayRef)> = ["variant", "without", "base"].into_iter().zip(names).collect();
         columns.extend(ABLATION.into_iter().zip(numbers));
         columns.push(("words", Arc::new(StringArray::from(words))));
-        Ok(Table::of_columns(columns)?)
-    }
-
-    fn read(&self, input: &Input, entry: &mut Entry) -> Result<(), StageError> {
-        let table = input.table()?;
-        let text = |name: &str| complete(name, table.strings(name)?);
-        let (parts, slices, metrics) = (text("part")?, text("slice")?, text("metric")?);
-        let (ks, values, users) = (table.integers("k")?, table.floats("value")?, table.integers("users")?);
-        let part = self.part();
-        let k = i64::from(self.settings.k);
-        entry.on_test |= metrics.iter().flatten().any(|metric| metric == "selected_on_test");
-        let rows =
-            (0..table.rows()).filter(|row| parts.value(*row) == part && ks.is_valid(*row) && ks.value(*row) == k);
-        let mut found = false;
-        for row in rows {
-            let named =
-                METRICS.iter().find(|(_, metric, slice)| *metric == metrics.value(row) && *slice == slices.value(row));
-            let Some((name, _, slice)) = named else { continue };
-            found = true;
-            if values.is_valid(row) {
-                entry.values.entry(name).or_default().push(values.value(row));
-            }
-            if *slice == "all" && entry.seeds == 0 {
-                entry.users = users.value(row);
-            }
-        }
-        entry.seeds += 1;
-        if found {
-            return Ok(());
-        }
-        let what = format!("the metrics of `{}` have no rows for k = {k} of {part}", input.label);
-        Err(StageError::with_hint(what, format!("let `evaluate` measure it: `k: [{k}]`")))
-    }
-
-    fn leaderboard(&self, entries: BTreeMap<String, Entry>) -> Result<Table, StageError> {
-        let mut entries: Vec<(String, Entry)> = entries.into_iter().collect();
-        let grade = |entry: &Entry, place: usize| entry.numbers()[place].unwrap_or(f64::NEG_INFINITY);
-        entries.sort_by(|(_, a), (_, b)| {
-            let by = |place| grade(b, place).total_cmp(&grade(a, place));
-            by(3).then_with(|| by(0))
-        });
-        let mut columns: Vec<(String, ArrayRef)> = vec![
-            ("variant".to_owned(), Arc::new(entries.iter().map(|(name, _)| Some(name)).collect::<StringArray>())),
-            ("seeds".to_owned(), Arc::new(entries.iter().map(|(_, e)| Some(e.seeds as i64)).collect::<Int64Array>())),
-        ];
-        for (place, name) in self.number_columns().into_iter().enumerate() {
-            let values: Float64Array = entries.iter().map(|(_, entry)| entry.numbers()[place]).collect();
-            columns.push((name, Arc::new(values)));
-        }
-        let verdicts: StringArray = entries.iter().map(|(_, entry)| entry.words()).collect();
-        columns.push(("verdict".to_owned(), Arc::new(verdicts)));
-        let users = entries.iter().map(|(_, entry)| Some(entry.users)).collect::<Int64Array>();
-        columns.push(("users".to_owned(), Arc::new(users)));
         Ok(Table::of_columns(columns)?)
     }
 }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, Float64Array};
+use arrow::array::{Array, ArrayRef, BooleanArray, Float64Array, Int64Array};
 use serde_json::{Value, json};
 
 use super::compare::Compare;
@@ -169,4 +169,77 @@ fn what_cannot_be_compared_is_named() {
     assert_eq!(problems.iter().map(|p| p.path.as_str()).collect::<Vec<_>>(), ["resamples", "permutations"]);
     let ran = without_ranks(&json!({"baseline": "CF"})).unwrap();
     assert_eq!(ran.warnings, ["without the input `ranks` there are neither verdicts nor ablations"]);
+}
+
+/// Metrics with the rows given as metric, k and value.
+fn measured(rows: &[(&str, Option<i64>, f64)]) -> Table {
+    let names: Vec<&str> = rows.iter().map(|row| row.0).collect();
+    let columns: [(&str, ArrayRef); 6] = [
+        ("part", texts(&vec!["test"; rows.len()])),
+        ("slice", texts(&vec!["all"; rows.len()])),
+        ("metric", texts(&names)),
+        ("k", Arc::new(rows.iter().map(|row| row.1).collect::<Int64Array>())),
+        ("value", Arc::new(rows.iter().map(|row| Some(row.2)).collect::<Float64Array>())),
+        ("users", numbers(&vec![7; rows.len()])),
+    ];
+    Table::of_columns(columns).unwrap()
+}
+
+#[test]
+fn what_is_beyond_accuracy_is_carried_and_so_is_that_an_epoch_was_picked_on_test() {
+    let rows = |mrr: f64| {
+        let at = |metric, value| (metric, Some(10), value);
+        let other = [("hr", Some(5), 0.9), ("mrr", None, mrr), ("selected_on_test", None, 1.0)];
+        [at("hr", 0.5), at("recall", 0.4), at("coverage", 0.3), at("popularity", 17.5)].into_iter().chain(other)
+    };
+    let of = |mrr| measured(&rows(mrr).collect::<Vec<_>>());
+    let inputs = vec![("metrics", vec![Input::of_table("V1#0", of(0.1)), Input::of_table("V1#1", of(0.3))])];
+    let ran = run_inputs(&Compare, &json!({}), inputs).unwrap();
+    let board = &ran.outputs["leaderboard"];
+    let number = |name: &str| board.floats(name).unwrap().value(0);
+    assert!((number("mrr") - 0.2).abs() < 1e-12);
+    assert_eq!(["hr@10", "recall@10", "coverage@10", "popularity@10"].map(number), [0.5, 0.4, 0.3, 17.5]);
+    let on_test = board.column("on_test").unwrap();
+    assert!(on_test.as_any().downcast_ref::<BooleanArray>().unwrap().value(0));
+    assert_eq!(board.strings("verdict").unwrap().value(0), "picked on test");
+}
+
+#[test]
+fn the_interval_is_of_the_mean_over_targets_where_users_have_several() {
+    let (mut users, mut all) = (Vec::new(), Vec::new());
+    for user in 0..200 {
+        // Every other user has nine targets that are hit, the others one that is missed: HR is 0.9.
+        for _ in 0..if user % 2 == 0 { 9 } else { 1 } {
+            users.push(format!("u{user:03}"));
+            all.push(if user % 2 == 0 { 1 } else { 99 });
+        }
+    }
+    let names: Vec<&str> = users.iter().map(String::as_str).collect();
+    let columns = [("user_id", texts(&names)), ("part", texts(&vec!["test"; all.len()])), ("rank", numbers(&all))];
+    let inputs = vec![
+        ("metrics", vec![Input::of_table("V1", metrics(0.9, None))]),
+        ("ranks", vec![Input::of_table("V1", Table::of_columns(columns).unwrap())]),
+    ];
+    let ran = run_inputs(&Compare, &json!({}), inputs).unwrap();
+    let board = &ran.outputs["leaderboard"];
+    let [value, low, high] = ["hr@10", "hr@10_low", "hr@10_high"].map(|name| board.floats(name).unwrap().value(0));
+    assert!(low < value && value < high && low > 0.85, "{low} {value} {high}");
+}
+
+#[test]
+fn an_audit_that_does_not_hold_makes_no_leaderboard() {
+    let audit = |holds: bool| {
+        let holds: ArrayRef = Arc::new(BooleanArray::from(vec![true, holds]));
+        Table::of_columns([("check", texts(&["pair_once", "held_out_in_train"])), ("holds", holds)]).unwrap()
+    };
+    let with = |holds: bool| {
+        let inputs = vec![
+            ("metrics", vec![Input::of_table("V1", metrics(0.9, None))]),
+            ("audit", vec![Input::of_table("audit", audit(holds))]),
+        ];
+        run_inputs(&Compare, &json!({}), inputs)
+    };
+    assert_eq!(with(true).unwrap().outputs["leaderboard"].rows(), 1);
+    let error = with(false).unwrap_err().to_string();
+    assert_eq!(error, "the check `held_out_in_train` of the audit `audit` does not hold");
 }

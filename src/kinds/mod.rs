@@ -39,6 +39,7 @@ mod ials;
 mod item_knn;
 #[cfg(test)]
 mod lab;
+mod leaderboard;
 mod match_tracks;
 #[cfg(test)]
 mod memory_tests;

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::ground::Seed;
-use crate::metrics::{Interval, hit, holm, interval_of, mean, mean_interval, ndcg, sign_flip};
+use crate::metrics::{Interval, hit, holm, interval_of, mean, ndcg, sign_flip};
 use crate::stage::{Input, StageError};
 use crate::table::complete;
 
@@ -15,10 +15,13 @@ const LEVEL: f64 = 0.05;
 /// far above. The parts are of other times, so some difference is natural.
 const FAR_ABOVE: f64 = 1.25;
 
-/// A variant's metrics, each `[seeds][users]`, users in ascending order.
+/// A variant's metrics, each `[seeds][users]` and summed over a user's targets;
+/// users in ascending order.
 #[derive(Debug, Default)]
 pub(super) struct PerUser {
     users: Vec<String>,
+    /// How many targets each user has, as one seed.
+    targets: Vec<Vec<f64>>,
     pub(super) hr: Vec<Vec<f64>>,
     pub(super) ndcg: Vec<Vec<f64>>,
     /// NDCG on validation, `[seeds][users]`; none for a user without a validation item.
@@ -65,8 +68,10 @@ impl PerUser {
             return Err(other_users(&input.label));
         }
         self.users = names;
-        self.hr.push(of_users.values().map(|[hits, _, targets]| hits / targets).collect());
-        self.ndcg.push(of_users.values().map(|[_, gains, targets]| gains / targets).collect());
+        let column = |place: usize| of_users.values().map(|sums| sums[place]).collect::<Vec<f64>>();
+        self.targets = vec![column(2)];
+        self.hr.push(column(0));
+        self.ndcg.push(column(1));
         let of_user = |user: &String| validation.get(user.as_str()).and_then(|values| mean(values));
         self.validation.push(self.users.iter().map(of_user).collect());
         Ok(())
@@ -91,10 +96,13 @@ impl PerUser {
         found.then(|| [validation, test].map(|sum| sum / both.len() as f64))
     }
 
-    /// Each user's NDCG, averaged over the seeds.
+    /// Each user's NDCG, averaged over its targets and the seeds.
     fn of_users(&self) -> Vec<f64> {
         let seeds = self.ndcg.len() as f64;
-        (0..self.users.len()).map(|user| self.ndcg.iter().map(|values| values[user]).sum::<f64>() / seeds).collect()
+        let targets = self.targets.first().map(Vec::as_slice).unwrap_or_default();
+        let of_user =
+            |(user, targets): (usize, &f64)| self.ndcg.iter().map(|values| values[user] / targets).sum::<f64>() / seeds;
+        targets.iter().enumerate().map(of_user).collect()
     }
 }
 
@@ -114,9 +122,10 @@ pub(super) struct Sampling {
 }
 
 impl Sampling {
-    /// The interval of a mean over users and seeds.
-    pub(super) fn interval(&self, values: &[Vec<f64>]) -> Option<Interval> {
-        mean_interval(values, self.resamples, &self.seed)
+    /// The interval of the mean over targets of one of a variant's metrics. Users
+    /// and seeds are drawn: a user that is drawn brings all its targets.
+    pub(super) fn interval(&self, metric: &[Vec<f64>], of: &PerUser) -> Option<Interval> {
+        interval_of(&[metric, &of.targets], &|means| means[0] / means[1], self.resamples, &self.seed)
     }
 
     /// How each variant stands to the baseline on NDCG; p are corrected for how
@@ -163,10 +172,10 @@ impl Sampling {
                 return Err(other_users(name));
             }
         }
-        let samples: [&[Vec<f64>]; 3] = [&whole.hr, &rest.hr, &base.hr];
+        let samples: [&[Vec<f64>]; 4] = [&whole.hr, &rest.hr, &base.hr, &base.targets];
         let interval = |statistic: fn(&[f64]) -> f64| interval_of(&samples, &statistic, self.resamples, &self.seed);
-        let gain = interval(|means| means[0] - means[2]);
-        let remaining = interval(|means| means[1] - means[2]);
+        let gain = interval(|means| (means[0] - means[2]) / means[3]);
+        let remaining = interval(|means| (means[1] - means[2]) / means[3]);
         let share = gain
             .filter(|gain| gain.low > 0.0)
             .and_then(|_| interval(|means| (means[1] - means[2]) / (means[0] - means[2])));

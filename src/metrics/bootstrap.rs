@@ -24,13 +24,6 @@ pub struct Interval {
     pub high: f64,
 }
 
-/// The interval of the mean of `values`, `[seeds][users]`, the same users for
-/// each seed. Nothing without values.
-#[must_use]
-pub fn mean_interval(values: &[Vec<f64>], resamples: u32, seed: &Seed) -> Option<Interval> {
-    interval_of(&[values], &|means| means[0], resamples, seed)
-}
-
 /// The interval of a statistic of the means of several samples.
 ///
 /// Each of `samples` is `[seeds][users]`; the users are the same, in the same
@@ -126,6 +119,11 @@ mod tests {
 
     fn seed() -> Seed {
         Seed::of_stage(0, "test")
+    }
+
+    /// The interval of the mean of `values`, `[seeds][users]`.
+    fn mean_interval(values: &[Vec<f64>], resamples: u32, seed: &Seed) -> Option<Interval> {
+        interval_of(&[values], &|means| means[0], resamples, seed)
     }
 
     fn hits(users: usize, one_in: usize) -> Vec<f64> {

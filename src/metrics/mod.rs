@@ -4,7 +4,7 @@
 mod bootstrap;
 mod permutation;
 
-pub use bootstrap::{Interval, RESAMPLES, interval_of, mean_interval};
+pub use bootstrap::{Interval, RESAMPLES, interval_of};
 pub use permutation::{PERMUTATIONS, holm, sign_flip};
 
 /// Where a target stands among its candidates.

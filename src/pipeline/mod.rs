@@ -23,6 +23,7 @@ mod reference;
 mod report;
 mod scalar;
 mod schema;
+mod seeds;
 mod settings;
 mod shared;
 mod substitute;

@@ -47,6 +47,23 @@ fn seeds_refreshes_and_settings_arrive() {
 }
 
 #[test]
+fn verdicts_on_models_that_were_trained_once_say_so() {
+    let said = |text: &str, verdicts: &[(&str, &str)]| {
+        let pipeline = load(text).unwrap();
+        let board = pipeline.instances.iter().position(|instance| instance.id.stage == "board").unwrap();
+        pipeline.one_seed(board, verdicts.iter().copied())
+    };
+    let verdicts = [("V1", "better, picked on test"), ("CF", "baseline"), ("baseline", "worse")];
+    assert_eq!(said(SAMPLE, &verdicts), None, "two seeds");
+    let once = SAMPLE.replace("seeds: [0, 1]\n", "");
+    insta::assert_snapshot!(said(&once, &verdicts).unwrap(), @"one seed: V1, CF were each trained once, so `better` and `worse` are said of these models alone; more `seeds:` tell whether another training says the same");
+    let one = SAMPLE.replace("seeds: [0, 1]\n", "seeds: [3]\n");
+    assert!(said(&one, &[("V1", "worse")]).unwrap().starts_with("one seed: V1 was trained once"));
+    assert_eq!(said(&once, &[("V1", "not distinguishable"), ("CF", "baseline")]), None);
+    assert_eq!(said(&once, &[("baseline", "better")]), None, "it draws nothing");
+}
+
+#[test]
 fn set_values_replace_defaults_and_keep_their_type() {
     let pipeline = load_with(SAMPLE, &[("least", "9"), ("folder", "10")]).unwrap();
     let of = |id: &str| pipeline.instances.iter().find(|instance| instance.id.to_string() == id).unwrap();

@@ -20,7 +20,7 @@ const SMALL: u64 = 40;
 /// So many are shown.
 const MOST: usize = 6;
 /// Columns of a table with intervals that are left to its artifact.
-const LEFT_OUT: [&str; 2] = ["p", "users"];
+const LEFT_OUT: [&str; 3] = ["p", "users", "on_test"];
 /// The width of a scale in pixels, and the room at its ends.
 const SCALE: f64 = 120.0;
 const ROOM: f64 = 5.0;
@@ -63,7 +63,11 @@ fn board(
     let is_synthetic = planned.is_some_and(|planned| planned.synthetic);
     let name = instance.id.to_string();
     let (has_intervals, rows) = grid(&table, &links(project, instance))?;
-    let sentences = sentences(project, manifest, &main)?;
+    let mut sentences = sentences(project, manifest, &main)?;
+    if let (Ok(variants), Ok(verdicts)) = (table.strings("variant"), table.strings("verdict")) {
+        let said = variants.iter().flatten().zip(verdicts.iter().map(Option::unwrap_or_default));
+        sentences.extend(project.pipeline.one_seed(index, said));
+    }
     let content = html! {
         section.board {
             h2 {
