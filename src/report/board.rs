@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::gather::{Gatherer, ReportError};
 use super::targets::{self, Targets};
-use super::{Board, BoardRow, Curve, Epoch, Measure, Slice, published, texts};
+use super::{Beyond, Board, BoardRow, Curve, Epoch, Measure, Slice, published, texts};
 use crate::table::{Table, TableError, rows_as_json};
 
 /// The kind whose output is a leaderboard.
@@ -25,7 +25,7 @@ pub(super) fn read(gatherer: &Gatherer<'_>) -> Result<Vec<Board>, ReportError> {
         let mut board = head(gatherer, index);
         board.stage = instance.id.to_string();
         board.rows = rows(gatherer, index, &board, &table)?;
-        board.ablations = words(gatherer, index)?;
+        board.ablations = ablations(gatherer, index, &board)?;
         add_targets(gatherer, index, &mut board)?;
         add_groups(gatherer, index, &mut board)?;
         board.along = along(gatherer, &board.rows);
@@ -81,6 +81,16 @@ fn rows(gatherer: &Gatherer<'_>, index: usize, board: &Board, table: &Table) -> 
             ndcg: measure("ndcg@K"),
             warm_hr: number("warm_hr@K"),
             cold_hr: number("cold_hr@K"),
+            beyond: Beyond {
+                mrr: number("mrr"),
+                recall: number("recall@K"),
+                coverage: number("coverage@K"),
+                popularity: number("popularity@K"),
+            },
+            // Leaderboards of before there was the column have it in the verdict alone.
+            on_test: value["on_test"]
+                .as_bool()
+                .unwrap_or_else(|| value["verdict"].as_str().is_some_and(|verdict| verdict.contains("picked on test"))),
             verdict: value["verdict"].as_str().map(str::to_owned),
             p: number("p"),
             published: catalog.and_then(|catalog| published::of_variant(catalog, &variant)),
@@ -109,11 +119,20 @@ fn along(gatherer: &Gatherer<'_>, rows: &[BoardRow]) -> Option<String> {
     gatherer.pipeline.numeric_axis(&names).map(|axis| axis.name)
 }
 
-/// The sentences of the comparison's other outputs.
-fn words(gatherer: &Gatherer<'_>, index: usize) -> Result<Vec<String>, ReportError> {
-    let Some(table) = gatherer.table(index, "ablation", &["words"])? else { return Ok(Vec::new()) };
-    let words = table.strings("words").map_err(|error| unreadable(gatherer, index, "ablation", error))?;
-    Ok(words.iter().flatten().map(str::to_owned).collect())
+/// What the comparison says of ablations, with the names of those whose epoch was picked on the test part.
+fn ablations(gatherer: &Gatherer<'_>, index: usize, board: &Board) -> Result<Vec<String>, ReportError> {
+    let Some(table) = gatherer.table(index, "ablation", &["variant", "without", "base", "words"])? else {
+        return Ok(Vec::new());
+    };
+    let values = rows_as_json(&table).map_err(|error| unreadable(gatherer, index, "ablation", error))?;
+    let sentence = |value: &Value| {
+        let names: Vec<&str> = ["variant", "without", "base"].iter().filter_map(|name| value[*name].as_str()).collect();
+        let seen = |row: &&BoardRow| row.on_test && names.contains(&row.variant.as_str());
+        let seen: Vec<String> = board.rows.iter().filter(seen).map(BoardRow::name).collect();
+        let words = value["words"].as_str().unwrap_or_default();
+        if seen.is_empty() { words.to_owned() } else { format!("{words} (picked on test: {})", seen.join(", ")) }
+    };
+    Ok(values.iter().map(sentence).collect())
 }
 
 /// What is known of single targets: where they were ranked, how popular they
@@ -192,7 +211,9 @@ pub(super) fn curves(gatherer: &Gatherer<'_>) -> Result<Vec<Curve>, ReportError>
         };
         let epochs = epochs(&table).map_err(|error| unreadable(gatherer, index, "curve", error))?;
         let variant = instance.id.variant.clone().unwrap_or_else(|| instance.id.stage.clone());
-        curves.push(Curve { stage: instance.id.to_string(), variant, epochs });
+        let settings = gatherer.manifests[index].as_ref().and_then(|made| made.fingerprint.get("settings"));
+        let on_test = settings.is_some_and(|settings| settings["select"] == "test_best");
+        curves.push(Curve { stage: instance.id.to_string(), variant, on_test, epochs });
     }
     Ok(curves)
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Report, RunFacts, board, data, songs, stages, summary};
+use super::{Report, RunFacts, board, cautions, data, songs, stages, summary};
 use crate::engine::{self, EngineError, PlanOptions, Planned, Summary};
 use crate::pipeline::Pipeline;
 use crate::store::{Artifact, Manifest, Store};
@@ -115,6 +115,7 @@ pub fn gather(pipeline: &Pipeline, store: &Store, options: &ReportOptions) -> Re
     };
     report.gaps = summary::gaps(&report);
     report.gaps.extend(missing.iter().map(|song| format!("The file names the song `{song}`, which no table has.")));
+    report.cautions = cautions::of(&report, pipeline);
     report.summary = summary::sentences(&report);
     Ok(report)
 }

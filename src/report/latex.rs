@@ -13,6 +13,11 @@ pub fn latex(report: &Report) -> String {
     if report.synthetic.is_some() {
         text.push_str("% Synthetic data: these numbers say nothing about real listeners.\n");
     }
+    if !report.cautions.is_empty() {
+        // Writing to a String cannot fail.
+        let items: String = report.cautions.iter().map(|line| format!("  \\item {}\n", escaped(line))).collect();
+        write!(text, "\n\\paragraph{{Cautions}}\n\\begin{{itemize}}\n{items}\\end{{itemize}}\n").unwrap_or_default();
+    }
     for one in results(report) {
         // Writing to a String cannot fail.
         write!(text, "\n{}", table(&one)).unwrap_or_default();
@@ -25,9 +30,11 @@ fn table(table: &TextTable) -> String {
     let line = |cells: Vec<String>| format!("  {} \\\\\n", cells.join(" & "));
     let head = line(table.head.iter().map(|(name, _)| escaped(name)).collect());
     let rows: String = table.rows.iter().map(|row| line(row.iter().map(|cell| escaped(cell)).collect())).collect();
+    let note =
+        table.note.map_or_else(String::new, |note| format!("\n  \\smallskip {{\\footnotesize {}}}\n", escaped(note)));
     format!(
         "\\begin{{table}}\n  \\centering\n  \\caption{{{}}}\n  \\begin{{tabular}}{{{columns}}}\n  \\toprule\n{head}  \\midrule\n{rows}  \
-         \\bottomrule\n  \\end{{tabular}}\n\\end{{table}}\n",
+         \\bottomrule\n  \\end{{tabular}}\n{note}\\end{{table}}\n",
         escaped(&table.caption)
     )
 }
@@ -51,6 +58,7 @@ fn escaped(text: &str) -> String {
             '<' => safe.push_str("\\textless{}"),
             '>' => safe.push_str("\\textgreater{}"),
             '–' => safe.push_str("--"),
+            '†' => safe.push_str("\\textdagger{}"),
             letter if letter.is_whitespace() || letter.is_control() => safe.push(' '),
             letter => safe.push(letter),
         }
@@ -66,7 +74,7 @@ mod tests {
     fn a_table_is_one_whatever_it_holds() {
         let rows = vec![vec!["\\input{x} & 50 %".to_owned(), "1–5".to_owned()]];
         let head = vec![("item_id".to_owned(), false), ("n".to_owned(), true)];
-        insta::assert_snapshot!(table(&TextTable { caption: "x".into(), head, rows }), @r"
+        insta::assert_snapshot!(table(&TextTable { caption: "x".into(), head, rows, note: None }), @r"
         \begin{table}
           \centering
           \caption{x}

@@ -18,6 +18,10 @@ pub fn markdown(report: &Report) -> String {
     }
     let summary: Vec<String> = report.summary.iter().map(|line| escaped(line)).collect();
     paragraph(&summary.join(" "));
+    if !report.cautions.is_empty() {
+        let lines: Vec<String> = report.cautions.iter().map(|line| format!("- {}", escaped(line))).collect();
+        paragraph(&format!("**Cautions**\n\n{}", lines.join("\n")));
+    }
     for gap in &report.gaps {
         paragraph(&format!("> {}", escaped(gap)));
     }
@@ -41,6 +45,9 @@ fn table(table: &TextTable) -> String {
     for row in &table.rows {
         lines.push(line(&row.iter().map(|cell| escaped(cell)).collect::<Vec<_>>()));
     }
+    if let Some(note) = table.note {
+        lines.push(format!("\n{}", escaped(note)));
+    }
     lines.join("\n")
 }
 
@@ -54,6 +61,7 @@ fn song(song: &Song, synthetic: bool) -> String {
         caption: format!("{name}{mark}"),
         head: vec![("text".to_owned(), false), ("variants".to_owned(), false), (String::new(), false)],
         rows: Vec::new(),
+        note: None,
     };
     for text in &song.texts {
         let words = text.text.clone().or_else(|| text.status.clone()).unwrap_or_else(|| "–".to_owned());
@@ -90,7 +98,7 @@ mod tests {
     fn a_cell_stays_a_cell_whatever_it_holds() {
         let rows = vec![vec!["<script>alert(1)</script>\n| a".to_owned(), "1".to_owned()]];
         let head = vec![("song".to_owned(), false), ("plays".to_owned(), true)];
-        insta::assert_snapshot!(table(&TextTable { caption: "x".into(), head, rows }), @r"
+        insta::assert_snapshot!(table(&TextTable { caption: "x".into(), head, rows, note: None }), @r"
         **x**
 
         | song | plays |

@@ -7,6 +7,7 @@
 //! pure functions of it.
 
 mod board;
+mod cautions;
 mod data;
 mod gather;
 mod html;
@@ -56,6 +57,9 @@ pub struct Report {
     /// Sentences on what is missing or no longer up to date; empty if all is as
     /// the file says.
     pub gaps: Vec<String>,
+    /// What is to be known before a number is used: the warnings of stages, with
+    /// the stages' names in front, and that verdicts rest on one seed.
+    pub cautions: Vec<String>,
     /// Table 1 of the paper: each split's data.
     pub data: Vec<DataFacts>,
     /// The leaderboards, Tables 2 and 3 of the paper among them.
@@ -153,6 +157,9 @@ pub struct Board {
 pub struct BoardRow {
     /// The variant's name, or the stage's where it has no variant.
     pub variant: String,
+    /// Whether its epoch was picked on the test part: then its numbers read too
+    /// high, and its name bears a mark wherever it stands.
+    pub on_test: bool,
     /// How many seeds it was trained with.
     pub seeds: u64,
     /// How many users were measured.
@@ -165,6 +172,8 @@ pub struct BoardRow {
     pub warm_hr: Option<f64>,
     /// HR@k of cold items.
     pub cold_hr: Option<f64>,
+    /// What is measured beyond accuracy.
+    pub beyond: Beyond,
     /// The verdict of the paired test against the baseline, in its words.
     pub verdict: Option<String>,
     /// The p of that test, corrected for how many were made.
@@ -193,6 +202,19 @@ pub struct BoardRow {
     pub by_words: Vec<Option<Slice>>,
     /// The same by column and value, as `evaluate` measured them.
     pub by_group: BTreeMap<String, BTreeMap<String, Slice>>,
+}
+
+/// What is measured beside HR and NDCG, means over seeds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct Beyond {
+    /// The mean of 1 / rank.
+    pub mrr: Option<f64>,
+    /// The share of a user's held-out items among the first k.
+    pub recall: Option<f64>,
+    /// The share of all items that is in somebody's first k.
+    pub coverage: Option<f64>,
+    /// The mean number of train interactions of the items in the first k.
+    pub popularity: Option<f64>,
 }
 
 /// A mean and its interval.
@@ -250,6 +272,8 @@ pub struct Curve {
     pub stage: String,
     /// The variant, or the stage's name.
     pub variant: String,
+    /// Whether it was measured on the test part (`select: test_best`), not on validation.
+    pub on_test: bool,
     /// What was measured after each epoch.
     pub epochs: Vec<Epoch>,
 }

@@ -33,7 +33,7 @@ fn board(board: &Board) -> Vec<String> {
     let k = board.k;
     let mut sentences = vec![format!(
         "{} ranks highest, with HR@{k} {} and NDCG@{k} {} over {} users and {}.",
-        best.variant,
+        best.name(),
         measure(best.hr.value),
         measure(best.ndcg.value),
         thousands(best.users),
@@ -43,17 +43,23 @@ fn board(board: &Board) -> Vec<String> {
         let with = |word: &str| {
             let fits =
                 |row: &&BoardRow| row.verdict.as_deref().is_some_and(|verdict| verdict.split(',').next() == Some(word));
-            board.rows.iter().filter(fits).map(|row| row.variant.as_str()).collect::<Vec<_>>()
+            board.rows.iter().filter(fits).map(BoardRow::name).collect::<Vec<_>>()
         };
         let (better, worse, alike) = (with("better"), with("worse"), with("not distinguishable"));
-        let part = |names: &[&str], what: &str| (!names.is_empty()).then(|| format!("{what} {}", listed(names)));
+        let part = |names: &[String], what: &str| {
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            (!names.is_empty()).then(|| format!("{what} {}", listed(&names)))
+        };
+        let held =
+            board.rows.iter().find(|row| row.variant == *baseline).map_or_else(|| baseline.clone(), BoardRow::name);
         let parts = [part(&better, "better:"), part(&alike, "not distinguishable:"), part(&worse, "worse:")];
         let parts: Vec<String> = parts.into_iter().flatten().collect();
         if !parts.is_empty() {
-            sentences.push(format!("Against {baseline}, by a paired test over users: {}.", parts.join("; ")));
+            sentences.push(format!("Against {held}, by a paired test over users: {}.", parts.join("; ")));
         }
     }
     sentences.extend(board.ablations.iter().map(|words| sentence(words)));
+    sentences.extend(board.mark_means().map(str::to_owned));
     sentences
 }
 
@@ -123,6 +129,19 @@ pub(super) fn measure(value: Option<f64>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_picked_on_test_is_marked_in_every_sentence() {
+        let mut board = super::super::fixture::whole().boards.remove(0);
+        for row in board.rows.iter_mut().filter(|row| ["V4", "CF"].contains(&row.variant.as_str())) {
+            row.on_test = true;
+        }
+        board.rows[0].verdict = Some("better, picked on test".to_owned());
+        let said = super::board(&board);
+        assert!(said[0].starts_with("V4 † ranks highest"), "{said:?}");
+        assert!(said[1].starts_with("Against CF †, by a paired test over users: better: V4 † and V3.2;"), "{said:?}");
+        assert!(said.last().unwrap().starts_with("† its epoch was picked on the test part"), "{said:?}");
+    }
 
     #[test]
     fn names_are_listed_with_an_and() {

@@ -13,6 +13,8 @@ pub(super) struct TextTable {
     pub(super) head: Vec<(String, bool)>,
     /// Its rows.
     pub(super) rows: Vec<Vec<String>>,
+    /// What stands below it.
+    pub(super) note: Option<&'static str>,
 }
 
 impl TextTable {
@@ -22,6 +24,7 @@ impl TextTable {
             caption,
             head: head.chain(numbers.iter().map(|name| ((*name).to_owned(), true))).collect(),
             rows: Vec::new(),
+            note: None,
         }
     }
 }
@@ -33,6 +36,7 @@ pub(super) fn results(report: &Report) -> Vec<TextTable> {
     for board in &report.boards {
         tables.extend([2, 3].into_iter().filter_map(|number| paper(board, number, mark)));
         tables.push(leaderboard(board, mark));
+        tables.push(beyond(board, mark));
     }
     tables.retain(|table| !table.rows.is_empty());
     tables
@@ -79,8 +83,9 @@ fn paper(board: &Board, number: u8, mark: &str) -> Option<TextTable> {
     for row in of_paper(board, number) {
         let published = row.published?;
         let paper = [published.hr, published.ndcg].map(|value| measure(Some(value)));
-        table.rows.push([row.variant.clone(), interval(row.hr), interval(row.ndcg)].into_iter().chain(paper).collect());
+        table.rows.push([row.name(), interval(row.hr), interval(row.ndcg)].into_iter().chain(paper).collect());
     }
+    table.note = board.mark_means();
     (number == 2 || table.rows.iter().any(|row| row[0].starts_with("V3") || row[0] == "V2.2")).then_some(table)
 }
 
@@ -98,8 +103,24 @@ fn leaderboard(board: &Board, mark: &str) -> TextTable {
         let others =
             [row.seeds.to_string(), thousands(row.users), row.p.map_or_else(String::new, |p| format!("{p:.4}"))];
         let ends = row.verdict.clone().unwrap_or_default();
-        table.rows.push(std::iter::once(row.variant.clone()).chain(values).chain(others).chain([ends]).collect());
+        table.rows.push(std::iter::once(row.name()).chain(values).chain(others).chain([ends]).collect());
     }
+    table.note = board.mark_means();
+    table
+}
+
+/// What else was measured of each variant.
+fn beyond(board: &Board, mark: &str) -> TextTable {
+    let heads = ["Recall", "Coverage", "Popularity"].map(|name| format!("{name}@{}", board.k));
+    let numbers: Vec<&str> = std::iter::once("MRR").chain(heads.iter().map(String::as_str)).collect();
+    let mut table =
+        TextTable::new(format!("Beyond accuracy: {}, on {}{mark}", board.stage, board.part), &["variant"], &numbers);
+    for row in board.rows.iter().filter(|row| row.beyond.is_there()) {
+        let of = &row.beyond;
+        let popularity = of.popularity.map_or_else(|| measure(None), |mean| format!("{mean:.1}"));
+        table.rows.push(vec![row.name(), measure(of.mrr), measure(of.recall), measure(of.coverage), popularity]);
+    }
+    table.note = board.mark_means();
     table
 }
 

@@ -199,6 +199,32 @@ fn tables_for_a_paper_and_for_a_readme() {
     ");
 }
 
+#[test]
+fn what_was_picked_on_test_and_what_stages_warn_of_is_in_every_format() {
+    let lab = lab();
+    lab.edit("pipeline.yaml", "epochs: 3", "epochs: 3, select: test_best");
+    ok(lab.line("run"));
+    let facts = facts(&lab);
+    let rows = facts["boards"][0]["rows"].as_array().expect("rows");
+    let seen: Vec<&str> =
+        rows.iter().filter(|row| row["on_test"] == true).filter_map(|row| row["variant"].as_str()).collect();
+    assert_eq!(seen.len(), 2, "{rows:?}");
+    assert!(rows.iter().all(|row| row["beyond"]["mrr"].is_f64() && row["beyond"]["coverage"].is_f64()), "{rows:?}");
+    assert_eq!(facts["curves"][0]["on_test"], true);
+    let caution = "the model's epoch was picked on the test set: its test metrics read too high";
+    let of_evaluate = format!("evaluate: {caution}");
+    let cautions = facts["cautions"].as_array().expect("cautions");
+    assert_eq!(cautions.iter().filter(|line| **line == of_evaluate).count(), 1, "once for both variants: {cautions:?}");
+    let summary = facts["summary"].to_string();
+    assert!(summary.contains("† its epoch was picked on the test part"), "{summary}");
+    for (format, named) in [("md", "named †"), ("tex", "named \\textdagger{}"), ("html", "named †")] {
+        let text = ok(lab.line(&format!("report --format {format} --output -")));
+        assert!(text.contains("Cautions") && text.contains(&caution[..20]), "{format}: {text}");
+        assert!(text.contains(named) && text.contains("its epoch was picked on the test part"), "{format}: {text}");
+        assert!(text.contains("Beyond accuracy"), "{format}: {text}");
+    }
+}
+
 /// Every link of the leaderboard, clicked in a real browser: the first click
 /// shows the number in words, the second the stage that measured it, the third
 /// what that stage has read.

@@ -32,6 +32,7 @@ pub(super) fn section(page: &Page<'_>) -> Option<Markup> {
                 @if boards.len() > 1 { h3 { (board.stage) } }
                 @for number in [2, 3] { (paper(page, board, at, number)) }
                 (whole(page, board, at))
+                (beyond(page, board, at))
             }
         }
     })
@@ -48,7 +49,7 @@ fn paper(page: &Page<'_>, board: &Board, board_at: usize, number: u8) -> Markup 
     let caption = html! {
         b { "Table " (number) " of the paper." } " "
         @if number == 2 { "Song names, summaries and lyrics as the text of a song" } @else { "Summaries of names and of lyrics" }
-        ", measured here beside what was published."
+        ", measured here beside what was published." (mark_means(board))
     };
     page.table(
         &caption,
@@ -87,7 +88,7 @@ fn number_link(row: Line<'_>, name: &str, number: &Markup) -> Markup {
 
 fn variant(page: &Page<'_>, row: Line<'_>) -> Markup {
     html! {
-        a class={ "variant " (page.series_class(&row.row.variant)) } href={ "#" (anchor(row, "")) } { (row.row.variant) }
+        a class={ "variant " (page.series_class(&row.row.variant)) } href={ "#" (anchor(row, "")) } { (row.row.name()) }
     }
 }
 
@@ -98,7 +99,7 @@ fn whole(page: &Page<'_>, board: &Board, board_at: usize) -> Markup {
     let caption = html! {
         b { "Leaderboard." } " All variants and baselines on the " (board.part) " part, best first, with 95 % intervals"
         @if let Some(baseline) = &board.baseline { "; verdicts are against " (baseline) }
-        ". From " (page.stage_link(&board.stage)) "."
+        ". From " (page.stage_link(&board.stage)) "." (mark_means(board))
     };
     page.table(
         &caption,
@@ -139,6 +140,44 @@ fn line(page: &Page<'_>, row: Line<'_>, published: bool) -> Markup {
     }
 }
 
+/// What the mark of a name means, where one has it.
+pub(super) fn mark_means(board: &Board) -> Markup {
+    html! { @if let Some(means) = board.mark_means() { " " span.note { (means) } } }
+}
+
+/// What else was measured of each variant.
+fn beyond(page: &Page<'_>, board: &Board, board_at: usize) -> Markup {
+    if !board.rows.iter().any(|row| row.beyond.is_there()) {
+        return html! {};
+    }
+    let k = board.k;
+    let caption = html! {
+        b { "Beyond accuracy." } " What else was measured on the " (board.part) " part. Coverage is the share of all items that "
+        "is in somebody's first " (k) ", popularity the mean number of train interactions of the items there: the charts, shown "
+        "to everybody, have little of the first and much of the second." (mark_means(board))
+    };
+    page.table(
+        &caption,
+        &html! {
+            table.numbers {
+                thead { tr {
+                    th { "Variant" } th { "MRR" } @for name in ["Recall", "Coverage", "Popularity"] { th { (name) "@" (k) } }
+                } }
+                tbody {
+                    @for row in rows(board, board_at) {
+                        @let of = &row.row.beyond;
+                        tr {
+                            th scope="row" { (variant(page, row)) }
+                            @for value in [of.mrr, of.recall, of.coverage] { td { (metric(value)) } }
+                            td { @if let Some(mean) = of.popularity { (format!("{mean:.1}")) } @else { "–" } }
+                        }
+                    }
+                }
+            }
+        },
+    )
+}
+
 /// What of gains is left without a part.
 pub(super) fn ablations(page: &Page<'_>) -> Option<Markup> {
     let boards = || page.report.boards.iter().filter(|board| !board.ablations.is_empty());
@@ -146,7 +185,7 @@ pub(super) fn ablations(page: &Page<'_>) -> Option<Markup> {
     Some(html! {
         @for board in boards() {
             ul.sentences { @for sentence in &board.ablations { li { (sentence) } } }
-            p.note { "From " (page.stage_link(&board.stage)) "." (page.mark()) }
+            p.note { "From " (page.stage_link(&board.stage)) "." (mark_means(board)) (page.mark()) }
         }
     })
 }

@@ -33,7 +33,7 @@ fn panel(page: &Page<'_>, row: Line<'_>) -> Markup {
     html! {
         aside.explain id=(anchor(row, "")) aria-label={ "How the numbers of " (facts.variant) " came about" } {
             a.close href={ "#" (anchor(row, "row")) } title="Back to the table" { "× close" }
-            h3 { (facts.variant) (page.mark()) }
+            h3 { (facts.name()) (page.mark()) }
             dl {
                 (part("hr", html! { "HR@" (k) " = " (metric(facts.hr.value)) }, hit_rate(page, row)))
                 (part("ndcg", html! { "NDCG@" (k) " = " (metric(facts.ndcg.value)) }, gain(page, row)))
@@ -118,8 +118,19 @@ fn beside(page: &Page<'_>, published: f64, of: &Measure) -> String {
 }
 
 fn judged(row: Line<'_>) -> Markup {
-    let baseline = row.board.baseline.as_deref().unwrap_or("the baseline");
-    if row.board.baseline.as_deref() == Some(row.row.variant.as_str()) {
+    html! {
+        (held_against(row))
+        @if row.row.on_test {
+            " Its epoch was picked on the test part: its numbers are the best of many looks at the answer."
+        }
+    }
+}
+
+fn held_against(row: Line<'_>) -> Markup {
+    let Some(baseline) = &row.board.baseline else {
+        return html! { "It was held against no other: the comparison names no baseline." };
+    };
+    if *baseline == row.row.variant {
         return html! { "The others are held against this one." };
     }
     let compared = row.board.rows.iter().filter(|row| row.p.is_some()).count() as u64;
@@ -129,9 +140,6 @@ fn judged(row: Line<'_>) -> Markup {
         "at least as far from zero, two-sided, corrected after Holm for " (count(compared, "comparison"))
         ". " i { "better" } " and " i { "worse" } " need a p of 0.05 or less; " i { "not distinguishable" }
         " is not the same as equal."
-        @if row.row.verdict.as_deref().is_some_and(|verdict| verdict.contains("picked on test")) {
-            " Its epoch was picked on the test part: its numbers are the best of many looks at the answer."
-        }
     }
 }
 

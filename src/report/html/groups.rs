@@ -19,7 +19,7 @@ fn plot(page: &Page<'_>, board: &Board, column: &str, values: &[String]) -> Mark
     let row = |value: &String| {
         let dot = |row: &BoardRow| {
             let slice = row.by_group.get(column)?.get(value)?;
-            let note = format!("{}, {value}: {} over {}", row.variant, metric(Some(slice.hr)), count(slice.of, "user"));
+            let note = format!("{}, {value}: {} over {}", row.name(), metric(Some(slice.hr)), count(slice.of, "user"));
             Some(Dot { series: page.series(&row.variant), value: slice.hr, note })
         };
         DotRow { name: value.clone(), dots: board.rows.iter().filter_map(dot).collect() }
@@ -33,7 +33,7 @@ fn plot(page: &Page<'_>, board: &Board, column: &str, values: &[String]) -> Mark
     let plot = DotPlot {
         label: format!("{hr} by {column}"),
         axis: hr.clone(),
-        series: measured.map(|row| (page.series(&row.variant), row.variant.clone())).collect(),
+        series: measured.map(|row| (page.series(&row.variant), row.name())).collect(),
         rows,
     };
     let more = values.len().saturating_sub(SHOWN);

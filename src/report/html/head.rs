@@ -34,6 +34,12 @@ pub(super) fn head(page: &Page<'_>) -> Markup {
             @if !report.summary.is_empty() {
                 p.summary { @for sentence in &report.summary { (sentence) " " } }
             }
+            @if !report.cautions.is_empty() {
+                div.gaps role="note" {
+                    b { "Cautions" }
+                    ul { @for caution in &report.cautions { li { (caution) } } }
+                }
+            }
             @if !report.gaps.is_empty() {
                 div.gaps role="note" {
                     b { "What is missing" }

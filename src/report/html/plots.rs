@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::super::{Board, BoardRow, Curve, Epoch, Measure, Slice};
-use super::boards::{Line, rows};
+use super::boards::{Line, mark_means, rows};
 use super::explain::anchor;
 use super::groups;
 use super::page::Page;
@@ -23,6 +23,7 @@ pub(super) fn section(page: &Page<'_>) -> Option<Markup> {
     Some(html! {
         @for (at, board) in report.boards.iter().enumerate() {
             @if report.boards.len() > 1 { h3 { (board.stage) } }
+            @if board.mark_means().is_some() { p { (mark_means(board)) } }
             div.plots {
                 (by_variant(page, board, at, "HR", |row| row.hr, |row| row.published.map(|of| of.hr)))
                 (by_variant(page, board, at, "NDCG", |row| row.ndcg, |row| row.published.map(|of| of.ndcg)))
@@ -37,7 +38,7 @@ pub(super) fn section(page: &Page<'_>) -> Option<Markup> {
             @if report.boards.len() > 1 { h3 { "Training" } }
             div.plots {
                 (curves(page, "Loss", "mean loss", |epoch| epoch.loss))
-                (curves(page, "HR@10 while training", "HR@10", |epoch| epoch.hr))
+                (curves(page, &measured_on(&report.curves), "HR@10", |epoch| epoch.hr))
             }
         }
     })
@@ -57,14 +58,14 @@ fn by_variant(
         let range = interval(&of).map_or_else(String::new, |range| format!(", 95 % interval {range}"));
         let paper = published(row.row).map_or_else(String::new, |paper| format!("; published {paper}"));
         IntervalRow {
-            name: row.row.variant.clone(),
+            name: row.row.name(),
             series: page.series(&row.row.variant),
             value: of.value,
             low: of.low,
             high: of.high,
             reference: published(row.row),
             text: metric(of.value),
-            note: format!("{}: {metric_name} {}{range}{paper}", row.row.variant, metric(of.value)),
+            note: format!("{}: {metric_name} {}{range}{paper}", row.row.name(), metric(of.value)),
             href: Some(format!("#{}", anchor(row, &name.to_lowercase()))),
         }
     };
@@ -73,7 +74,7 @@ fn by_variant(
         label: format!("{metric_name} of {} with 95 % intervals", count(board.rows.len() as u64, "variant")),
         axis: metric_name.clone(),
         rows: rows(board, at).map(row).collect(),
-        against: baseline.and_then(|row| Some((row.variant.clone(), measure(row).value?))),
+        against: baseline.and_then(|row| Some((row.name(), measure(row).value?))),
         reference: "published".to_owned(),
     };
     let note = format!("Mean and 95 % interval on the {} part.", board.part);
@@ -89,7 +90,7 @@ fn ranks(page: &Page<'_>, board: &Board) -> Markup {
         ..LinePoint::default()
     };
     let series = |row: &BoardRow| Series {
-        name: row.variant.clone(),
+        name: row.name(),
         number: page.series(&row.variant),
         points: board.ranks.iter().zip(&row.found).map(point).collect(),
     };
@@ -125,7 +126,7 @@ fn along(page: &Page<'_>, board: &Board) -> Markup {
         y: row.hr.value,
         low: row.hr.low,
         high: row.hr.high,
-        note: format!("{} ({name} = {x}): {hr} {}", row.variant, metric(row.hr.value)),
+        note: format!("{} ({name} = {x}): {hr} {}", row.name(), metric(row.hr.value)),
         marked: true,
     };
     let baseline = board.rows.iter().find(|row| Some(&row.variant) == board.baseline.as_ref());
@@ -135,9 +136,9 @@ fn along(page: &Page<'_>, board: &Board) -> Markup {
         x_title: name.clone(),
         y_title: hr.clone(),
         series: vec![Series { name: String::new(), number: 0, points: points.iter().map(point).collect() }],
-        against: baseline.and_then(|row| Some((row.variant.clone(), row.hr.value?))),
+        against: baseline.and_then(|row| Some((row.name(), row.hr.value?))),
     };
-    let names: Vec<&str> = points.iter().map(|(_, row)| row.variant.as_str()).collect();
+    let names: Vec<String> = points.iter().map(|(_, row)| row.name()).collect();
     page.figure(&format!("{hr} along {name}."), &format!("From left to right: {}.", names.join(", ")), chart.svg())
 }
 
@@ -189,7 +190,7 @@ fn bins(page: &Page<'_>, board: &Board, bins: &Bins<'_>) -> Markup {
         ..LinePoint::default()
     };
     let series = |row: &BoardRow| Series {
-        name: row.variant.clone(),
+        name: row.name(),
         number: page.series(&row.variant),
         points: enough(row, (bins.of)(row)).into_iter().enumerate().map(point).collect(),
     };
@@ -211,6 +212,17 @@ fn bins(page: &Page<'_>, board: &Board, bins: &Bins<'_>) -> Markup {
     page.figure(&format!("{hr} {}", bins.title), &note, chart.svg())
 }
 
+/// What HR while training is measured on.
+fn measured_on(curves: &[Curve]) -> String {
+    let on_test = curves.iter().filter(|curve| curve.on_test).count();
+    let part = match on_test {
+        0 => "on validation",
+        all if all == curves.len() => "on test",
+        _ => "on validation, of names with † on test",
+    };
+    format!("HR@10 while training, {part}")
+}
+
 /// How a number went over the epochs; of a variant with several seeds each is a line.
 fn curves(page: &Page<'_>, title: &str, axis: &str, number: impl Fn(&Epoch) -> Option<f64>) -> Markup {
     let all = &page.report.curves;
@@ -230,7 +242,7 @@ fn curves(page: &Page<'_>, title: &str, axis: &str, number: impl Fn(&Epoch) -> O
             ..LinePoint::default()
         };
         Series {
-            name: if is_first { curve.variant.clone() } else { String::new() },
+            name: if is_first { curve.name() } else { String::new() },
             number: page.series(&curve.variant),
             points: curve.epochs.iter().map(point).collect(),
         }

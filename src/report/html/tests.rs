@@ -121,6 +121,77 @@ fn a_number_leads_to_its_words_and_from_there_to_the_stages() {
     }
 }
 
+/// The experiment with V4 and the baseline picked on the test part.
+fn picked_on_test() -> Report {
+    let mut report = whole();
+    for row in report.boards[0].rows.iter_mut().filter(|row| ["V4", "CF"].contains(&row.variant.as_str())) {
+        row.on_test = true;
+        row.verdict = row.verdict.as_ref().map(|verdict| format!("{verdict}, picked on test"));
+    }
+    report
+}
+
+#[test]
+fn what_was_picked_on_test_is_marked_in_every_table_and_plot() {
+    let mut report = picked_on_test();
+    assert!(!html(&whole()).contains('†'));
+    let page = html(&report);
+    for figure in page.split("<figure").skip(1) {
+        let figure = figure.split("</figure>").next().unwrap();
+        let bare = figure.split("V4").skip(1).filter(|rest| rest.starts_with(['<', ':', ',', ' ', '"']));
+        let bare = bare.filter(|rest| !rest.starts_with(" †")).count();
+        // The pipeline's drawing, the songs and the learning curves name the variant, not its numbers on test.
+        let is_of_board = ["Table 2", "Leaderboard.", "Beyond accuracy.", "by variant.", "held-out items are ranked"];
+        if is_of_board.iter().any(|title| figure.contains(title)) {
+            assert!(figure.contains("V4 †") && bare == 0, "{figure}");
+        }
+    }
+    assert!(page.matches("† its epoch was picked on the test part").count() >= 4);
+    let panel = |page: &str, row: usize| {
+        let (_, panel) = page.split_once(&format!("id=\"b0r{row}-verdict\"")).unwrap();
+        panel.split("</div>").next().unwrap().to_owned()
+    };
+    let base = report.boards[0].rows.iter().position(|row| row.variant == "CF").unwrap();
+    assert!(panel(&page, base).contains("held against this one. Its epoch was picked on the test part"));
+    report.boards[0].baseline = None;
+    let alone = panel(&html(&report), 0);
+    assert!(alone.contains("names no baseline") && alone.contains("picked on the test part"), "{alone}");
+    assert!(!alone.contains("sign-flip"), "no test was run: {alone}");
+}
+
+#[test]
+fn curves_say_what_they_are_measured_on() {
+    let mut report = whole();
+    assert!(html(&report).contains("HR@10 while training, on validation."));
+    report.curves[0].on_test = true;
+    let page = html(&report);
+    assert!(page.contains("HR@10 while training, on validation, of names with † on test."), "{page}");
+    for curve in &mut report.curves {
+        curve.on_test = true;
+    }
+    assert!(html(&report).contains("HR@10 while training, on test."));
+}
+
+#[test]
+fn cautions_and_the_mark_of_test_are_in_every_format() {
+    let report = picked_on_test();
+    let markdown = super::super::markdown(&report);
+    let caution = "for 12 users a cut falls between equal times";
+    assert!(markdown.contains(&format!("**Cautions**\n\n- split: {caution}")), "{markdown}");
+    let latex = super::super::latex(&report);
+    assert!(latex.contains(&format!("\\item split: {caution}")), "{latex}");
+    let page = html(&report);
+    let (top, _) = page.split_once("id=\"results\"").unwrap();
+    assert!(top.contains(&format!("<b>Cautions</b><ul><li>split: {caution}")), "{top}");
+    for (text, mark) in [(&markdown, "V4 †"), (&latex, "V4 \\textdagger{}")] {
+        let of_board = text.lines().filter(|line| line.contains("0.1845") && !line.contains("ranks highest"));
+        let marked: Vec<bool> = of_board.map(|line| line.contains(mark)).collect();
+        assert!(marked.len() >= 2 && marked.iter().all(|marked| *marked), "{text}");
+        assert!(text.matches("its epoch was picked on the test part").count() >= 3, "{text}");
+    }
+    assert!(markdown.contains("Beyond accuracy: leaderboard, on test") && latex.contains("& MRR & Recall@10 &"));
+}
+
 #[test]
 fn a_bin_of_few_targets_is_not_drawn() {
     let mut report = whole();
