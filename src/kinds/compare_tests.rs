@@ -198,7 +198,9 @@ fn what_is_beyond_accuracy_is_carried_and_so_is_that_an_epoch_was_picked_on_test
     let board = &ran.outputs["leaderboard"];
     let number = |name: &str| board.floats(name).unwrap().value(0);
     assert!((number("mrr") - 0.2).abs() < 1e-12);
-    assert_eq!(["hr@10", "recall@10", "coverage@10", "popularity@10"].map(number), [0.5, 0.4, 0.3, 17.5]);
+    for (name, value) in [("hr@10", 0.5), ("recall@10", 0.4), ("coverage@10", 0.3), ("popularity@10", 17.5)] {
+        assert!((number(name) - value).abs() < 1e-12, "{name}");
+    }
     let on_test = board.column("on_test").unwrap();
     assert!(on_test.as_any().downcast_ref::<BooleanArray>().unwrap().value(0));
     assert_eq!(board.strings("verdict").unwrap().value(0), "picked on test");

@@ -15,8 +15,9 @@ pub fn latex(report: &Report) -> String {
     }
     if !report.cautions.is_empty() {
         // Writing to a String cannot fail.
-        let items: String = report.cautions.iter().map(|line| format!("  \\item {}\n", escaped(line))).collect();
-        write!(text, "\n\\paragraph{{Cautions}}\n\\begin{{itemize}}\n{items}\\end{{itemize}}\n").unwrap_or_default();
+        let items: Vec<String> = report.cautions.iter().map(|line| format!("  \\item {}", escaped(line))).collect();
+        let items = items.join("\n");
+        write!(text, "\n\\paragraph{{Cautions}}\n\\begin{{itemize}}\n{items}\n\\end{{itemize}}\n").unwrap_or_default();
     }
     for one in results(report) {
         // Writing to a String cannot fail.
