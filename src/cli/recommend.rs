@@ -9,7 +9,7 @@ use super::errors::{Exit, Mistake};
 use super::grid::{Align, Grid};
 use super::project::{self, Project};
 use super::recommender::{ModelArguments, Recommender, texts};
-use super::terminal::{Style, data, say};
+use super::terminal::{Style, data};
 use crate::ground::closest;
 use crate::model::interactions::{Interactions, Part};
 use crate::model::model_table::tensors_of_table;
@@ -40,7 +40,7 @@ pub(super) fn recommend(global: &Global, arguments: &RecommendArguments) -> anyh
         Ok(project) => project,
         Err(exit) => return Ok(exit),
     };
-    let found = Recommender::open(&project, of_model.variant.as_deref(), of_model.titles.as_deref())?;
+    let found = Recommender::open(&project, of_model, global)?;
     let split = Interactions::of_parquet(&found.split.path)?;
     let user = user_of(&project, &split, &arguments.user)?;
     let tensors = tensors_of_table(&read_parquet(&found.model.path, None)?)?;
@@ -50,7 +50,7 @@ pub(super) fn recommend(global: &Global, arguments: &RecommendArguments) -> anyh
             .because(error)
     })?;
     let has = split.sets(&[Part::Train, Part::Validation, Part::Test]);
-    let best = model.top(&[user], of_model.k, &has, &|_| true).unwrap_or_default().pop().unwrap_or_default();
+    let best = model.top(&[user], of_model.k as usize, &has, &|_| true).unwrap_or_default().pop().unwrap_or_default();
     let best: Vec<(&str, f32)> = best.iter().map(|(item, score)| (split.items.get(*item), *score)).collect();
     let last = last_items(&found, split.users.get(user))?;
     if of_model.json {
@@ -61,17 +61,14 @@ pub(super) fn recommend(global: &Global, arguments: &RecommendArguments) -> anyh
     let heard: Vec<String> = last.iter().map(|item| found.titles.line(item)).collect();
     let head = format!("{}  by {}", style.bold(&arguments.user), found.evaluated);
     let heard = format!("  last of {}: {}", has.of_user(user).len(), heard.join("; "));
-    let text = if best.is_empty() { "  has every item".to_owned() } else { grid(&found, &best).text(2, 60) };
+    let text = match (best.is_empty(), has.of_user(user).len() >= split.items.len()) {
+        (true, true) => "  has every item".to_owned(),
+        (true, false) => "  the model ranks none of the items that are left".to_owned(),
+        (false, _) => grid(&found, &best).text(2, 60),
+    };
     data(&format!("{head}\n{}\n\n{text}", style.dim(&heard)))?;
-    warn_of_synthetic(&found, global);
+    found.say_notes(of_model, global);
     Ok(Exit::Done)
-}
-
-/// Says that a world is generated, where it is.
-pub(super) fn warn_of_synthetic(found: &Recommender, global: &Global) {
-    if found.is_synthetic() {
-        say(&Style::of_stderr(global.color).yellow(super::run::SYNTHETIC));
-    }
 }
 
 /// Ranks, scores and what is known of the items' names.
@@ -104,7 +101,9 @@ fn as_json(found: &Recommender, user: &str, best: &[(&str, f32)], last: &[String
     json!({
         "user": user,
         "variant": found.name,
+        "seed": found.seed,
         "stage": found.evaluated,
+        "stale": found.is_stale(),
         "synthetic": found.is_synthetic(),
         "last": last,
         "recommended": rows_as_json(found, best),

@@ -6,9 +6,12 @@ use std::path::PathBuf;
 
 use arrow::array::Array;
 
+use super::arguments::Global;
 use super::errors::Mistake;
 use super::project::{self, Project};
-use crate::engine::{EngineError, Resolved};
+use super::terminal::{Style, say};
+use crate::engine::{self, EngineError, Resolved};
+use crate::ground::InstanceId;
 use crate::pipeline::{Instance, Source};
 use crate::table::{Table, read_parquet};
 use crate::text::{Normalise, normal};
@@ -19,11 +22,17 @@ pub(super) struct Recommender {
     pub(super) evaluated: String,
     /// Its variant, or the stage's name where it has none.
     pub(super) name: String,
+    /// Its seed, where the pipeline has several runs of it.
+    pub(super) seed: Option<u64>,
+    /// All seeds that it could be of.
+    seeds: Vec<u64>,
     pub(super) split: Resolved,
     pub(super) model: Resolved,
     /// The text vectors below it, where it has some.
     pub(super) vectors: Option<Resolved>,
     pub(super) titles: Titles,
+    /// The instance of the model or the split that a run would make otherwise now.
+    outdated: Option<InstanceId>,
 }
 
 /// What items are called.
@@ -40,11 +49,11 @@ const TITLES: [&str; 3] = ["title", "track", "name"];
 
 impl Recommender {
     /// The model of a variant (or of a stage, as `popularity`): the one named,
-    /// else the best of the leaderboard.
+    /// else the best of the leaderboard; of the first seed unless one is named.
     ///
     /// # Errors
     /// If there is no such model, or what it is made of is not in the store.
-    pub(super) fn open(project: &Project, variant: Option<&str>, titles: Option<&str>) -> anyhow::Result<Self> {
+    pub(super) fn open(project: &Project, arguments: &ModelArguments, global: &Global) -> anyhow::Result<Self> {
         let all: Vec<(usize, &Instance)> = project
             .pipeline
             .instances
@@ -54,23 +63,27 @@ impl Recommender {
             .collect();
         let mut names: Vec<&str> = all.iter().map(|(_, instance)| name_of(instance)).collect();
         names.dedup();
-        let wanted = match variant {
-            Some(name) => name.to_owned(),
+        let wanted = match &arguments.variant {
+            Some(name) => name.clone(),
             None => best(project).or_else(|| (names.len() == 1).then(|| names[0].to_owned())).ok_or_else(|| {
                 Mistake::new("there is no leaderboard to take the best variant from")
                     .hint(format!("name one with --variant: {}", names.join(", ")))
             })?,
         };
-        let found = all.iter().find(|(_, instance)| name_of(instance) == wanted);
+        let found = all.iter().find(|(_, instance)| is_named(&instance.id, &wanted));
         let Some((index, instance)) = found else {
-            let mistake = Mistake::new(format!("the pipeline evaluates no variant `{wanted}`"));
-            return Err(mistake.hint(format!("there are {}", names.join(", "))).into());
+            return Err(no_variant(&wanted, &all, &names).into());
         };
-        let input = |port: &str| made(project, &instance.inputs[port][0]);
-        let (split, model) = (input("split")?, input("model")?);
+        let siblings = all.iter().map(|(_, other)| &other.id);
+        let siblings = siblings.filter(|id| (&id.stage, &id.variant) == (&instance.id.stage, &instance.id.variant));
+        let input = |port: &str| {
+            let found = find(project, &instance.inputs[port][0]);
+            found.map_err(|error| arguments.refused(error, &instance.id.to_string()))
+        };
+        let (model, split) = (input("model")?, input("split")?);
         let vectors = above(project, *index, &|table| table.has("vector") && table.has("item_id"));
-        let titles = match titles {
-            Some(stage) => project.resolve(stage).map_err(project::refused)?,
+        let titles = match &arguments.titles {
+            Some(stage) => project.resolve(stage).map_err(|error| arguments.refused(error, stage))?,
             None => titles_of(project, *index).ok_or_else(|| {
                 Mistake::new("no table of the pipeline says what the items are called")
                     .hint("name a stage whose table has `item_id` and `artist` or `title` with --titles STAGE")
@@ -78,7 +91,10 @@ impl Recommender {
         };
         Ok(Self {
             evaluated: instance.id.to_string(),
-            name: wanted,
+            name: name_of(instance).to_owned(),
+            seed: instance.id.seed,
+            seeds: siblings.filter_map(|id| id.seed).collect(),
+            outdated: outdated(project, arguments, [&model, &split], global)?,
             split,
             model,
             vectors,
@@ -90,6 +106,67 @@ impl Recommender {
     pub(super) fn is_synthetic(&self) -> bool {
         self.model.sandbox.is_some() || self.split.sandbox.is_some()
     }
+
+    /// Whether a run would make another model or split now.
+    pub(super) fn is_stale(&self) -> bool {
+        self.outdated.is_some()
+    }
+
+    /// Says what a reader of the list should know: which of several seeds it is
+    /// of, that a run would make it otherwise now, that its world is generated.
+    pub(super) fn say_notes(&self, arguments: &ModelArguments, global: &Global) {
+        let style = Style::of_stderr(global.color);
+        if let (Some(seed), true) = (self.seed, self.seeds.len() > 1 && !names_a_seed(arguments)) {
+            let others: Vec<String> = self.seeds.iter().filter(|other| **other != seed).map(u64::to_string).collect();
+            let (name, others) = (&self.name, others.join(", "));
+            say(&style.dim(&format!("seed {seed} is shown; --variant {name}#SEED shows another: {others}")));
+        }
+        if let Some(id) = &self.outdated {
+            let command = arguments.command("why", &id.to_string());
+            say(&style.yellow(&format!(
+                "! `{id}` was made from other settings or inputs than the pipeline has now; `{command}` says which"
+            )));
+        }
+        if self.is_synthetic() {
+            say(&style.yellow(super::run::SYNTHETIC));
+        }
+    }
+}
+
+fn names_a_seed(arguments: &ModelArguments) -> bool {
+    arguments.variant.as_ref().is_some_and(|name| name.contains('#'))
+}
+
+/// Whether a user means an instance by `V4`, `V4#3`, `popularity` or `evaluate@V4#3`.
+fn is_named(id: &InstanceId, wanted: &str) -> bool {
+    let without_seed = InstanceId { seed: None, ..id.clone() };
+    [id, &without_seed].iter().any(|id| id.label() == wanted || id.to_string() == wanted)
+}
+
+fn no_variant(wanted: &str, all: &[(usize, &Instance)], names: &[&str]) -> Mistake {
+    let name = wanted.split_once('#').map_or(wanted, |(name, _)| name);
+    let of_name = all.iter().filter(|(_, instance)| is_named(&InstanceId { seed: None, ..instance.id.clone() }, name));
+    let seeds: Vec<String> = of_name.filter_map(|(_, instance)| Some(instance.id.seed?.to_string())).collect();
+    if name != wanted && !seeds.is_empty() {
+        let mistake = Mistake::new(format!("the pipeline evaluates no `{wanted}`"));
+        return mistake.hint(format!("the seeds of {name} are {}", seeds.join(", ")));
+    }
+    Mistake::new(format!("the pipeline evaluates no variant `{wanted}`"))
+        .hint(format!("there are {}", names.join(", ")))
+}
+
+/// The first of these results that is not the one that a run would use now.
+fn outdated(
+    project: &Project,
+    arguments: &ModelArguments,
+    results: [&Resolved; 2],
+    global: &Global,
+) -> anyhow::Result<Option<InstanceId>> {
+    let ids = results.map(|resolved| resolved.id.clone());
+    let options = project.plan_options(&arguments.reading, &[], &[]);
+    let found = engine::outdated(&project.pipeline, &project.store, &ids, &options).map_err(project::refused)?;
+    project::say_warnings(&found.warnings, &project.store, Style::of_stderr(global.color));
+    Ok(found.first)
 }
 
 fn name_of(instance: &Instance) -> &str {
@@ -109,10 +186,6 @@ fn best(project: &Project) -> Option<String> {
 }
 
 /// The result that an input means.
-fn made(project: &Project, source: &Source) -> anyhow::Result<Resolved> {
-    find(project, source).map_err(project::refused)
-}
-
 fn find(project: &Project, source: &Source) -> Result<Resolved, EngineError> {
     let mut id = project.pipeline.instances[source.instance].id.clone();
     id.stage = format!("{}.{}", id.stage, source.output);
@@ -228,15 +301,39 @@ pub(super) struct ModelArguments {
     #[command(flatten)]
     pub(super) reading: super::arguments::Reading,
     /// The variant whose model is used, or the stage that evaluates it; the best of the leaderboard by default
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME[#SEED]")]
     pub(super) variant: Option<String>,
     /// How many to list
-    #[arg(short, value_name = "N", default_value_t = 10)]
-    pub(super) k: usize,
+    #[arg(short, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) k: u32,
     /// The stage whose table says what items are called (`item_id`, `artist`, `title`)
     #[arg(long, value_name = "STAGE")]
     pub(super) titles: Option<String>,
     /// Print JSON
     #[arg(long)]
     pub(super) json: bool,
+}
+
+impl ModelArguments {
+    /// What to type to do something to a stage of the same pipeline: `refrain why FILE STAGE`.
+    fn command(&self, command: &str, stage: &str) -> String {
+        let file = self.file.as_ref().map(|file| format!(" {}", file.display())).unwrap_or_default();
+        let set: Vec<String> = self.reading.set.iter().map(|(name, value)| format!(" --set {name}={value}")).collect();
+        let set = set.concat();
+        let sandbox = match self.reading.sandbox.as_deref() {
+            None => String::new(),
+            Some("") => " --sandbox".to_owned(),
+            Some(url) => format!(" --sandbox={url}"),
+        };
+        format!("refrain {command}{file} {stage}{set}{sandbox}")
+    }
+
+    /// An engine's refusal; what is not made yet comes with the run that makes all that is needed.
+    fn refused(&self, error: EngineError, needed: &str) -> anyhow::Error {
+        if !matches!(error, EngineError::NotMade { .. }) {
+            return project::refused(error);
+        }
+        let hint = format!("make it with `{}`", self.command("run", &format!("--target {needed}")));
+        Mistake::new(error.to_string()).hint(hint).because(error).into()
+    }
 }

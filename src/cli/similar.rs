@@ -7,7 +7,7 @@ use serde_json::json;
 use super::arguments::Global;
 use super::errors::{Exit, Mistake};
 use super::project;
-use super::recommend::{grid, rows_as_json, warn_of_synthetic};
+use super::recommend::{grid, rows_as_json};
 use super::recommender::{ModelArguments, Recommender, texts};
 use super::terminal::{Style, data};
 use crate::ground::closest;
@@ -49,20 +49,22 @@ pub(super) fn similar(global: &Global, arguments: &SimilarArguments) -> anyhow::
         Ok(project) => project,
         Err(exit) => return Ok(exit),
     };
-    let found = Recommender::open(&project, of_model.variant.as_deref(), of_model.titles.as_deref())?;
+    let found = Recommender::open(&project, of_model, global)?;
     let (ids, likeness) = match arguments.by {
         By::Model => of_the_model(&found)?,
         By::Text => of_the_texts(&found)?,
     };
     let at = item_of(&found, &arguments.track, &ids)?;
-    let best = likeness.nearest(at, of_model.k);
+    let best = likeness.nearest(at, of_model.k as usize);
     let best: Vec<(&str, f32)> = best.iter().map(|(item, score)| (ids[*item].as_str(), *score)).collect();
     if of_model.json {
         let answer = json!({
             "track": found.titles.line(&ids[at]),
             "item_id": ids[at],
             "variant": found.name,
+            "seed": found.seed,
             "stage": found.evaluated,
+            "stale": found.is_stale(),
             "synthetic": found.is_synthetic(),
             "similar": rows_as_json(&found, &best),
         });
@@ -72,8 +74,9 @@ pub(super) fn similar(global: &Global, arguments: &SimilarArguments) -> anyhow::
     let style = Style::of_stdout(global.color);
     let by = if arguments.by == By::Text { "text vectors of " } else { "" };
     let head = format!("{}  by {by}{}", style.bold(&found.titles.line(&ids[at])), found.evaluated);
-    data(&format!("{head}\n\n{}", grid(&found, &best).text(2, 60)))?;
-    warn_of_synthetic(&found, global);
+    let text = if best.is_empty() { "  nothing is like it".to_owned() } else { grid(&found, &best).text(2, 60) };
+    data(&format!("{head}\n\n{text}"))?;
+    found.say_notes(of_model, global);
     Ok(Exit::Done)
 }
 

@@ -30,6 +30,7 @@ mod meter;
 mod network;
 mod offline;
 mod options;
+mod outdated;
 mod outputs;
 mod piece;
 mod plan;
@@ -65,6 +66,7 @@ pub use options::{
     End, EngineChoice, Failure, JobKeeper, LeaveJobs, OnInterrupt, PlanOptions, RunOptions, SandboxChoice, StageResult,
     Summary,
 };
+pub use outdated::{Outdated, outdated};
 pub use plan::{Plan, Planned, State, Why};
 pub use reason::Reason;
 pub use runs::{RunRecord, RunState, find_run, run_names, run_record, run_summary, runs};
