@@ -136,6 +136,9 @@ impl Sampler {
 
     /// Up to `in_batch` positions of the batch, all sets of them equally likely.
     fn others_in_batch(&self, draw: &mut Draw, positives: &[(u32, u32)], at: usize) -> Vec<usize> {
+        if self.in_batch == 0 {
+            return Vec::new();
+        }
         let excluded = self.excluded.of_user(positives[at].0);
         let fits = |position: usize, found: &[usize]| {
             position != at && !found.contains(&position) && excluded.binary_search(&positives[position].1).is_err()
@@ -235,6 +238,28 @@ mod tests {
             let share = count / (rounds as usize * of_user(pair.0)) as f32;
             assert!((share / expected[&pair] - 1.0).abs() < 0.25, "{pair:?}: {share}, not {}", expected[&pair]);
         }
+    }
+
+    #[test]
+    fn without_negatives_in_batch_all_are_the_uniform_draws_in_their_order() {
+        let split = random_split(9, 30, 6, 4);
+        let options = TrainingOptions { out_of_batch: 5, in_batch: 0, ..TrainingOptions::default() };
+        let sampler = Sampler::new(&split, &options, Seed::of_stage(4, "sample"));
+        let positives = &sampler.epoch(0)[..30];
+        let batch = sampler.batch(positives, 3);
+        let mut draw = Draw::stream(sampler.seed.purpose("step 3"), 0);
+        let train = split.sets(&[Part::Train]);
+        let expected = positives.iter().flat_map(|(user, item)| {
+            let excluded = train.of_user(*user);
+            let mut row = vec![*item];
+            row.extend((0..5).map(|_| nth_outside(excluded, draw.below(30 - excluded.len()))));
+            row
+        });
+        let found = batch.pairs.items.iter().map(|item| batch.items[*item as usize]);
+        assert_eq!(found.collect::<Vec<_>>(), expected.collect::<Vec<_>>());
+        let few = TrainingOptions { out_of_batch: 0, in_batch: 2, ..TrainingOptions::default() };
+        let sampler = Sampler::new(&split, &few, Seed::of_stage(4, "sample"));
+        assert_eq!(sampler.batch(positives, 3).pairs.items.len(), 30 * 3);
     }
 
     #[test]
