@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::parameters::Tensor;
+use super::scorer::relu_mark;
 use super::train::Network;
 
 /// Tells that a model's epoch was picked on the test set, or that of the model it began from.
@@ -24,10 +25,16 @@ impl Network {
         if given.get("id_check").is_some_and(|check| check.values != id_check) {
             problems.push("its users or items are not those of this split (`id_check`)".to_owned());
         }
-        for own in self.scorer.marks() {
-            let theirs = given.get(own.name.as_str());
-            if theirs.is_some_and(|theirs| theirs.values != own.values) {
-                problems.push(format!("`{}` says that it has another activation", own.name));
+        for own in [self.scorer.gelu_mark(), relu_mark(self.users.activation())] {
+            match given.get(own.name.as_str()) {
+                Some(theirs) if theirs.values != own.values => {
+                    problems.push(format!("`{}` says that it has another activation", own.name));
+                }
+                None if own.values != [0.0] => problems.push(format!(
+                    "`{}` [1] is missing, so it has another activation (give it as 1 if the weights are of this one)",
+                    own.name
+                )),
+                _ => {}
             }
         }
         given.retain(|name, _| !BESIDE.contains(name));

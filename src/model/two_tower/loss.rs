@@ -97,11 +97,10 @@ impl Scorer {
         self.compress.iter_mut().flat_map(Compress::tensors).collect()
     }
 
-    /// What a model's table says of the activations.
-    pub(super) fn marks(&self) -> Vec<Tensor> {
+    /// What a model's table says of the score's activation.
+    pub(super) fn gelu_mark(&self) -> Tensor {
         let values = vec![f32::from(u8::from(self.activated))];
-        let gelu = Tensor { name: "scorer.gelu".to_owned(), shape: vec![1], values };
-        std::iter::once(gelu).chain(self.compress.as_ref().map(Compress::mark)).collect()
+        Tensor { name: "scorer.gelu".to_owned(), shape: vec![1], values }
     }
 
     /// Moves all weights along their gradients and clears those.

@@ -14,7 +14,8 @@ use refrain_kernels::{PairNet, PairWeightGradients, PairWeights, add, add_scaled
 
 /// The prefix of the scorer's tensors.
 const NAME: &str = "scorer";
-/// The tensor that says that the MLP has `max(x, 0)` where GELU is usual.
+/// The tensor that says that the layers have `max(x, 0)` where GELU is usual: those
+/// of the MLP and of the towers, which have the same. Without it they have GELU.
 const RELU: &str = "scorer.relu";
 
 /// The MLP behind dot compress, and the compression's own weights.
@@ -78,16 +79,10 @@ impl Compress {
 
     /// Copies of all tensors, and the mark of another activation than GELU.
     pub(super) fn tensors(&mut self) -> Vec<Tensor> {
-        let mark = self.mark();
+        let mark = relu_mark(self.activation);
         let mut all: Vec<_> = self.weights().into_iter().map(|weight| weight.tensor.clone()).collect();
         all.extend((self.activation == Activation::Relu).then_some(mark));
         all
-    }
-
-    /// Tells whether the MLP has `max(x, 0)`.
-    pub(super) fn mark(&self) -> Tensor {
-        let value = f32::from(u8::from(self.activation == Activation::Relu));
-        Tensor { name: RELU.to_owned(), shape: vec![1], values: vec![value] }
     }
 
     /// Every weight, in a fixed order.
@@ -170,6 +165,12 @@ impl Compress {
             add_scaled(&mut self.bias.gradient, si, item_row);
         }
     }
+}
+
+/// Tells whether layers have `max(x, 0)`; stands in a model's table only if they do.
+pub(super) fn relu_mark(activation: Activation) -> Tensor {
+    let value = f32::from(u8::from(activation == Activation::Relu));
+    Tensor { name: RELU.to_owned(), shape: vec![1], values: vec![value] }
 }
 
 /// `x.x` of each row of `vectors` `[n, width]`, and the sum of each.

@@ -107,6 +107,11 @@ impl Tower {
         Self { embeddings, text, layers, widths, activation: options.activation }
     }
 
+    /// What stands between its layers.
+    pub(super) fn activation(&self) -> Activation {
+        self.activation
+    }
+
     /// Every tensor, in a fixed order.
     pub(super) fn weights(&mut self) -> Vec<&mut Weight> {
         let mut all: Vec<&mut Weight> = self.embeddings.iter_mut().map(|embedding| &mut embedding.weight).collect();

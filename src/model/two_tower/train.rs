@@ -4,10 +4,10 @@
 use super::device::{Computer, Tensors};
 use super::initial::SELECTED_ON_TEST;
 use super::loss::Scorer;
-use super::options::{Loss, Selection, TrainingOptions};
+use super::options::{Activation, Loss, Selection, TrainingOptions};
 use super::parameters::{Tensor, Weight};
 use super::sample::{Batch, Sampler};
-use super::scorer::Compress;
+use super::scorer::{Compress, relu_mark};
 use super::tower::{Features, PackedTower, Tower};
 use super::vectors::VectorScorer;
 use crate::ground::Seed;
@@ -404,6 +404,10 @@ impl<'a> Run<'a> {
 
     fn finish(mut self, interactions: &Interactions) -> Trained {
         self.warnings.extend(self.stall());
+        // Dot compress has it among the scorer's tensors; the inner product has none.
+        if self.options.activation == Activation::Relu && !self.options.compress {
+            self.kept.push(relu_mark(Activation::Relu));
+        }
         let check = interactions.check();
         self.kept.push(Tensor { name: "id_check".to_owned(), shape: vec![check.len()], values: check });
         let marked = |tensors: &Vec<Tensor>| tensors.iter().any(|tensor| tensor.name == SELECTED_ON_TEST);

@@ -156,6 +156,36 @@ fn a_training_begins_from_the_weights_of_a_model() {
 }
 
 #[test]
+fn weights_of_another_activation_are_refused() {
+    for compress in [true, false] {
+        let with = |activation| TrainingOptions { activation, epochs: 1, ..options(compress) };
+        let from = |tensors: &[Tensor], activation| TrainingOptions {
+            initial: Some(tensors.to_vec()),
+            epochs: 0,
+            ..with(activation)
+        };
+        let model = |activation| trained(&with(activation), 2, u64::MAX).unwrap().tensors;
+        let (gelu, relu) = (model(Activation::Gelu), model(Activation::Relu));
+        let marks = |tensors: &[Tensor]| tensors.iter().filter(|tensor| tensor.name == "scorer.relu").count();
+        assert_eq!((marks(&gelu), marks(&relu)), (0, 1), "GELU needs no mark");
+        assert_eq!(trained(&from(&relu, Activation::Relu), 2, u64::MAX).unwrap().tensors, relu);
+        let refused =
+            |tensors: &[Tensor], activation| trained(&from(tensors, activation), 2, u64::MAX).unwrap_err().to_string();
+        let error = refused(&relu, Activation::Gelu);
+        assert!(error.ends_with("`scorer.relu` says that it has another activation"), "{error}");
+        let error = refused(&gelu, Activation::Relu);
+        assert!(error.contains("`scorer.relu` [1] is missing, so it has another activation"), "{error}");
+        // As PyTorch's `state_dict()` gives them, without marks.
+        let mut bare = relu.clone();
+        bare.retain(|tensor| !["scorer.relu", "scorer.gelu"].contains(&tensor.name.as_str()));
+        assert!(trained(&from(&bare, Activation::Gelu), 2, u64::MAX).is_ok());
+        let activated = TrainingOptions { activated: true, ..from(&bare, Activation::Gelu) };
+        let error = trained(&activated, 2, u64::MAX).unwrap_err().to_string();
+        assert!(error.contains("`scorer.gelu` [1] is missing"), "{error}");
+    }
+}
+
+#[test]
 fn other_losses_widths_and_activations_learn_too() {
     let loss = Loss::SampledSoftmax { temperature: 0.5, logq: true };
     let widths = Widths { embedding: 20, hidden: [33, 40], tower: 24, compress: 10, scorer_hidden: [17, 12] };

@@ -74,7 +74,7 @@ impl VectorScorer {
         let mut all = vec![
             tensor("user_vectors", &[users, self.width], &self.users),
             tensor("item_vectors", &[items, self.width], &self.items),
-            tensor("scorer.gelu", &[1], &[f32::from(u8::from(self.scorer.activated))]),
+            self.scorer.gelu_mark(),
         ];
         all.extend(self.scorer.clone().tensors());
         all
