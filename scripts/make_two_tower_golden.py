@@ -3,8 +3,13 @@ its definition and in 64 bits, for the tests of src/model/two_tower.
 
     pip install torch && python scripts/make_two_tower_golden.py
 
-The weights follow a formula of their name and place, so the file holds only
-results: losses, scores, and of each gradient eight entries and the largest.
+Weights, text and batches follow formulas of names and places, so the file holds
+only results: the losses, and of whole tensors (vectors, scores, each gradient,
+each weight after Adam's steps) the norm and eight projections on random signs.
+The root of the mean square of how far eight projections are off estimates the
+norm of the difference of two tensors, to a quarter or so. Beside them stands how
+far PyTorch itself is off in 32 bits, relative to the norm: where the gradients of
+positives and negatives nearly cancel, no 32-bit computation can be nearer.
 """
 import json
 import math
@@ -14,26 +19,41 @@ import torch
 import torch.nn.functional as F
 
 torch.set_default_dtype(torch.float64)
-USERS, ITEMS, TEXT = 5, 7, 10
-POSITIVES = [(0, 1), (3, 6), (4, 0), (0, 2)]
-NEGATIVES = [[3, 4, 6], [0, 1, 0], [5, 2, 3], [6, 5, 5]]
-CORRECTIONS = [[-1.5, -0.25, -3.0], [-2.0, -0.5, -1.0], [-0.75, -4.0, -2.5], [-1.25, -3.5, -0.125]]
+SMALL = {"users": 5, "items": 7, "text": 10, "positives": 4}
+# More rows and positives than the kernels take at once, and text as long as that of bge-small.
+LARGE = {"users": 600, "items": 500, "text": 384, "positives": 700}
+NEGATIVES, PROJECTIONS, STEPS = 3, 8, 4
 PAPER = {"embedding": 96, "hidden": [128, 64], "tower": 192, "compress": 96, "scorer_hidden": [128, 64]}
 ODD = {"embedding": 20, "hidden": [33, 40], "tower": 24, "compress": 10, "scorer_hidden": [17, 12]}
-CODES = {"user": [(i * 2) % 3 for i in range(USERS)], "item": [(i * 3) % 4 for i in range(ITEMS)]}
 
 
 def scramble(x):
-    x = x * 2654435761 % 2**32
-    x = (x ^ x >> 15) * 2246822519 % 2**32
+    x = x * 2654435761 & 0xFFFFFFFF
+    x = (x ^ x >> 15) * 2246822519 & 0xFFFFFFFF
     return x ^ x >> 13
+
+
+def summary(tensor, single):
+    flat = tensor.flatten()
+    off = (single.double().flatten() - flat).norm() / flat.norm() if flat.norm() > 1e-30 else 0.0
+    places = torch.arange(len(flat)) * PROJECTIONS
+    signs = [1.0 - 2.0 * (scramble(places + k) >> 16 & 1) for k in range(PROJECTIONS)]
+    numbers = [flat.norm().item(), *((sign * flat).sum().item() for sign in signs)]
+    return [*(float(f"{number:.9e}") for number in numbers), float(f"{float(off):.1e}")]
+
+
+def pairs(size):
+    at, slot = torch.arange(size["positives"]), torch.arange(1 + NEGATIVES)
+    places = at[:, None] * 64 + slot
+    users = scramble(at * 3 + 1) % size["users"]
+    return users, scramble(places + 7) % size["items"], -(scramble(places[:, 1:] + 11) % 32) / 8 - 0.125
 
 
 def fill(name, shape, scale, centre=0.0):
     salt = sum((i + 1) * b for i, b in enumerate(name.encode())) % 1009
     count = math.prod(shape)
-    values = [(scramble(i * 1009 + salt) / 2**32 - 0.5) * 2 * scale + centre for i in range(count)]
-    return torch.tensor(values).to(torch.float32).to(torch.float64).reshape(shape).requires_grad_()
+    values = (scramble(torch.arange(count) * 1009 + salt) / 2**32 - 0.5) * 2 * scale + centre
+    return values.to(torch.float32).to(torch.float64).reshape(shape).requires_grad_()
 
 
 def linear(weights, name, inputs, outputs, times=1):
@@ -41,10 +61,10 @@ def linear(weights, name, inputs, outputs, times=1):
     weights[name + ".bias"] = fill(name + ".bias", (outputs,), times / math.sqrt(inputs))
 
 
-def make(compress, widths):
+def make(compress, widths, size):
     e, (first, second), out = widths["embedding"], widths["hidden"], widths["tower"]
     w = {}
-    for side, count, kinds, text in [("user", USERS, 3, 0), ("item", ITEMS, 4, TEXT)]:
+    for side, count, kinds, text in [("user", size["users"], 3, 0), ("item", size["items"], 4, size["text"])]:
         tower = side + "_tower"
         w[tower + ".embeddings.id.weight"] = fill(tower + ".embeddings.id.weight", (count, e), 1.0)
         w[tower + ".embeddings.kind.weight"] = fill(tower + ".embeddings.kind.weight", (kinds, e), 1.0)
@@ -78,7 +98,8 @@ def normal(w, x, name=None):
 
 def tower(w, side, text, active):
     name = side + "_tower"
-    codes = torch.tensor(CODES[side])
+    count = len(w[name + ".embeddings.id.weight"])
+    codes = torch.arange(count) * 2 % 3 if side == "user" else torch.arange(count) * 3 % 4
     parts = [w[name + ".embeddings.id.weight"], w[name + ".embeddings.kind.weight"][codes]]
     if text is not None:
         parts.append(active(layer(w, name + ".text", text)))
@@ -102,19 +123,43 @@ def score(w, u, i, case, active):
 def loss_of(w, text, case):
     active = F.relu if case["relu"] else F.gelu
     users, items = tower(w, "user", None, active), tower(w, "item", text, active)
-    u = torch.tensor([p[0] for p in POSITIVES])
-    i = torch.tensor([[p[1], *n] for p, n in zip(POSITIVES, NEGATIVES)])
-    s = score(w, users[u].repeat_interleave(4, 0), items[i.flatten()], case, active).reshape(4, 4)
+    u, i, corrections = pairs(case["size"])
+    s = score(w, users[u].repeat_interleave(1 + NEGATIVES, 0), items[i.flatten()], case, active).reshape(i.shape)
     if case["loss"] == "margin":
         return torch.clamp(1 - s[:, :1] + s[:, 1:], min=0).mean(), s, users, items
     logits = s / case["temperature"]
     if case["loss"] == "softmax_logq":
-        logits = logits - F.pad(torch.tensor(CORRECTIONS), (1, 0))
-    return F.cross_entropy(logits, torch.zeros(4, dtype=torch.long)), s, users, items
+        logits = logits - F.pad(corrections.to(s.dtype), (1, 0))
+    return F.cross_entropy(logits, torch.zeros(len(u), dtype=torch.long)), s, users, items
 
 
-def case(compress=True, gelu=False, relu=False, loss="margin", widths=PAPER, temperature=1.0):
-    return {"compress": compress, "gelu": gelu, "relu": relu, "loss": loss, "widths": widths, "temperature": temperature}
+def case(compress=True, gelu=False, relu=False, loss="margin", widths=PAPER, temperature=1.0, size=SMALL):
+    return {
+        "compress": compress, "gelu": gelu, "relu": relu, "loss": loss,
+        "widths": widths, "temperature": temperature, "size": size,
+    }
+
+
+def train(case, dtype):
+    """The losses, and by group the tensors of the first step and the weights after the last."""
+    size = case["size"]
+    w = make(case["compress"], case["widths"], size)
+    w = {name: value.detach().to(dtype).requires_grad_() for name, value in w.items()}
+    text = fill("text", (size["items"], size["text"]), 0.5).detach().to(dtype)
+    optimiser = torch.optim.Adam(w.values(), lr=0.0001)
+    losses, tensors = [], {}
+    for step in range(STEPS):
+        optimiser.zero_grad()
+        loss, scores, users, items = loss_of(w, text, case)
+        loss.backward()
+        losses.append(loss.item())
+        if step == 0:
+            forward = {"user_vectors": users, "item_vectors": items, "scores": scores}
+            tensors["forward"] = {name: value.detach() for name, value in forward.items()}
+            tensors["gradients"] = {name: value.grad.clone() for name, value in w.items()}
+        optimiser.step()
+    tensors["weights"] = {name: value.detach() for name, value in w.items()}
+    return losses, tensors
 
 
 cases = []
@@ -127,27 +172,13 @@ for case in [
     case(gelu=True, loss="softmax_logq", widths=ODD),
     case(relu=True, widths=ODD),
     case(compress=False, gelu=True, widths=ODD),
+    case(size=LARGE),
+    case(compress=False, loss="softmax_logq", temperature=2.0, size=LARGE),
 ]:
-    w = make(case["compress"], case["widths"])
-    text = fill("text", (ITEMS, TEXT), 0.5).detach()
-    optimiser = torch.optim.Adam(w.values(), lr=0.0001)
-    case["losses"] = []
-    for step in range(4):
-        optimiser.zero_grad()
-        loss, scores, users, items = loss_of(w, text, case)
-        loss.backward()
-        case["losses"].append(loss.item())
-        if step == 0:
-            case["scores"] = scores.flatten().tolist()
-            case["user_vector"] = users[3].tolist()[:8]
-            case["item_vector"] = items[6].tolist()[:8]
-            case["gradients"] = {}
-            for name, value in w.items():
-                flat = value.grad.flatten()
-                places = [k * (len(flat) - 1) // 7 for k in range(8)] + [flat.abs().argmax().item()]
-                entries = [float(f"{entry:.9e}") for entry in flat[places].tolist()]
-                case["gradients"][name] = {"places": places, "entries": entries}
-        optimiser.step()
+    case["losses"], known = train(case, torch.float64)
+    _, single = train(case, torch.float32)
+    for group, tensors in known.items():
+        case[group] = {name: summary(value, single[group][name]) for name, value in tensors.items()}
     cases.append(case)
 
 path = pathlib.Path(__file__).parent.parent / "tests" / "data" / "two_tower_golden.json"
