@@ -124,3 +124,73 @@ impl LinearGradients {
         Self { weight: vec![0.0; layer.inputs * layer.outputs], bias: vec![0.0; layer.outputs] }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::options::TrainingOptions;
+    use super::super::tower::{Category, Features, TextVectors};
+    use super::super::train::Network;
+    use super::*;
+
+    /// Mean, deviation and the largest absolute value.
+    fn moments(values: &[f32]) -> [f64; 3] {
+        let (count, wide) = (values.len() as f64, values.iter().map(|value| f64::from(*value)));
+        let mean = wide.clone().sum::<f64>() / count;
+        let variance = wide.clone().map(|value| (value - mean).powi(2)).sum::<f64>() / count;
+        [mean, variance.sqrt(), wide.map(f64::abs).fold(0.0, f64::max)]
+    }
+
+    /// The deviation and the bound (none for a normal distribution) that a tensor should have.
+    fn expected(name: &str, inputs: usize) -> (f64, Option<f64>) {
+        let bound = 1.0 / (inputs as f64).sqrt();
+        match name {
+            embedding if embedding.contains(".embeddings.") => (1.0, None),
+            // Xavier: fan in 2 and fan out 96.
+            "scorer.compress.weight" => ((2.0_f64 / 98.0).sqrt(), None),
+            _ => (bound / 3.0_f64.sqrt(), Some(bound)),
+        }
+    }
+
+    #[test]
+    fn weights_begin_as_the_paper_and_pytorch_begin_them() {
+        let category = |name: &str, size| Category { name: name.to_owned(), codes: vec![0; 5], size };
+        let users = Features { columns: vec![category("id", 400), category("country", 60)], text: None };
+        let text = Some(TextVectors { width: 384, values: vec![0.0; 5 * 384] });
+        let items = Features { columns: vec![category("id", 300), category("artist", 90)], text };
+        let options = TrainingOptions { compress: true, ..TrainingOptions::default() };
+        let mut network = Network::new(&users, &items, &options, Seed::of_stage(3, "start"));
+        let (mut inputs, mut seen) = (1, Vec::new());
+        for weight in network.weights() {
+            let Tensor { name, shape, values } = &weight.tensor;
+            seen.push(name.clone());
+            // A bias follows its weight and has the same bound.
+            inputs = if shape.len() == 2 { shape[1] } else { inputs };
+            let constant = match name.as_str() {
+                "scorer.compress.bias" | "scorer.mlp.1.bias" | "scorer.mlp.4.bias" => Some(0.0),
+                "scorer.mlp.1.weight" | "scorer.mlp.4.weight" => Some(1.0),
+                _ => None,
+            };
+            if let Some(constant) = constant {
+                assert!(values.iter().all(|value| value.to_bits() == f32::to_bits(constant)), "{name}");
+                continue;
+            }
+            let ([mean, deviation, largest], (wanted, bound)) = (moments(values), expected(name, inputs));
+            // Five standard errors of the mean, and a generous ten of the deviation.
+            let error = wanted / (values.len() as f64).sqrt();
+            assert!(mean.abs() <= 5.0 * error, "{name}: mean {mean}");
+            assert!((deviation - wanted).abs() <= 10.0 * error, "{name}: deviation {deviation}, not {wanted}");
+            match bound {
+                Some(bound) => assert!(largest <= bound * 1.000_001, "{name}: {largest} is beyond {bound}"),
+                // Of so many normal numbers some lie beyond two deviations, and none beyond six.
+                None => assert!((2.0..6.0).contains(&(largest / wanted)), "{name}: {largest}"),
+            }
+            if let (Some(bound), true) = (bound, values.len() >= 1000) {
+                assert!(largest >= 0.99 * bound, "{name}: {largest} is far from {bound}");
+            }
+        }
+        for name in ["user_tower.embeddings.id.weight", "item_tower.text.bias", "item_tower.mlp.6.weight"] {
+            assert!(seen.iter().any(|other| other == name), "{seen:?}");
+        }
+        assert_eq!(seen.len(), 8 + 10 + 12);
+    }
+}
