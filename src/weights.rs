@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::ground::{Environment, files};
-use crate::model::{BERT_FILES, MINILM, ModelError, ModelFiles, ModelSource, Models};
+use crate::model::{BERT_FILES, MINILM, ModelError, ModelFiles, ModelSource, Models, PROMPTS_FILE, check_prompts};
 use crate::web::{DownloadError, download};
 
 /// The largest file of a model that is fetched.
@@ -111,6 +111,11 @@ pub async fn get_unpinned(
         let url = format!("{}/{name}/resolve/{revision}/{file}", places.hub);
         let content = fetch_file(&url, file, None, note).await.map_err(|error| failed(&error))?;
         bytes.insert(file.to_owned(), content);
+    }
+    // Where it is not there, there are no prompts.
+    let url = format!("{}/{name}/resolve/{revision}/{PROMPTS_FILE}", places.hub);
+    if let Ok(prompts) = download(&url, MOST_BYTES_OF_ANSWER, &|_| ()).await {
+        check_prompts(&prompts).map_err(|error| failed(&error))?;
     }
     let files = ModelFiles::of_bytes(bytes);
     let source = ModelSource::of_hub(name, &revision, &files.hashes());

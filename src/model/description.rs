@@ -46,7 +46,46 @@ pub(super) fn describe(files: &ModelFiles) -> Result<(Architecture, usize), Mode
         let why = format!("max_seq_length {most} is more than the {} positions of config.json", architecture.positions);
         return Err(sentence.refused(why));
     }
+    let lowers = sentence.value.get("do_lower_case") == Some(&Value::Bool(true));
+    if lowers && !lowers_case(&Description::read(files, "tokenizer.json")?.value["normalizer"]) {
+        let why = "do_lower_case is true, but the tokenizer keeps capitals; texts are not lowered before it";
+        return Err(sentence.refused(why));
+    }
     Ok((architecture, most))
+}
+
+/// Whether a tokenizer's normalizer makes all letters small.
+fn lowers_case(normalizer: &Value) -> bool {
+    match normalizer["type"].as_str() {
+        Some("Lowercase") => true,
+        Some("BertNormalizer") => normalizer["lowercase"] == Value::Bool(true),
+        Some("Sequence") => normalizer["normalizers"].as_array().is_some_and(|all| all.iter().any(lowers_case)),
+        _ => false,
+    }
+}
+
+/// The file that may say that a prompt stands before every text. Many models lack it.
+pub const PROMPTS_FILE: &str = "config_sentence_transformers.json";
+
+/// Refuses a model that puts a prompt before every text, by its [`PROMPTS_FILE`].
+///
+/// # Errors
+/// [`ModelError::Description`].
+pub fn check_prompts(bytes: &[u8]) -> Result<(), ModelError> {
+    let file = Description::of_bytes(bytes, PROMPTS_FILE)?;
+    match file.value.get("default_prompt_name").unwrap_or(&Value::Null) {
+        Value::Null => Ok(()),
+        name => {
+            let prompt = name.as_str().and_then(|name| file.value["prompts"][name].as_str());
+            if prompt == Some("") {
+                return Ok(());
+            }
+            let prompt = prompt.map_or("a prompt".to_owned(), |prompt| format!("\"{prompt}\""));
+            Err(file.refused(format!(
+                "default_prompt_name is {name}, which puts {prompt} before every text; texts are embedded as they are"
+            )))
+        }
+    }
 }
 
 /// A JSON file of a model.
@@ -57,7 +96,11 @@ struct Description {
 
 impl Description {
     fn read(files: &ModelFiles, name: &'static str) -> Result<Self, ModelError> {
-        let parsed = serde_json::from_slice(files.file(name));
+        Self::of_bytes(files.file(name), name)
+    }
+
+    fn of_bytes(bytes: &[u8], name: &'static str) -> Result<Self, ModelError> {
+        let parsed = serde_json::from_slice(bytes);
         let value =
             parsed.map_err(|error| ModelError::Description { name, why: format!("it is not JSON ({error})") })?;
         Ok(Self { name, value })
@@ -152,6 +195,7 @@ mod tests {
             ),
             ("1_Pooling/config.json", json!({"pooling_mode_cls_token": true, "pooling_mode_mean_tokens": false})),
             ("sentence_bert_config.json", json!({"max_seq_length": 512, "do_lower_case": true})),
+            ("tokenizer.json", json!({"normalizer": {"type": "BertNormalizer", "lowercase": true}})),
         ]);
         for (name, value) in changes {
             if let (Some(Value::Object(old)), Value::Object(new)) = (files.get_mut(name), value) {
@@ -173,6 +217,42 @@ mod tests {
         assert_eq!(newer.0.pooling, Pooling::Mean);
         let shorter = described(&[("sentence_bert_config.json", json!({"max_seq_length": 128}))]).unwrap();
         assert_eq!(shorter.1, 128);
+    }
+
+    #[test]
+    fn texts_that_would_have_to_be_lowered_are_refused() {
+        let with = |normalizer: Value| described(&[("tokenizer.json", json!({ "normalizer": normalizer }))]);
+        let all = json!({"type": "Sequence", "normalizers": [{"type": "NFD"}, {"type": "Lowercase"}]});
+        assert!(with(all).is_ok());
+        for cased in [json!({"type": "BertNormalizer", "lowercase": false}), json!({"type": "NFC"}), Value::Null] {
+            assert_eq!(
+                with(cased.clone()).unwrap_err(),
+                "could not use the model's `sentence_bert_config.json`: do_lower_case is true, but the tokenizer keeps \
+                 capitals; texts are not lowered before it"
+            );
+            let as_written = ("sentence_bert_config.json", json!({"do_lower_case": false}));
+            assert!(described(&[("tokenizer.json", json!({ "normalizer": cased })), as_written]).is_ok());
+        }
+    }
+
+    #[test]
+    fn a_prompt_before_every_text_is_refused() {
+        let checked = |value: Value| check_prompts(value.to_string().as_bytes()).map_err(|error| error.to_string());
+        let prompts = json!({"query": "query: ", "none": ""});
+        for harmless in [
+            json!({}),
+            json!({"prompts": {}, "default_prompt_name": null}),
+            json!({"prompts": prompts, "default_prompt_name": null}),
+            json!({"prompts": prompts, "default_prompt_name": "none"}),
+        ] {
+            assert_eq!(checked(harmless), Ok(()));
+        }
+        assert_eq!(
+            checked(json!({"prompts": prompts, "default_prompt_name": "query"})).unwrap_err(),
+            "could not use the model's `config_sentence_transformers.json`: default_prompt_name is \"query\", which puts \
+             \"query: \" before every text; texts are embedded as they are"
+        );
+        assert!(checked(json!({"default_prompt_name": "lost"})).is_err());
     }
 
     #[test]

@@ -27,6 +27,7 @@ use std::path::PathBuf;
 
 pub use refrain_gpu::{Device, DeviceChoice, DeviceError, Precision, Selection};
 
+pub use description::{PROMPTS_FILE, check_prompts};
 pub use encoder::{OnBatch, TextEncoder, TextVectors};
 pub use error::ModelError;
 pub use weights::{BERT_FILES, MINILM, ModelFile, ModelFiles, ModelSource};

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use super::description::{PROMPTS_FILE, check_prompts};
 use super::error::ModelError;
 use crate::ground::files;
 
@@ -121,11 +122,18 @@ impl ModelFiles {
     }
 
     /// Reads the files of a sentence-transformers BERT ([`BERT_FILES`]) from a
-    /// folder, whatever they hold.
+    /// folder, whatever they hold; only a prompt before every text is refused here,
+    /// by a file that is not of the model.
     ///
     /// # Errors
-    /// [`ModelError::Absent`] or [`ModelError::File`] for the first that cannot be read.
+    /// [`ModelError::Absent`] or [`ModelError::File`] for the first that cannot be read,
+    /// [`ModelError::Description`] for a prompt.
     pub fn read_folder(folder: &Path) -> Result<Self, ModelError> {
+        match read_file(&folder.join(PROMPTS_FILE)) {
+            Ok(bytes) => check_prompts(&bytes)?,
+            Err(ModelError::Absent { .. }) => {}
+            Err(error) => return Err(error),
+        }
         let read = |name: &str| Ok((name.to_owned(), read_file(&folder.join(name))?));
         Ok(Self { bytes: BERT_FILES.into_iter().map(read).collect::<Result<_, ModelError>>()? })
     }

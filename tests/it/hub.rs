@@ -154,6 +154,28 @@ fn pipeline(setting: &str) -> String {
 }
 
 #[test]
+fn a_model_with_a_prompt_before_every_text_is_refused() {
+    let mut files = model();
+    let prompts = json!({"prompts": {"document": "passage: "}, "default_prompt_name": "document"});
+    files.insert("config_sentence_transformers.json".to_owned(), prompts.to_string().into_bytes());
+    let lab = Lab::with(&[("texts.csv", "item_id,text\n1,Rain on the road\n")]);
+    for (name, bytes) in &files {
+        let path = lab.path("mine").join(name);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        refrain::ground::files::write_atomically(&path, bytes).expect("a file");
+    }
+    let (url, _) = hub(files);
+    let refusal = "default_prompt_name is \"document\", which puts \"passage: \" before every text";
+    let fetched = answer(&lab, &url, "model fetch someone/small");
+    assert!(fetched.code != 0 && fetched.stderr.contains(refusal), "{fetched:#?}");
+    lab.write("pipeline.yaml", &pipeline("model: { folder: mine }"));
+    let run = answer(&lab, &url, "run --device cpu --offline");
+    assert!(run.code != 0 && run.stderr.contains(refusal), "{run:#?}");
+    lab.write("mine/config_sentence_transformers.json", "{\"default_prompt_name\": null}");
+    ok(answer(&lab, &url, "run --device cpu --offline"));
+}
+
+#[test]
 fn a_model_of_the_hub_is_fetched_pinned_and_embeds() {
     let (url, asked) = hub(model());
     let lab = Lab::with(&[("texts.csv", "item_id,text\n1,Rain on the road\n2,The roads\n3,Rain on the road\n")]);
@@ -165,7 +187,7 @@ fn a_model_of_the_hub_is_fetched_pinned_and_embeds() {
     );
     assert!(fetched.stderr.contains("installed someone/small in"), "{}", fetched.stderr);
     let asked_to_fetch = asked.lock().expect("the list").len();
-    assert_eq!(asked_to_fetch, 8, "the commit, six files, and where the weights are: {:?}", asked.lock());
+    assert_eq!(asked_to_fetch, 9, "the commit, six files, where the weights are, and prompts: {:?}", asked.lock());
 
     // What was printed is the setting; the files are there, so nobody is asked again.
     let pipeline = pipeline(&setting);
@@ -182,7 +204,7 @@ fn a_model_of_the_hub_is_fetched_pinned_and_embeds() {
     // Elsewhere the pinned files are fetched by the run itself.
     let other = Lab::with(&[("texts.csv", "item_id,text\n1,Rain on the road\n"), ("pipeline.yaml", &pipeline)]);
     ok(answer(&other, &url, "run --device cpu"));
-    assert_eq!(asked.lock().expect("the list").len(), 2 * asked_to_fetch - 1);
+    assert_eq!(asked.lock().expect("the list").len(), 2 * asked_to_fetch - 2, "neither the commit nor prompts");
 }
 
 #[test]
