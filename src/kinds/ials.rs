@@ -57,7 +57,7 @@ impl StageKind for Ials {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn summary(&self) -> &'static str {

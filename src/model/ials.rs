@@ -12,6 +12,8 @@
 //! + lambda * sum over items of (n + alpha * users) |i|²
 //! ```
 
+use faer::linalg::solvers::{Lblt, Llt, Solve};
+use faer::{MatMut, MatRef, Side as Triangle};
 use rayon::prelude::*;
 
 use super::interactions::{Interactions, Part};
@@ -137,31 +139,16 @@ fn add_square(matrix: &mut [f64], vector: &[f64]) {
     }
 }
 
-/// Solves A x = b by Cholesky, A given by its upper triangle and overwritten,
-/// x in place of b. Plain loops: the same bits on every processor.
-fn solve_positive(matrix: &mut [f64], vector: &mut [f64]) {
+/// Solves A x = b by Cholesky, A given by its upper triangle, x in place of b.
+fn solve_positive(matrix: &[f64], vector: &mut [f64]) {
     let width = vector.len();
-    for pivot in 0..width {
-        let (done, below) = matrix.split_at_mut((pivot + 1) * width);
-        let row = &mut done[pivot * width..];
-        let root = row[pivot].max(f64::MIN_POSITIVE).sqrt();
-        row[pivot..].iter_mut().for_each(|value| *value /= root);
-        for (place, target) in below.chunks_exact_mut(width).enumerate() {
-            let at = pivot + 1 + place;
-            let factor = row[at];
-            target[at..].iter_mut().zip(&row[at..]).for_each(|(value, own)| *value -= factor * own);
-        }
-    }
-    for at in 0..width {
-        let row = &matrix[at * width..(at + 1) * width];
-        let value = vector[at] / row[at];
-        vector[at] = value;
-        vector[at + 1..].iter_mut().zip(&row[at + 1..]).for_each(|(rest, own)| *rest -= value * own);
-    }
-    for at in (0..width).rev() {
-        let row = &matrix[at * width..(at + 1) * width];
-        let known: f64 = row[at + 1..].iter().zip(&vector[at + 1..]).map(|(own, value)| own * value).sum();
-        vector[at] = (vector[at] - known) / row[at];
+    // The upper triangle by rows is the lower one by columns.
+    let matrix = MatRef::from_column_major_slice(matrix, width, width);
+    let target = MatMut::from_column_major_slice_mut(vector, width, 1);
+    match Llt::new(matrix, Triangle::Lower) {
+        Ok(factor) => factor.solve_in_place(target),
+        // Not positive but for rounding: a penalty next to nothing.
+        Err(_) => Lblt::new(matrix, Triangle::Lower).solve_in_place(target),
     }
 }
 
