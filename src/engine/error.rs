@@ -1,6 +1,7 @@
 //! Why the engine could not even start, or could not go on.
 
 use super::options::Failure;
+use crate::model::DeviceError;
 use crate::remote::RemoteError;
 use crate::store::StoreError;
 use crate::web::BadContact;
@@ -122,6 +123,16 @@ pub enum EngineError {
     /// The contact in the environment is none; nothing has run.
     #[error("the services cannot be told whom to write to")]
     Contact(#[source] BadContact),
+    /// The GPU that was insisted on does not work; nothing has run.
+    #[error("there is no such device to compute {} on; nothing has run",
+        stages.iter().map(|stage| format!("`{stage}`")).collect::<Vec<_>>().join(", "))]
+    NoDevice {
+        /// The instances that would compute there.
+        stages: Vec<String>,
+        /// What is missing or broken.
+        #[source]
+        source: DeviceError,
+    },
     /// Stages cannot run as they stand; nothing has run.
     #[error("{} cannot run as it stands; nothing has run", blocked.iter().map(|(stage, _)| format!("`{stage}`")).collect::<Vec<_>>().join(", "))]
     Blocked {
@@ -186,6 +197,7 @@ impl EngineError {
             Self::NotFetched { source, .. } => Some(source.hint()),
             Self::AsksNobody { .. } => Some("`refrain kinds` says what each kind does".to_owned()),
             Self::MissingVariables { variables } => Some(variables_hint(variables)),
+            Self::NoDevice { .. } => Some(NO_DEVICE.to_owned()),
             Self::Contact(error) => Some(error.hint()),
             Self::Blocked { blocked } => Some(
                 blocked
@@ -204,6 +216,9 @@ impl EngineError {
         }
     }
 }
+
+/// What to do where the GPU that was asked for does not work.
+const NO_DEVICE: &str = "`--device auto` computes on the processor where there is no GPU, `--device cpu` always";
 
 fn variables_hint(variables: &[MissingVariable]) -> String {
     let lines = variables.iter().map(|variable| {

@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
 
+use super::on_device::NO_DEVICE;
 use super::rows;
 use super::vectors::unkept_vectors;
 use crate::ground::ContentHash;
@@ -122,7 +123,7 @@ fn compute<E: Encode>(
 pub(super) fn failed(error: ModelError) -> StageError {
     match error {
         ModelError::Stopped => StageError::Cancelled,
-        ModelError::NoDevice(error) => StageError::with_hint(error.to_string(), "use the device auto or cpu"),
+        ModelError::NoDevice(error) => StageError::with_hint(error.to_string(), NO_DEVICE),
         other => StageError::failed(format!("could not embed the texts: {other}")),
     }
 }

@@ -12,8 +12,8 @@ use crate::model::features::FeatureError;
 use crate::model::interactions::{Interactions, Part};
 use crate::model::two_tower::{Features, Tensor, TextVectors};
 use crate::stage::{
-    InputPort, OutputPort, Resource, SettingProblem, Stage, StageContext, StageError, StageKind, decode_settings,
-    schema_of, settings_value,
+    DeviceUse, InputPort, OutputPort, Resource, SettingProblem, Stage, StageContext, StageError, StageKind,
+    decode_settings, schema_of, settings_value,
 };
 
 /// The kind.
@@ -80,6 +80,10 @@ impl Stage for Checked {
 
     fn resource(&self) -> Resource {
         Resource::Cpu(0)
+    }
+
+    fn device_use(&self) -> DeviceUse {
+        DeviceUse::WritesVectors
     }
 
     async fn run(&self, context: &StageContext) -> Result<(), StageError> {

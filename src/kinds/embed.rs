@@ -11,12 +11,13 @@ use serde_json::Value;
 
 use super::computed_vectors::{failed, vectors_by};
 use super::embed_model::Model;
+use super::on_device::device_of;
 use super::vectors::{OnMissing, ROWS_PER_PART, Rows, assemble, port};
 use crate::memo::tally;
 use crate::model::{Device, Precision, TextVectors};
 use crate::stage::{
-    InputPort, Known, OutputPort, Resource, SettingProblem, Sharding, Stage, StageContext, StageError, StageKind,
-    decode_settings, schema_of, settings_value,
+    DeviceUse, InputPort, Known, OutputPort, Resource, SettingProblem, Sharding, Stage, StageContext, StageError,
+    StageKind, decode_settings, schema_of, settings_value,
 };
 use crate::table::complete;
 
@@ -143,6 +144,10 @@ impl Stage for EmbedStage {
         Resource::Gpu
     }
 
+    fn device_use(&self) -> DeviceUse {
+        DeviceUse::Computes
+    }
+
     fn facts(&self) -> BTreeMap<String, String> {
         self.settings.model.facts()
     }
@@ -195,7 +200,7 @@ impl EmbedStage {
     /// The vectors of some texts: those that are remembered, and the others computed.
     async fn vectors(&self, context: &StageContext, texts: &[&str]) -> Result<TextVectors, StageError> {
         let (model, precision) = (&self.settings.model, self.settings.precision.precision());
-        let selection = context.models.device().map_err(|error| failed(error.into()))?;
+        let selection = device_of(context)?;
         if selection.device == Device::Cpu && precision != Precision::F32 {
             context.progress.note(&format!("`precision: {precision}` is for GPUs: the processor computes with f32"));
         }

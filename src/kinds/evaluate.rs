@@ -13,14 +13,16 @@ use serde_json::Value;
 
 use super::baseline::read_split;
 use super::evaluation::{Grouping, Measures, Outcome, PARTS, Recommended, metrics_table};
+use super::on_device::device_of;
 use crate::metrics::warm_items;
+use crate::model::Device;
 use crate::model::interactions::{Interactions, Part};
 use crate::model::model_table::tensors_of_table;
 use crate::model::ranking::Lists;
 use crate::model::scoring::{ModelError, ScoringModel};
 use crate::stage::{
-    InputPort, OutputPort, Resource, SettingProblem, Stage, StageContext, StageError, StageKind, decode_settings,
-    schema_of, settings_value,
+    DeviceUse, InputPort, OutputPort, Resource, SettingProblem, Stage, StageContext, StageError, StageKind,
+    decode_settings, schema_of, settings_value,
 };
 use crate::table::Table;
 
@@ -151,6 +153,10 @@ impl Stage for Checked {
         Resource::Gpu
     }
 
+    fn device_use(&self) -> DeviceUse {
+        DeviceUse::As("model")
+    }
+
     async fn run(&self, context: &StageContext) -> Result<(), StageError> {
         let split = read_split(context)?;
         let tensors = tensors_of_table(&context.table("model")?)?;
@@ -225,7 +231,7 @@ fn rank(
         context.progress.advance(more);
         !context.cancel.is_cancelled()
     };
-    let device = context.models.device().map_err(|error| StageError::failed(error.to_string()))?.device;
+    let device = if model.is_of_vectors() { device_of(context)?.device } else { Device::Cpu };
     let ranked = model.rank_on(device, split.items.len(), &targets, wanted, &split.sets(&[Part::Train]), &goes_on);
     let ranked = ranked.map_err(|error| StageError::failed(error.to_string()))?.ok_or(StageError::Cancelled)?;
     if ranked.not_finite > 0 {

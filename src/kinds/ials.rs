@@ -10,8 +10,8 @@ use serde_json::Value;
 use super::baseline::{goes_on, model_port, read_split, split_port, write_model};
 use crate::model::ials::{IalsOptions, ials};
 use crate::stage::{
-    InputPort, OutputPort, Resource, SettingProblem, Stage, StageContext, StageError, StageKind, decode_settings,
-    schema_of, settings_value,
+    DeviceUse, InputPort, OutputPort, Resource, SettingProblem, Stage, StageContext, StageError, StageKind,
+    decode_settings, schema_of, settings_value,
 };
 
 /// The kind.
@@ -122,6 +122,10 @@ impl Stage for Checked {
 
     fn resource(&self) -> Resource {
         Resource::Cpu(0)
+    }
+
+    fn device_use(&self) -> DeviceUse {
+        DeviceUse::WritesVectors
     }
 
     fn is_seeded(&self) -> bool {

@@ -43,6 +43,7 @@ mod leaderboard;
 mod match_tracks;
 #[cfg(test)]
 mod memory_tests;
+mod on_device;
 mod peel;
 mod per_user;
 mod popularity;

@@ -10,13 +10,14 @@ use async_trait::async_trait;
 use serde_json::Value;
 
 use super::baseline::read_split;
+use super::on_device::device_of;
 use super::two_tower_settings::{Resolved, Settings, TowerKind};
 use crate::model::interactions::{Interactions, Part};
 use crate::model::model_table::{MODEL_COLUMNS, table_of_tensors, tensors_of_table};
 use crate::model::two_tower::{Computer, Epoch, Features, Observer, Trained, TrainingError, train};
 use crate::stage::{
-    InputPort, OutputPort, Resource, SettingProblem, Stage, StageContext, StageError, StageKind, decode_settings,
-    schema_of, settings_value,
+    DeviceUse, InputPort, OutputPort, Resource, SettingProblem, Stage, StageContext, StageError, StageKind,
+    decode_settings, schema_of, settings_value,
 };
 use crate::table::Table;
 
@@ -125,6 +126,10 @@ impl Stage for Checked {
         Resource::Gpu
     }
 
+    fn device_use(&self) -> DeviceUse {
+        DeviceUse::Computes
+    }
+
     fn is_seeded(&self) -> bool {
         true
     }
@@ -133,7 +138,7 @@ impl Stage for Checked {
         let split = read_split(context)?;
         let [users, items] = self.features(context, &split)?;
         let mut options = self.settings.options();
-        let selection = context.models.device().map_err(|error| StageError::failed(error.to_string()))?;
+        let selection = device_of(context)?;
         options.computer = selection.device.into();
         if options.computer != Computer::Kernels {
             context.progress.note(&selection.note);

@@ -66,6 +66,13 @@ impl ScoringModel {
         Ok(Self::Vectors(Box::new(scorer)))
     }
 
+    /// Whether it is one of vectors, which a GPU ranks where there is one; the
+    /// others are the processor's.
+    #[must_use]
+    pub fn is_of_vectors(&self) -> bool {
+        matches!(self, Self::Vectors(_))
+    }
+
     /// The model laid out for many scores.
     pub(super) fn prepare(&self) -> Prepared<'_> {
         match self {

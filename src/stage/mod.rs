@@ -63,6 +63,20 @@ pub enum Resource {
     Api(String),
 }
 
+/// What a stage has to do with the device that the user chose for models.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum DeviceUse {
+    /// Nothing: it runs wherever there is a processor.
+    #[default]
+    Nothing,
+    /// It computes there.
+    Computes,
+    /// It does not, but who ranks with what it writes does: vectors.
+    WritesVectors,
+    /// It does where the stage that this port reads computes there or writes vectors.
+    As(&'static str),
+}
+
 /// An environment variable that a stage needs unless a sandbox stands in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequiredVariable {
@@ -85,6 +99,11 @@ pub trait Stage: Send + Sync {
     /// What it occupies.
     fn resource(&self) -> Resource {
         Resource::Cpu(1)
+    }
+    /// Whether it computes on the device that the user chose: before anything
+    /// runs, a GPU that was insisted on must work for those that do.
+    fn device_use(&self) -> DeviceUse {
+        DeviceUse::Nothing
     }
     /// Of the inputs that are read whole ([`Columns::All`]): which of their
     /// columns decide the result, given the name and type of each by port. A

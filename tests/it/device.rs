@@ -28,7 +28,7 @@ device: cuda:99
 stages:
   liked: { kind: read_table, with: { path: liked.csv } }
   split: { kind: split_leave_last_out, inputs: { interactions: liked }, with: { order_by: at } }
-  model: { kind: popularity, inputs: { split: split } }
+  model: { kind: ials, inputs: { split: split }, with: { factors: 2, regularization: 0.01, alpha: 0.1, iterations: 1 } }
   measured: { kind: evaluate, inputs: { split: split, model: model }, with: { k: [1] } }
 ";
 
@@ -37,8 +37,11 @@ fn a_pipelines_device_is_a_default_that_the_user_overrides_and_makes_nothing_sta
     let liked = "user_id,item_id,at\na,x,1\na,y,2\na,z,3\nb,x,1\nb,z,2\nb,y,3\n";
     let lab = Lab::with(&[("pipeline.yaml", RANKED), ("liked.csv", liked)]);
     let absent = lab.line("run");
-    assert_eq!(absent.code, 1);
+    assert_eq!(absent.code, 2);
+    assert!(absent.stderr.contains("device to compute `measured` on; nothing has run"), "{}", absent.stderr);
     assert!(absent.stderr.contains("the device `cuda:99` was asked for, but "), "{}", absent.stderr);
+    assert!(absent.stderr.contains("hint: `--device auto` computes on the processor"), "{}", absent.stderr);
+    assert!(ok(lab.line("runs")).trim().is_empty(), "nothing ran");
     // The argument goes before the environment, and that before the file.
     let run = |line: &str, device: &str| {
         let output = lab.command(line.split_whitespace()).env("REFRAIN_DEVICE", device).output().unwrap();
@@ -46,7 +49,7 @@ fn a_pipelines_device_is_a_default_that_the_user_overrides_and_makes_nothing_sta
     };
     for (line, device) in [("run", "cuda:98"), ("run --device cuda:98", "cpu")] {
         let (code, said) = run(line, device);
-        assert_eq!(code, Some(1), "{said}");
+        assert_eq!(code, Some(2), "{said}");
         assert!(said.contains("the device `cuda:98` was asked for, but "), "{said}");
     }
     let (code, said) = run("run --device cpu", "cuda:98");
@@ -72,5 +75,14 @@ fn a_device_that_is_not_there_or_not_known_is_an_error_with_a_way_out() {
     assert!(absent.stderr.contains("the device `cuda:99` was asked for, but "), "{}", absent.stderr);
     assert!(absent.stderr.contains("hint: `--device auto` computes on the processor"), "{}", absent.stderr);
     // What does not compute models runs anywhere.
+    ok(lab.line("run --device cuda:99"));
+}
+
+#[test]
+fn a_model_that_no_gpu_ranks_is_measured_wherever_there_is_a_processor() {
+    let liked = "user_id,item_id,at\na,x,1\na,y,2\na,z,3\nb,x,1\nb,z,2\nb,y,3\n";
+    let ials = RANKED.lines().find(|line| line.contains("ials")).unwrap();
+    let counted = RANKED.replace(ials, "  model: { kind: popularity, inputs: { split: split } }");
+    let lab = Lab::with(&[("pipeline.yaml", &counted), ("liked.csv", liked)]);
     ok(lab.line("run --device cuda:99"));
 }

@@ -15,7 +15,8 @@ use crate::engine::{
 use crate::ground::{InstanceId, Location, ManualClock};
 use crate::pipeline::{Instance, Pipeline, Refresh, Source};
 use crate::stage::{
-    InputPort, OutputPort, RequiredVariable, Resource, SettingProblem, Stage, StageContext, StageError, StageKind,
+    DeviceUse, InputPort, OutputPort, RequiredVariable, Resource, SettingProblem, Stage, StageContext, StageError,
+    StageKind,
 };
 use crate::store::Store;
 use crate::table::Table;
@@ -87,6 +88,7 @@ pub(super) struct Toy {
     pub(super) seed: Option<u64>,
     pub(super) files: Vec<PathBuf>,
     pub(super) variable: Option<&'static str>,
+    pub(super) device: DeviceUse,
     log: Arc<Mutex<Vec<String>>>,
 }
 
@@ -127,6 +129,9 @@ impl Stage for Toy {
     }
     fn resource(&self) -> Resource {
         self.resource.clone()
+    }
+    fn device_use(&self) -> DeviceUse {
+        self.device
     }
     fn files(&self) -> Vec<PathBuf> {
         self.files.clone()
@@ -232,6 +237,7 @@ impl Lab {
             seed: None,
             files: Vec::new(),
             variable: None,
+            device: DeviceUse::Nothing,
             log: Arc::clone(&self.log),
         }
     }

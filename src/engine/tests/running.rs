@@ -6,8 +6,9 @@ use std::sync::{Arc, Barrier};
 use super::lab::{Act, Lab, Watcher, end, outcome, pipeline, result};
 use crate::engine::{End, EngineError, Event, NoObserver, Outcome, RunOptions, run};
 use crate::ground::Environment;
+use crate::model::{DeviceChoice, Models};
 use crate::sandbox::SandboxSettings;
-use crate::stage::Resource;
+use crate::stage::{DeviceUse, Resource};
 
 #[test]
 fn a_failure_skips_what_is_below_and_keep_going_does_the_rest() {
@@ -117,6 +118,35 @@ fn a_missing_variable_is_told_before_anything_runs_and_only_if_it_is_needed() {
     lab.options.environment = Environment::default();
     assert!(lab.run(&needs(&lab, 1)).is_empty(), "what is there needs no key");
     assert!(lab.try_run(&needs(&lab, 2)).is_err());
+}
+
+#[test]
+fn a_gpu_that_does_not_work_is_told_before_anything_runs_and_only_if_it_is_needed() {
+    let mut lab = Lab::new();
+    // No machine has so many.
+    lab.options.models = Arc::new(Models { device: DeviceChoice::Cuda(99), ..Models::default() });
+    let ranks = |maker: DeviceUse, add| {
+        pipeline(&[
+            lab.toy("crawl", 1),
+            lab.toy("train", add).reading(&["crawl"]).with(|toy| toy.device = maker),
+            lab.toy("measure", 1).reading(&["train"]).with(|toy| toy.device = DeviceUse::As("a")),
+            lab.toy("count", 2).reading(&["crawl"]).with(|toy| toy.device = DeviceUse::As("a")),
+        ])
+    };
+    for (maker, stages) in [(DeviceUse::Computes, "`train`, `measure`"), (DeviceUse::WritesVectors, "`measure`")] {
+        let refused = lab.try_run(&ranks(maker, 1)).unwrap_err();
+        assert!(matches!(refused, EngineError::NoDevice { .. }) && refused.is_users(), "{refused:?}");
+        let told = format!("there is no such device to compute {stages} on; nothing has run");
+        assert_eq!(refused.to_string(), told);
+        let cause = std::error::Error::source(&refused).unwrap().to_string();
+        assert!(cause.starts_with("the device `cuda:99` was asked for, but "), "{cause}");
+        assert!(refused.hint().unwrap().contains("`--device auto` computes on the processor"));
+        assert!(lab.ran().is_empty());
+    }
+    assert_eq!(lab.run(&ranks(DeviceUse::Nothing, 1)), ["count", "crawl", "measure", "train"]);
+    // What is up to date needs no device; what may have to run again does.
+    assert!(lab.run(&ranks(DeviceUse::Computes, 1)).is_empty());
+    assert!(lab.try_run(&ranks(DeviceUse::WritesVectors, 2)).is_err());
 }
 
 #[test]
