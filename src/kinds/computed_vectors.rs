@@ -6,12 +6,12 @@ use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
 
-use super::on_device::NO_DEVICE;
+use super::on_device::{NO_DEVICE, device_failed};
 use super::rows;
 use super::vectors::unkept_vectors;
 use crate::ground::ContentHash;
 use crate::memo::vector_key;
-use crate::model::{ModelError, OnBatch, TextEncoder, TextVectors};
+use crate::model::{EncoderError, ModelError, OnBatch, TextEncoder, TextVectors};
 use crate::stage::{StageContext, StageError};
 
 /// What computes vectors, told as they come.
@@ -93,10 +93,15 @@ fn compute<E: Encode>(
     values: &mut [f32],
 ) -> Result<(), StageError> {
     let values = Mutex::new(values);
-    let unkept = Mutex::new(None);
+    let (unkept, overflown) = (Mutex::new(None), Mutex::new(None));
     let on_batch = |batch: &[usize], vectors: &[f32]| {
         let batch: Vec<usize> = batch.iter().map(|text| wanted.missing[*text]).collect();
         let vectors: Vec<&[f32]> = vectors.chunks_exact(width).collect();
+        // What the memo has it has for good.
+        if let Some(at) = vectors.iter().position(|vector| !vector.iter().all(|value| value.is_finite())) {
+            *overflown.lock().unwrap_or_else(PoisonError::into_inner) = Some(wanted.distinct.keys[batch[at]]);
+            return ControlFlow::Break(());
+        }
         let records: Vec<_> = batch.iter().map(|text| wanted.keys[*text]).zip(vectors.iter().copied()).collect();
         if let Err(error) = context.vectors.as_ref().map_or(Ok(()), |memo| memo.append(&records)) {
             *unkept.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
@@ -115,8 +120,22 @@ fn compute<E: Encode>(
     if let Some(error) = unkept.into_inner().unwrap_or_else(PoisonError::into_inner) {
         return Err(unkept_vectors(&error));
     }
+    if let Some(text) = overflown.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        return Err(not_finite(text));
+    }
     ended.map_err(failed)?;
     context.vectors.as_ref().map_or(Ok(()), |memo| memo.flush()).map_err(|error| unkept_vectors(&error))
+}
+
+/// Some numbers of a text's vector are infinite or no numbers.
+fn not_finite(text: &str) -> StageError {
+    let beginning: String = text.chars().take(40).collect();
+    let rest = if beginning.len() < text.len() { "…" } else { "" };
+    StageError::with_hint(
+        format!("could not embed the texts: the vector of {:?} is not finite", beginning + rest),
+        "`precision: f16` cannot go beyond 65,504, as this model does: set `precision: bf16` or `f32`; if it is `f32` \
+         already, the model's weights are damaged",
+    )
 }
 
 /// A stage's error of a model's.
@@ -124,6 +143,9 @@ pub(super) fn failed(error: ModelError) -> StageError {
     match error {
         ModelError::Stopped => StageError::Cancelled,
         ModelError::NoDevice(error) => StageError::with_hint(error.to_string(), NO_DEVICE),
+        ModelError::Encoder(EncoderError::Device(words)) => {
+            device_failed(format!("could not embed the texts: {words}"))
+        }
         other => StageError::failed(format!("could not embed the texts: {other}")),
     }
 }

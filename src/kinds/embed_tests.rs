@@ -136,6 +136,38 @@ fn vectors_that_cannot_be_kept_fail_the_stage_and_say_why() {
     assert_eq!(seen.into_inner().unwrap().len(), 1, "nothing is computed in vain");
 }
 
+/// Goes beyond what its floats can hold for one text.
+struct Overflowing;
+
+impl Encode for Overflowing {
+    fn width(&self) -> usize {
+        WIDTH
+    }
+
+    fn encode(&self, texts: &[&str], on_batch: &OnBatch<'_>) -> Result<(), ModelError> {
+        let last = |text: &str| if text.starts_with("loud") { f32::NAN } else { 1.0 };
+        let vector = |text: &&str| [vec![0.5; WIDTH - 1], vec![last(text)]].concat();
+        let stopped = |at| on_batch(&[at], &vector(&texts[at])).is_break();
+        if (0..texts.len()).any(stopped) { Err(ModelError::Stopped) } else { Ok(()) }
+    }
+}
+
+#[test]
+fn a_vector_that_is_not_finite_is_not_kept_and_says_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let context = remembering(folder.path(), Vec::new());
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let loud = "loud ".repeat(20);
+    let model = ContentHash::of(b"m");
+    let ended = runtime.block_on(vectors_by(&context, &model, &["quiet", &loud, "never"], async || Ok(Overflowing)));
+    let Err(StageError::Failed { what, hint }) = ended else { panic!("it was taken") };
+    let beginning = "loud ".repeat(8);
+    assert_eq!(what, format!("could not embed the texts: the vector of \"{beginning}…\" is not finite"));
+    assert!(hint.unwrap().contains("set `precision: bf16` or `f32`"));
+    let kept = |text: &str| context.vectors.as_ref().unwrap().find(vector_key(&model, text)).is_some();
+    assert_eq!([kept("quiet"), kept(&loud), kept("never")], [true, false, false]);
+}
+
 #[test]
 fn rows_that_are_known_are_counted_and_need_no_weights() {
     let folder = tempfile::tempdir().unwrap();

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::baseline::read_split;
 use super::evaluation::{Grouping, Measures, Outcome, PARTS, Recommended, metrics_table};
-use super::on_device::device_of;
+use super::on_device::{device_failed, device_of};
 use crate::metrics::warm_items;
 use crate::model::Device;
 use crate::model::interactions::{Interactions, Part};
@@ -233,7 +233,7 @@ fn rank(
     };
     let device = if model.is_of_vectors() { device_of(context)?.device } else { Device::Cpu };
     let ranked = model.rank_on(device, split.items.len(), &targets, wanted, &split.sets(&[Part::Train]), &goes_on);
-    let ranked = ranked.map_err(|error| StageError::failed(error.to_string()))?.ok_or(StageError::Cancelled)?;
+    let ranked = ranked.map_err(|error| device_failed(error.to_string()))?.ok_or(StageError::Cancelled)?;
     if ranked.not_finite > 0 {
         context.progress.warn(&format!("{} scores are not finite: they were ranked last", ranked.not_finite));
     }

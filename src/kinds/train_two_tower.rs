@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use serde_json::Value;
 
 use super::baseline::read_split;
-use super::on_device::device_of;
+use super::on_device::{device_failed, device_of};
 use super::two_tower_settings::{Resolved, Settings, TowerKind};
 use crate::model::interactions::{Interactions, Part};
 use crate::model::model_table::{MODEL_COLUMNS, table_of_tensors, tensors_of_table};
@@ -271,7 +271,7 @@ fn explain(error: &TrainingError) -> StageError {
             what,
             "use the widths, scorer and features that it was trained with, and the same split",
         ),
-        TrainingError::Device(_) => StageError::failed(what),
+        TrainingError::Device(_) => device_failed(what),
     }
 }
 

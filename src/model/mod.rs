@@ -25,7 +25,7 @@ mod weights;
 
 use std::path::PathBuf;
 
-pub use refrain_gpu::{Device, DeviceChoice, DeviceError, Precision, Selection};
+pub use refrain_gpu::{Device, DeviceChoice, DeviceError, EncoderError, Precision, Selection};
 
 pub use description::{PROMPTS_FILE, check_prompts};
 pub use encoder::{OnBatch, TextEncoder, TextVectors};

@@ -14,6 +14,8 @@ use std::time::Duration;
 use burn::backend::cuda::CudaDevice;
 use burn::tensor::Tensor;
 
+use super::failure::message_of;
+
 /// The backend that computes on the processor's cores.
 pub(crate) type CpuBackend = burn::backend::Flex;
 
@@ -85,6 +87,15 @@ pub enum Device {
     Cpu,
     /// The NVIDIA GPU of this number, counted from 0: Burn's CUDA backend.
     Cuda(usize),
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cpu => f.write_str("the processor"),
+            Self::Cuda(index) => write!(f, "GPU {index}"),
+        }
+    }
 }
 
 /// The device that is used, and why it is this one.
@@ -215,12 +226,6 @@ fn quietly<T>(work: impl FnOnce() -> T) -> T {
     result
 }
 
-/// The first line of a panic's message.
-fn message_of(panic: &(dyn std::any::Any + Send)) -> &str {
-    let whole = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-    whole.and_then(|text| text.lines().next()).unwrap_or("no reason given")
-}
-
 /// Whether the dynamic linker would find a library whose name starts so: in
 /// `LD_LIBRARY_PATH`, in its cache, or in the usual folders.
 fn is_library_there(name: &str) -> bool {
@@ -260,7 +265,57 @@ mod tests {
     fn a_panic_of_the_work_is_its_own_and_the_hook_comes_back() {
         let caught = quietly(|| std::panic::catch_unwind(|| 7));
         assert_eq!(caught.ok(), Some(7));
-        assert_eq!(message_of(&"first\nsecond"), "first");
+    }
+
+    /// What a user reads where only these paths exist.
+    fn told(there: &[&str], named: Option<&str>) -> Result<(), String> {
+        headers_are_there(&|path| there.iter().any(|of| Path::new(of) == path), named.map(PathBuf::from))
+    }
+
+    const HEADERS: [&str; 4] = ["cuda_runtime.h", "cuda_fp16.h", "cuda_bf16.h", "mma.h"];
+
+    #[test]
+    fn a_machine_without_the_toolkit_is_told_how_to_name_it() {
+        assert_eq!(
+            told(&[], None).unwrap_err(),
+            "the CUDA toolkit's headers were not found; install the toolkit, or set CUDA_PATH to its folder (that \
+             whose `include` has cuda_runtime.h)"
+        );
+    }
+
+    #[test]
+    fn each_header_that_is_missing_is_named_where_it_was_looked_for() {
+        for missing in HEADERS {
+            let there: Vec<String> = HEADERS.iter().map(|header| format!("/c/include/{header}")).collect();
+            let there: Vec<&str> = there.iter().map(String::as_str).filter(|path| !path.ends_with(missing)).collect();
+            assert_eq!(
+                told(&there, Some("/c")).unwrap_err(),
+                format!(
+                    "/c/include/{missing} was not found, and kernels are compiled with it; set CUDA_PATH to the CUDA \
+                     toolkit's folder"
+                )
+            );
+        }
+    }
+
+    #[test]
+    fn headers_are_looked_for_where_the_compiler_does() {
+        for (sign, folder) in
+            [("/usr/local/cuda", "/usr/local/cuda"), ("/opt/cuda", "/opt/cuda"), ("/usr/bin/nvcc", "/usr")]
+        {
+            let mut there: Vec<String> = HEADERS.iter().map(|header| format!("{folder}/include/{header}")).collect();
+            there.push(sign.to_owned());
+            let there: Vec<&str> = there.iter().map(String::as_str).collect();
+            assert_eq!(told(&there, None), Ok(()));
+            // What is named goes before what is usual, also if it is wrong.
+            assert!(told(&there, Some("/c")).unwrap_err().starts_with("/c/include/cuda_runtime.h was not found"));
+        }
+    }
+
+    #[test]
+    fn a_number_that_no_gpu_has_is_told_from_other_failures() {
+        assert!(failure(3, "CUDA_ERROR_INVALID_DEVICE").starts_with("there is no GPU 3; `nvidia-smi -L` lists them"));
+        assert_eq!(failure(0, "no driver"), "CUDA could not be started (no driver)");
     }
 
     #[test]

@@ -9,6 +9,7 @@
 mod architecture;
 mod bert;
 mod device;
+mod failure;
 mod kept;
 mod kernels;
 mod precision;
@@ -23,16 +24,27 @@ pub use precision::Precision;
 
 use bert::Bert;
 use device::{CpuBackend, CudaBackend};
+use failure::{Failing, guarded};
 
 /// A failure of the network or of its weights.
 #[derive(Debug, thiserror::Error)]
 pub enum EncoderError {
-    /// The device failed while computing.
-    #[error("the device failed while computing: {0}")]
+    /// The device failed: which, at what and why.
+    #[error("{0}")]
     Device(String),
     /// The weights are not of this model.
     #[error("could not use the model's weights: {0}")]
     Weights(String),
+}
+
+impl Failing for EncoderError {
+    fn of_device(words: String) -> Self {
+        Self::Device(words)
+    }
+
+    fn of_device_words(self) -> Result<String, Self> {
+        if let Self::Device(words) = self { Ok(words) } else { Err(self) }
+    }
 }
 
 /// A BERT with its weights on a device. On [`Device::Cpu`] it runs on Burn's
@@ -53,19 +65,22 @@ impl Encoder {
     /// The network with weights from the bytes of a safetensors file.
     ///
     /// # Errors
-    /// [`EncoderError::Weights`] if the file is not of this architecture.
+    /// [`EncoderError::Weights`] if the file is not of this architecture;
+    /// [`EncoderError::Device`] if the device fails.
     pub fn read(
         weights: &[u8],
         architecture: &Architecture,
         device: Device,
         precision: Precision,
     ) -> Result<Self, EncoderError> {
-        let network = match device {
-            Device::Cpu => OnDevice::Cpu(Box::new(Bert::read(weights, architecture, &FlexDevice, precision)?)),
-            Device::Cuda(index) => {
-                OnDevice::Cuda(Box::new(Bert::read(weights, architecture, &device::cuda(index), precision)?))
-            }
-        };
+        let network = guarded(device, "taking the encoder's weights", || {
+            Ok(match device {
+                Device::Cpu => OnDevice::Cpu(Box::new(Bert::read(weights, architecture, &FlexDevice, precision)?)),
+                Device::Cuda(index) => {
+                    OnDevice::Cuda(Box::new(Bert::read(weights, architecture, &device::cuda(index), precision)?))
+                }
+            })
+        })?;
         Ok(Self { network, device })
     }
 
@@ -85,9 +100,9 @@ impl Encoder {
     /// # Errors
     /// [`EncoderError::Device`] if the device fails.
     pub fn encode(&self, ids: &[u32], length: usize) -> Result<Vec<f32>, EncoderError> {
-        match &self.network {
+        guarded(self.device, "embedding texts", || match &self.network {
             OnDevice::Cpu(bert) => bert.encode(ids, length),
             OnDevice::Cuda(bert) => bert.encode(ids, length),
-        }
+        })
     }
 }

@@ -14,7 +14,10 @@ mod scorer;
 mod segments;
 mod tower;
 
+use burn::backend::flex::FlexDevice;
+
 use crate::device::{CpuBackend, CudaBackend, Device};
+use crate::failure::{Failing, guarded};
 
 pub use ops::Activation;
 
@@ -24,12 +27,22 @@ use ranking::Prepared;
 /// A failure of the device or of the weights given to it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RecommenderError {
-    /// The device failed while computing.
-    #[error("the device failed while computing: {0}")]
+    /// The device failed: which, at what and why.
+    #[error("{0}")]
     Device(String),
     /// A weight is missing.
     #[error("there is no weight `{0}`")]
     Weights(String),
+}
+
+impl Failing for RecommenderError {
+    fn of_device(words: String) -> Self {
+        Self::Device(words)
+    }
+
+    fn of_device_words(self) -> Result<String, Self> {
+        if let Self::Device(words) = self { Ok(words) } else { Err(self) }
+    }
 }
 
 /// A named tensor, row-major, in PyTorch's layout.
@@ -146,7 +159,10 @@ pub struct Count {
 
 /// A two-tower model in training on a device.
 #[derive(Debug)]
-pub struct Recommender(OnDevice);
+pub struct Recommender {
+    network: OnDevice,
+    device: Device,
+}
 
 #[derive(Debug)]
 enum OnDevice {
@@ -168,7 +184,7 @@ impl Recommender {
     /// A model with these weights, users first, on a device.
     ///
     /// # Errors
-    /// [`RecommenderError::Weights`] if one is missing.
+    /// [`RecommenderError::Weights`] if one is missing; [`RecommenderError::Device`] if the device failed.
     pub fn new(
         settings: Settings,
         users: &Side<'_>,
@@ -177,14 +193,15 @@ impl Recommender {
         device: Device,
     ) -> Result<Self, RecommenderError> {
         let sides = [users, items];
-        Ok(Self(match device {
-            Device::Cpu => {
-                OnDevice::Cpu(Box::new(Network::new(settings, sides, weights, burn::backend::flex::FlexDevice)?))
-            }
-            Device::Cuda(index) => {
-                OnDevice::Cuda(Box::new(Network::new(settings, sides, weights, crate::device::cuda(index))?))
-            }
-        }))
+        let network = guarded(device, "taking the model's weights", || {
+            Ok(match device {
+                Device::Cpu => OnDevice::Cpu(Box::new(Network::new(settings, sides, weights, FlexDevice)?)),
+                Device::Cuda(index) => {
+                    OnDevice::Cuda(Box::new(Network::new(settings, sides, weights, crate::device::cuda(index))?))
+                }
+            })
+        })?;
+        Ok(Self { network, device })
     }
 
     /// One step of Adam; need not be finished when this returns.
@@ -192,7 +209,7 @@ impl Recommender {
     /// # Errors
     /// [`RecommenderError::Device`] if the device failed.
     pub fn step(&mut self, batch: &Batch<'_>, learning_rate: f64) -> Result<(), RecommenderError> {
-        on!(&mut self.0, network => network.step(batch, learning_rate))
+        guarded(self.device, "training", || on!(&mut self.network, network => network.step(batch, learning_rate)))
     }
 
     /// The gradients of a batch by name, in the order of the weights; no step.
@@ -200,7 +217,7 @@ impl Recommender {
     /// # Errors
     /// [`RecommenderError::Device`] if the device failed.
     pub fn gradients(&mut self, batch: &Batch<'_>) -> Result<Vec<NamedTensor>, RecommenderError> {
-        on!(&mut self.0, network => network.named_gradients(batch))
+        guarded(self.device, "training", || on!(&mut self.network, network => network.named_gradients(batch)))
     }
 
     /// What the steps and gradients since the last call gave; waits for them.
@@ -208,7 +225,7 @@ impl Recommender {
     /// # Errors
     /// [`RecommenderError::Device`] if the device failed.
     pub fn outcome(&mut self) -> Result<Outcome, RecommenderError> {
-        on!(&mut self.0, network => network.outcome())
+        guarded(self.device, "training", || on!(&mut self.network, network => network.outcome()))
     }
 
     /// The vectors of all users and of all items, `[entities, vector]` each.
@@ -216,7 +233,11 @@ impl Recommender {
     /// # Errors
     /// [`RecommenderError::Device`] if the device failed.
     pub fn vectors(&self) -> Result<[Vec<f32>; 2], RecommenderError> {
-        on!(&self.0, network => Ok([ops::read(network.outputs(0))?, ops::read(network.outputs(1))?]))
+        guarded(
+            self.device,
+            "computing the vectors",
+            || on!(&self.network, network => Ok([ops::read(network.outputs(0))?, ops::read(network.outputs(1))?])),
+        )
     }
 
     /// Every weight by name, in the order in which they were given.
@@ -224,13 +245,16 @@ impl Recommender {
     /// # Errors
     /// [`RecommenderError::Device`] if the device failed.
     pub fn tensors(&self) -> Result<Vec<NamedTensor>, RecommenderError> {
-        on!(&self.0, network => network.parameters.tensors())
+        guarded(self.device, "giving its weights", || on!(&self.network, network => network.parameters.tensors()))
     }
 }
 
 /// A finished model on a device, for ranking.
 #[derive(Debug)]
-pub struct Ranker(Finished);
+pub struct Ranker {
+    model: Finished,
+    device: Device,
+}
 
 #[derive(Debug)]
 enum Finished {
@@ -243,12 +267,15 @@ impl Ranker {
     /// `scorer.gelu` and `scorer.relu`, the other `scorer.*` if there are any.
     ///
     /// # Errors
-    /// [`RecommenderError::Weights`] if one is missing.
+    /// [`RecommenderError::Weights`] if one is missing; [`RecommenderError::Device`] if the device failed.
     pub fn new(tensors: &[NamedTensor], device: Device) -> Result<Self, RecommenderError> {
-        Ok(Self(match device {
-            Device::Cpu => Finished::Cpu(Box::new(Prepared::new(tensors, burn::backend::flex::FlexDevice)?)),
-            Device::Cuda(index) => Finished::Cuda(Box::new(Prepared::new(tensors, crate::device::cuda(index))?)),
-        }))
+        let model = guarded(device, "taking the model's vectors", || {
+            Ok(match device {
+                Device::Cpu => Finished::Cpu(Box::new(Prepared::new(tensors, FlexDevice)?)),
+                Device::Cuda(index) => Finished::Cuda(Box::new(Prepared::new(tensors, crate::device::cuda(index))?)),
+            })
+        })?;
+        Ok(Self { model, device })
     }
 
     /// Ranks each target among all items, and lists the `k` best of those that are
@@ -263,9 +290,9 @@ impl Ranker {
         k: usize,
         goes_on: &dyn Fn(u64) -> bool,
     ) -> Result<Option<Ranking>, RecommenderError> {
-        match &self.0 {
+        guarded(self.device, "ranking", || match &self.model {
             Finished::Cpu(prepared) => prepared.rank(targets, k, goes_on),
             Finished::Cuda(prepared) => prepared.rank(targets, k, goes_on),
-        }
+        })
     }
 }
