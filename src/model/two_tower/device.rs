@@ -114,7 +114,8 @@ impl Engine for Tensors {
 
     fn vectors(&mut self) -> Result<VectorScorer, TrainingError> {
         let [users, items] = self.recommender.vectors()?;
-        let tensors = self.recommender.tensors()?;
+        // The tables stay where they are: per epoch they would be the most of what is fetched.
+        let tensors = if self.scorer.compress.is_some() { self.recommender.dense_tensors()? } else { Vec::new() };
         for weight in self.scorer.compress.iter_mut().flat_map(Compress::weights) {
             if let Some(tensor) = tensors.iter().find(|tensor| tensor.name == weight.tensor.name) {
                 weight.tensor.values.clone_from(&tensor.values);
@@ -252,7 +253,8 @@ mod tests {
                 let norm = weight.gradient.iter().map(|a| square(*a)).sum::<f64>().sqrt();
                 let pairs = weight.gradient.iter().zip(&found.values);
                 let error = pairs.map(|(a, b)| square(a - b)).sum::<f64>().sqrt();
-                assert!(error <= 1e-4 * norm + 1e-8, "{}: {error} of {norm}, {options:?}", found.name);
+                // Of the last bias it is zero with the softmax, but for rounding.
+                assert!(error <= 1e-4 * norm + 5e-8, "{}: {error} of {norm}, {options:?}", found.name);
             }
         }
     }

@@ -247,6 +247,14 @@ impl Recommender {
     pub fn tensors(&self) -> Result<Vec<NamedTensor>, RecommenderError> {
         guarded(self.device, "giving its weights", || on!(&self.network, network => network.parameters.tensors()))
     }
+
+    /// The weights that are no rows of embedding tables: few, however many entities there are.
+    ///
+    /// # Errors
+    /// [`RecommenderError::Device`] if the device failed.
+    pub fn dense_tensors(&self) -> Result<Vec<NamedTensor>, RecommenderError> {
+        guarded(self.device, "giving its weights", || on!(&self.network, network => network.parameters.dense_tensors()))
+    }
 }
 
 /// A finished model on a device, for ranking.

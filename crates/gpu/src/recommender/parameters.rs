@@ -1,8 +1,9 @@
 //! All weights in two tensors, so that Adam is a handful of launches: the
 //! embedding tables one below the other, and everything else end to end.
 //!
-//! Adam is dense over the tables. For a row without a gradient that is what the
-//! processor does too: its moments decay and it still moves.
+//! Adam is dense over the tables: in each step the moments of a row without a
+//! gradient decay and it moves on. The processor gives the same, but later: its
+//! rows make up for the steps they were left out of when they are next read.
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{IndexingUpdateOp, Tensor};
@@ -164,6 +165,19 @@ impl<B: Backend> Parameters<B> {
             values: values(slot),
         };
         Ok(self.names.iter().map(named).collect())
+    }
+
+    /// Every weight that is no row of a table, by name.
+    pub(super) fn dense_tensors(&self) -> Result<Vec<NamedTensor>, RecommenderError> {
+        let dense = read(self.dense.values.clone())?;
+        let of_place = |place: &Place| dense[place.start..][..place.shape[0] * place.shape[1]].to_vec();
+        let named = self.names.iter().filter_map(|(name, shape, slot)| match slot {
+            Slot::Rows(..) => None,
+            Slot::Dense(place) => {
+                Some(NamedTensor { name: name.clone(), shape: shape.clone(), values: of_place(place) })
+            }
+        });
+        Ok(named.collect())
     }
 
     /// Every weight by name.
