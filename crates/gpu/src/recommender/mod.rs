@@ -9,6 +9,7 @@
 mod network;
 mod ops;
 mod parameters;
+mod product;
 mod ranking;
 mod scorer;
 mod segments;

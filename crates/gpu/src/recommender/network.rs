@@ -5,7 +5,7 @@ use burn::tensor::backend::Backend;
 
 use super::ops::{Activation, indices, read};
 use super::parameters::{Parameters, Place};
-use super::scorer::{Compress, activate, squares_and_sums};
+use super::scorer::{Compress, Folded, Hidden, activate, squares_and_sums};
 use super::segments::Segments;
 use super::tower::Tower;
 use super::{Batch, Loss, NamedTensor, Outcome, RecommenderError, Settings, Side};
@@ -38,7 +38,7 @@ struct Scored<B: Backend> {
     /// `[positives, vector]` and `[pairs, vector]`
     users: Tensor<B, 2>,
     items: Tensor<B, 2>,
-    hidden: Option<(super::scorer::Folded<B>, super::scorer::Hidden<B>)>,
+    hidden: Option<(Folded<B>, Tensor<B, 2>, Hidden<B>)>,
 }
 
 impl<B: Backend> Network<B> {
@@ -94,14 +94,22 @@ impl<B: Backend> Network<B> {
         let Some(compress) = &self.compress else {
             return Scored { out: products, users: own, items: theirs, hidden: None };
         };
-        let of_users = squares_and_sums(users).select(0, pair_users).unsqueeze_dim::<3>(1);
-        let of_users = of_users.expand([positives, width, 2]).reshape([positives * width, 2]);
-        let of_items = squares_and_sums(items).select(0, pair_items);
-        let numbers = Tensor::cat(vec![of_users, products.reshape([positives * width, 1]), of_items], 1);
+        let pairs = positives * width;
         let folded = compress.fold(&self.parameters);
-        let hidden = compress.forward(&self.parameters, &folded, numbers);
+        let (of_users, of_items) = (squares_and_sums(users), squares_and_sums(items));
+        let share = |side, numbers: &Tensor<B, 2>| compress.share(&self.parameters, &folded, side, numbers.clone());
+        let (from_users, from_items) = (share(0, &of_users), share(1, &of_items));
+        let layer = from_users.dims()[1];
+        let products = products.reshape([pairs, 1]);
+        let first = from_items.select(0, pair_items.clone()) + products.clone() * folded.row(2);
+        let first =
+            first.reshape([positives, width, layer]) + from_users.select(0, pair_users.clone()).unsqueeze_dim::<3>(1);
+        let hidden = compress.forward(&self.parameters, first.reshape([pairs, layer]));
         let out = hidden.out.clone().reshape([positives, width]);
-        Scored { out, users: own, items: theirs, hidden: Some((folded, hidden)) }
+        let of_users = of_users.select(0, pair_users).unsqueeze_dim::<3>(1);
+        let of_users = of_users.expand([positives, width, 2]).reshape([pairs, 2]);
+        let numbers = Tensor::cat(vec![of_users, products, of_items.select(0, pair_items)], 1);
+        Scored { out, users: own, items: theirs, hidden: Some((folded, numbers, hidden)) }
     }
 
     /// Keeps the loss and the range of the scores; the gradient of the scores.
@@ -132,7 +140,9 @@ impl<B: Backend> Network<B> {
                 (sum, weights.slice([0..positives, 1..width]) / total * slope)
             }
         };
-        self.pending.push(Tensor::cat(vec![sum, scores.clone().min(), scores.max()], 0));
+        // By rows first: over all at once is the work of one of a GPU's processors.
+        let range = [scores.clone().min_dim(1).min(), scores.max_dim(1).max()];
+        self.pending.push(Tensor::cat([vec![sum], range.to_vec()].concat(), 0));
         Tensor::cat(vec![others.clone().sum_dim(1).neg(), others], 1)
     }
 
@@ -146,8 +156,8 @@ impl<B: Backend> Network<B> {
     ) -> [Tensor<B, 2>; 2] {
         let [positives, width] = gradient.dims();
         let (pairs, vector) = (positives * width, scored.users.dims()[1]);
-        let numbers = scored.hidden.zip(self.compress.as_ref()).map(|((folded, hidden), compress)| {
-            compress.backward(&self.parameters, &folded, hidden, gradient.clone().reshape([pairs]), dense)
+        let numbers = scored.hidden.zip(self.compress.as_ref()).map(|((folded, numbers, hidden), compress)| {
+            compress.backward(&self.parameters, &folded, (numbers, hidden), gradient.clone().reshape([pairs]), dense)
         });
         let column = |at: usize| numbers.as_ref().map(|numbers| numbers.clone().slice([0..pairs, at..at + 1]));
         let products = column(2).unwrap_or_else(|| gradient.reshape([pairs, 1]));

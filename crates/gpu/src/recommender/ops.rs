@@ -6,6 +6,7 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{IndexingUpdateOp, Int, Tensor, TensorData};
 
 use super::RecommenderError;
+use super::product::product;
 
 /// PyTorch's epsilon in layer normalisation.
 const EPSILON: f32 = 1e-5;
@@ -69,13 +70,7 @@ impl<B: Backend> Normalized<B> {
 /// # Shapes
 /// `x` `[rows, in]`, `weight` `[out, in]`, `bias` `[out]`.
 pub(super) fn linear<B: Backend>(x: Tensor<B, 2>, weight: Tensor<B, 2>, bias: Tensor<B, 1>) -> Tensor<B, 2> {
-    x.matmul(weight.transpose()) + bias.unsqueeze()
-}
-
-/// The sum of all rows, `[width]`.
-pub(super) fn sum_rows<B: Backend>(x: Tensor<B, 2>) -> Tensor<B, 1> {
-    let width = x.dims()[1];
-    x.sum_dim(0).reshape([width])
+    product(x, weight.transpose()) + bias.unsqueeze()
 }
 
 pub(super) fn indices<B: Backend>(values: &[u32], device: &B::Device) -> Tensor<B, 1, Int> {

@@ -6,6 +6,7 @@ use burn::tensor::{Int, Tensor};
 
 use super::ops::{Activation, indices, marks, matrix, read, read_places};
 use super::parameters::Parameters;
+use super::product::product;
 use super::scorer::{Compress, Folded, activate, squares_and_sums};
 use super::{Count, NamedTensor, Ranking, RecommenderError, Target};
 
@@ -24,12 +25,13 @@ pub(super) struct Prepared<B: Backend> {
     device: B::Device,
 }
 
-/// Dot compress, its folded weights, and the squares and sums of users and items.
+/// Dot compress, its folded weights, and what users and items bring to its first layer.
 #[derive(Debug)]
 struct Folding<B: Backend> {
     compress: Compress,
     folded: Folded<B>,
-    numbers: [Tensor<B, 2>; 2],
+    /// Of the first layer: `[users, hidden]` and `[items, hidden]`.
+    shares: [Tensor<B, 2>; 2],
 }
 
 impl<B: Backend> Prepared<B> {
@@ -50,8 +52,10 @@ impl<B: Backend> Prepared<B> {
         let activation = if marked("scorer.relu") { Activation::Relu } else { Activation::Gelu };
         let folding = |_: &NamedTensor| -> Result<Folding<B>, RecommenderError> {
             let compress = Compress::new(&parameters, activation)?;
-            let numbers = [squares_and_sums(&users), squares_and_sums(&items)];
-            Ok(Folding { folded: compress.fold(&parameters), compress, numbers })
+            let folded = compress.fold(&parameters);
+            let share = |side, of| compress.share(&parameters, &folded, side, squares_and_sums(of));
+            let shares = [share(0, &users), share(1, &items)];
+            Ok(Folding { compress, folded, shares })
         };
         let compress = find("scorer.compress.weight").map(folding).transpose()?;
         Ok(Self { users, items, activated: marked("scorer.gelu"), parameters, compress, device })
@@ -67,14 +71,15 @@ impl<B: Backend> Prepared<B> {
     fn scores(&self, users: &[u32]) -> Tensor<B, 2> {
         let picked = indices(users, &self.device);
         let (rows, columns) = (users.len(), self.items.dims()[0]);
-        let mut out = self.users.clone().select(0, picked.clone()).matmul(self.items.clone().transpose());
-        if let Some(Folding { compress, folded, numbers }) = &self.compress {
-            let pairs = rows * columns;
-            let spread = |of: Tensor<B, 3>| of.expand([rows, columns, 2]).reshape([pairs, 2]);
-            let of_users = spread(numbers[0].clone().select(0, picked).unsqueeze_dim(1));
-            let of_items = spread(numbers[1].clone().unsqueeze_dim(0));
-            let all = Tensor::cat(vec![of_users, out.reshape([pairs, 1]), of_items], 1);
-            out = compress.forward(&self.parameters, folded, all).out.reshape([rows, columns]);
+        let mut out = product(self.users.clone().select(0, picked.clone()), self.items.clone().transpose());
+        if let Some(Folding { compress, folded, shares: [of_users, of_items] }) = &self.compress {
+            let layer = of_items.dims()[1];
+            let products = out.reshape([rows * columns, 1]) * folded.row(2);
+            let first = products.reshape([rows, columns, layer])
+                + of_items.clone().unsqueeze_dim::<3>(0)
+                + of_users.clone().select(0, picked).unsqueeze_dim::<3>(1);
+            let first = first.reshape([rows * columns, layer]);
+            out = compress.forward(&self.parameters, first).out.reshape([rows, columns]);
         }
         let scores = activate(out, self.activated);
         let finite = scores.clone().abs().lower_elem(f32::INFINITY);

@@ -8,8 +8,9 @@ use burn::tensor::activation::gelu;
 use burn::tensor::backend::Backend;
 
 use super::RecommenderError;
-use super::ops::{Activation, Normalized, linear, sum_rows};
+use super::ops::{Activation, Normalized, linear};
 use super::parameters::{Parameters, Place};
+use super::product::{product, product_over_rows, sum_rows};
 use super::tower::{layer, layer_gradients};
 
 /// The weights of dot compress.
@@ -34,11 +35,18 @@ pub(super) struct Folded<B: Backend> {
 
 /// What the way back needs.
 pub(super) struct Hidden<B: Backend> {
-    numbers: Tensor<B, 2>,
     normalized: [Normalized<B>; 2],
     shifted: [Tensor<B, 2>; 2],
     /// What the MLP gives, `[pairs]`.
     pub(super) out: Tensor<B, 1>,
+}
+
+impl<B: Backend> Folded<B> {
+    /// What the number at `at` of a pair is multiplied with: `[1, hidden]`.
+    pub(super) fn row(&self, at: usize) -> Tensor<B, 2> {
+        let hidden = self.factors.dims()[1];
+        self.factors.clone().slice([at..at + 1, 0..hidden])
+    }
 }
 
 impl Compress {
@@ -62,7 +70,7 @@ impl Compress {
         let first = parameters.matrix(self.layers[0][0]);
         let [hidden, width] = first.dims();
         let halves = [first.clone().slice([0..hidden, 0..width / 2]), first.slice([0..hidden, width / 2..width])];
-        let [users, items] = [0, 1].map(|half: usize| compress.clone().matmul(halves[half].clone().transpose()));
+        let [users, items] = [0, 1].map(|half: usize| product(compress.clone(), halves[half].clone().transpose()));
         let row = |of: &Tensor<B, 2>, at: usize| of.clone().slice([at..at + 1, 0..hidden]);
         let factors = Tensor::cat(
             vec![row(&users, 0), row(&users, 2), row(&users, 1) + row(&items, 0), row(&items, 1), row(&items, 2)],
@@ -71,21 +79,36 @@ impl Compress {
         Folded { factors, halves, compress }
     }
 
-    /// The MLP for pairs.
+    /// What each of two sides (0 users, 1 items) brings to the first layer of all
+    /// its pairs, from its squares and sums; the users' bring the bias.
+    ///
+    /// Multiplied and added number by number: a matrix product with five numbers
+    /// in a row would lose bits on tensor cores, and gain nothing.
     ///
     /// # Shapes
-    /// `numbers` `[pairs, 5]`.
-    pub(super) fn forward<B: Backend>(
+    /// `numbers` `[rows, 2]`, the result `[rows, hidden]`.
+    pub(super) fn share<B: Backend>(
         &self,
         parameters: &Parameters<B>,
         folded: &Folded<B>,
+        side: usize,
         numbers: Tensor<B, 2>,
-    ) -> Hidden<B> {
-        let pairs = numbers.dims()[0];
+    ) -> Tensor<B, 2> {
+        let (rows, first) = (numbers.dims()[0], 3 * side);
+        let column = |at: usize| numbers.clone().slice([0..rows, at..at + 1]);
+        let both = column(0) * folded.row(first) + column(1) * folded.row(first + 1);
+        if side == 0 { both + parameters.vector(self.layers[0][1]).unsqueeze() } else { both }
+    }
+
+    /// The MLP for pairs, from the first layer of each.
+    ///
+    /// # Shapes
+    /// `first` `[pairs, hidden]`.
+    pub(super) fn forward<B: Backend>(&self, parameters: &Parameters<B>, first: Tensor<B, 2>) -> Hidden<B> {
+        let pairs = first.dims()[0];
         let shift = |normalized: &Normalized<B>, [factor, shift]: [Place; 2]| {
             normalized.rows.clone() * parameters.vector(factor).unsqueeze() + parameters.vector(shift).unsqueeze()
         };
-        let first = numbers.clone().matmul(folded.factors.clone()) + parameters.vector(self.layers[0][1]).unsqueeze();
         let first = Normalized::of(first);
         let first_shifted = shift(&first, self.norms[0]);
         let through =
@@ -94,16 +117,16 @@ impl Compress {
         let second_shifted = shift(&second, self.norms[1]);
         let last = self.activation.apply(second_shifted.clone()) * parameters.matrix(self.layers[2][0]);
         let out = last.sum_dim(1).reshape([pairs]) + parameters.vector(self.layers[2][1]);
-        Hidden { numbers, normalized: [first, second], shifted: [first_shifted, second_shifted], out }
+        Hidden { normalized: [first, second], shifted: [first_shifted, second_shifted], out }
     }
 
-    /// From the gradient of what the MLP gave to that of the pairs' numbers,
+    /// From the gradient of what the MLP gave to that of the pairs' `numbers`, both
     /// `[pairs, 5]`; those of the weights are put into `dense`.
     pub(super) fn backward<B: Backend>(
         &self,
         parameters: &Parameters<B>,
         folded: &Folded<B>,
-        hidden: Hidden<B>,
+        (numbers, hidden): (Tensor<B, 2>, Hidden<B>),
         gradient: Tensor<B, 1>,
         dense: &mut Vec<(Place, Tensor<B, 1>)>,
     ) -> Tensor<B, 2> {
@@ -121,12 +144,12 @@ impl Compress {
             if depth == 1 {
                 let active = self.activation.apply(hidden.shifted[0].clone());
                 dense.extend(layer_gradients(self.layers[1], &flowing, active));
-                flowing = flowing.matmul(parameters.matrix(self.layers[1][0]));
+                flowing = product(flowing, parameters.matrix(self.layers[1][0]));
             }
         }
         dense.push((self.layers[0][1], sum_rows(flowing.clone())));
-        self.unfold(folded, &hidden.numbers.transpose().matmul(flowing.clone()), dense);
-        flowing.matmul(folded.factors.clone().transpose())
+        self.unfold(folded, &product_over_rows(numbers, flowing.clone()), dense);
+        product(flowing, folded.factors.clone().transpose())
     }
 
     /// From the gradient of the factors to those of the weights they were folded of.
@@ -135,8 +158,9 @@ impl Compress {
         let row = |at: usize| factors.clone().slice([at..at + 1, 0..hidden]);
         let users = Tensor::cat(vec![row(0), row(2), row(1)], 0);
         let items = Tensor::cat(vec![row(2), row(3), row(4)], 0);
-        let compress = users.clone().matmul(folded.halves[0].clone()) + items.clone().matmul(folded.halves[1].clone());
-        let weight = [users, items].map(|half| half.transpose().matmul(folded.compress.clone()));
+        let compress =
+            product(users.clone(), folded.halves[0].clone()) + product(items.clone(), folded.halves[1].clone());
+        let weight = [users, items].map(|half| product(half.transpose(), folded.compress.clone()));
         let weight = Tensor::cat(weight.to_vec(), 1);
         let width = compress.dims()[1];
         dense.push((self.layers[0][0], weight.reshape([hidden * 2 * width])));

@@ -4,8 +4,9 @@
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
-use super::ops::{Activation, Normalized, indices, linear, matrix, sum_rows};
+use super::ops::{Activation, Normalized, indices, linear, matrix};
 use super::parameters::{Parameters, Place};
+use super::product::{product, product_over_rows, sum_rows};
 use super::{RecommenderError, Side};
 
 /// What a tower reads and which weights are its own.
@@ -53,7 +54,7 @@ pub(super) fn layer_gradients<B: Backend>(
     flowing: &Tensor<B, 2>,
     input: Tensor<B, 2>,
 ) -> [(Place, Tensor<B, 1>); 2] {
-    let weight = flowing.clone().transpose().matmul(input);
+    let weight = product_over_rows(flowing.clone(), input);
     let count = weight.dims()[0] * weight.dims()[1];
     [(places[0], weight.reshape([count])), (places[1], sum_rows(flowing.clone()))]
 }
@@ -130,11 +131,11 @@ impl<B: Backend> Tower<B> {
             let normalized = &passed.normalized[depth];
             let active = self.activation.apply(normalized.rows.clone());
             dense.extend(layer_gradients(self.layers[depth + 1], &flowing, active));
-            let before = flowing.matmul(parameters.matrix(self.layers[depth + 1][0]));
+            let before = product(flowing, parameters.matrix(self.layers[depth + 1][0]));
             flowing = normalized.backward(before * self.activation.slope(normalized.rows.clone()));
         }
         dense.extend(layer_gradients(self.layers[0], &flowing, passed.joined));
-        let joined = flowing.matmul(parameters.matrix(self.layers[0][0]));
+        let joined = product(flowing, parameters.matrix(self.layers[0][0]));
         let [count, width] = joined.dims();
         let mut embedded = width;
         if let (Some([text, before]), Some(places)) = (passed.text, self.text_layer) {
