@@ -131,10 +131,30 @@ def clock(device):
     return time.perf_counter()
 
 
-def train(world, model, options, device):
-    """Seconds of each step after the first five."""
+def stepper(world, model, options, device):
+    """A step of Adam on some positives; gives the loss."""
     optimiser = torch.optim.Adam(model.parameters(), lr=2e-5, fused=True)
-    step = torch.compile(model) if options.compile else model
+    forward = torch.compile(model) if options.compile else model
+
+    def step(positives):
+        pairs = sample(world, positives)
+        if device.type == "cuda":
+            # All of a table's rows through the tower would waste little; finding the distinct ones would wait for the GPU.
+            users, user_of, items, item_of = world.all_users, positives[:, 0], world.all_items, pairs
+        else:
+            users, user_of = positives[:, 0].unique(return_inverse=True)
+            items, item_of = pairs.unique(return_inverse=True)
+        loss = forward(world.user_codes[users], world.item_codes[items], world.text[items], user_of, item_of)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        return loss.detach()
+
+    return step
+
+
+def train(world, step, options, device):
+    """Seconds of each step after the first five."""
     order = world.pairs[torch.randperm(len(world.pairs), device=device)]
     total = torch.zeros((), device=device)
     seconds, start = [], 0.0
@@ -145,24 +165,23 @@ def train(world, model, options, device):
                 seconds.append(now - start)
             start = clock(device)
         at = number * options.batch % max(1, len(order) - options.batch)
-        positives = order[at: at + options.batch]
-        pairs = sample(world, positives)
-        if device.type == "cuda":
-            # All of a table's rows through the tower would waste little; finding the distinct ones would wait for the GPU.
-            users, user_of, items, item_of = world.all_users, positives[:, 0], world.all_items, pairs
-        else:
-            users, user_of = positives[:, 0].unique(return_inverse=True)
-            items, item_of = pairs.unique(return_inverse=True)
-        loss = step(world.user_codes[users], world.item_codes[items], world.text[items], user_of, item_of)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
-        total += loss.detach()
+        total += step(order[at: at + options.batch])
     if device.type == "cpu":
         seconds.append(clock(device) - start)
     else:
         seconds = [(clock(device) - start) / options.steps] * options.steps
     return sorted(seconds)[len(seconds) // 2], float(total)
+
+
+def train_whole(world, model, step, options, device, tile):
+    """Seconds of whole epochs with an evaluation after each, as `refrain device --check` times them."""
+    start = clock(device)
+    for _ in range(options.epochs):
+        order = world.pairs[torch.randperm(len(world.pairs), device=device)]
+        for positives in order.split(options.batch):
+            step(positives)
+        evaluate(world, model, tile)
+    return clock(device) - start
 
 
 @torch.no_grad()
@@ -198,6 +217,7 @@ def main():
     parser.add_argument("--interactions", type=int, default=114_000)
     parser.add_argument("--batch", type=int, default=1024)
     parser.add_argument("--steps", type=int, default=30)
+    parser.add_argument("--epochs", type=int, default=0, help="time so many whole epochs, an evaluation after each, too")
     parser.add_argument("--tile", type=int, help="users of an evaluation's tile; 4 on the processor, 256 on a GPU")
     parser.add_argument("--scorers", nargs="+", default=["dot_compress", "dot"], choices=["dot_compress", "dot"])
     parser.add_argument("--no-evaluation", action="store_true")
@@ -209,8 +229,9 @@ def main():
     world.all_users, world.all_items = torch.arange(world.users, device=device), torch.arange(world.items, device=device)
     for scorer in options.scorers:
         model = Model(world, scorer).to(device)
-        step, loss = train(world, model, options, device)
-        print(json.dumps({"what": "step", "scorer": scorer, "seconds": step, "loss": loss, **peak()}), flush=True)
+        step = stepper(world, model, options, device)
+        seconds, loss = train(world, step, options, device)
+        print(json.dumps({"what": "step", "scorer": scorer, "seconds": seconds, "loss": loss, **peak()}), flush=True)
         if options.no_evaluation:
             continue
         cheap = scorer == "dot"
@@ -221,6 +242,9 @@ def main():
             evaluate(world, model, tile)
             seconds = clock(device) - start
         print(json.dumps({"what": "evaluation", "scorer": scorer, "seconds": seconds, "tile": tile, **peak()}), flush=True)
+        if options.epochs:
+            seconds = train_whole(world, model, step, options, device, tile)
+            print(json.dumps({"what": "training", "scorer": scorer, "epochs": options.epochs, "seconds": seconds}), flush=True)
 
 
 main()

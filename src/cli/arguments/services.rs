@@ -10,7 +10,7 @@ use crate::sandbox::FaultKind;
 
 pub(super) const DEVICE_HELP: &str = "\
 The check trains and ranks a small generated split on the processor and on the device, and embeds some texts where the
-weights are on this machine. Exit code 1 if they do not agree. What a GPU needs is in docs/gpu.md.";
+weights are on this machine. It also times a whole training on the device. Exit code 1 if they do not agree. What a GPU needs is in docs/gpu.md.";
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct SandboxArguments {
@@ -76,6 +76,15 @@ pub(in crate::cli) struct DeviceArguments {
     /// The check at the size of the paper's data: minutes where there is no GPU
     #[arg(long, requires = "check")]
     pub(in crate::cli) full: bool,
+    /// What the card can do at most, GFLOP/s and GB/s: then the check says which share of that was reached
+    #[arg(long, value_name = "GFLOPS,GBS", requires = "check", value_parser = parse_limits)]
+    pub(in crate::cli) limits: Option<[f64; 2]>,
+}
+
+fn parse_limits(text: &str) -> Result<[f64; 2], String> {
+    let numbers: Vec<f64> = text.split(',').filter_map(|number| number.trim().parse().ok()).collect();
+    let limits = numbers.try_into().ok().filter(|limits: &[f64; 2]| limits.iter().all(|limit| *limit > 0.0));
+    limits.ok_or_else(|| "give GFLOP/s and GB/s: `67000,4800`".to_owned())
 }
 
 #[derive(Debug, Subcommand)]

@@ -13,7 +13,7 @@ use super::draw::Draw;
 use super::options::{Loss, TrainingOptions};
 use super::sample::Sampler;
 use super::tower::{Category, Features, TextVectors};
-use super::train::{Network, Sides, StepOutcome, TrainingError, engine};
+use super::train::{Epoch, Network, Observer, Sides, StepOutcome, TrainingError, engine, train};
 use super::vectors::VectorScorer;
 use crate::ground::Seed;
 use crate::metrics::{hit, mean, ndcg};
@@ -25,6 +25,9 @@ use crate::table::Table;
 
 /// The length of the check's text vectors.
 const TEXT: usize = 384;
+
+/// Epochs of the whole training that is timed.
+pub const TIMED_EPOCHS: u32 = 5;
 
 /// How large the generated split is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,6 +84,8 @@ pub struct Comparison {
     pub step_bytes: f64,
     /// Multiplications and additions of the ranking.
     pub ranking_flops: f64,
+    /// Seconds of a whole training on the device, [`TIMED_EPOCHS`] epochs with an evaluation after each.
+    pub training_secs: f64,
 }
 
 impl Comparison {
@@ -113,6 +118,17 @@ pub fn check(device: Device, size: CheckSize, epochs: u32) -> Result<Vec<Compari
         .into_iter()
         .map(|(compress, name)| world.compare(device, compress, name, epochs))
         .collect()
+}
+
+/// Nobody follows the training that is timed.
+struct Unwatched;
+
+impl Observer for Unwatched {
+    fn advance(&self, _positives: u64) -> bool {
+        true
+    }
+
+    fn epoch(&self, _epoch: &Epoch) {}
 }
 
 struct World {
@@ -155,8 +171,8 @@ impl World {
         let split = Interactions::of_table(&table).map_err(|error| failed(error.to_string()))?;
         let (users, items) = (split.users.len(), split.items.len());
         let text = Some(TextVectors { width: TEXT, values: draw.normal(items * TEXT, 0.05) });
-        let items = Features { columns: categories(items), text };
-        Ok(Self { split, users: Features { columns: categories(users), text: None }, items })
+        let items = Features { columns: categories(items, [800, 4000]), text };
+        Ok(Self { split, users: Features { columns: categories(users, [8000, 4000]), text: None }, items })
     }
 
     fn compare(
@@ -173,6 +189,7 @@ impl World {
         let own = self.rank(&vectors, Computer::Kernels)?;
         let theirs = self.rank(&vectors, Computer::Tensors(device))?;
         let items = |list: &List| list.iter().map(|(item, _)| *item).collect::<Vec<_>>();
+        let training_secs = self.training_secs(&on_device)?;
         let work = self.work(&options);
         Ok(Comparison {
             scorer,
@@ -185,7 +202,17 @@ impl World {
             step_flops: work[0],
             step_bytes: work[1],
             ranking_flops: work[2],
+            training_secs,
         })
+    }
+
+    /// The training as `train_two_tower` does it. What a device compiles has been compiled by then.
+    fn training_secs(&self, options: &TrainingOptions) -> Result<f64, TrainingError> {
+        let options = TrainingOptions { epochs: TIMED_EPOCHS, patience: None, ..options.clone() };
+        let seed = Seed::of_stage(0, "device check");
+        let started = Instant::now();
+        train(&self.split, &self.users, &self.items, &options, seed, &Unwatched)?;
+        Ok(started.elapsed().as_secs_f64())
     }
 
     /// The training by hand, so that its parts can be timed.
@@ -262,15 +289,16 @@ impl World {
     }
 }
 
-/// Ids, a category with many values and one with few.
-fn categories(count: usize) -> Vec<Category> {
-    let category = |name: &str, kinds: usize| Category {
-        name: name.to_owned(),
-        codes: (0..count).map(|at| (at * 7 % kinds) as u32).collect(),
-        size: kinds,
+/// Ids, and two categories of these sizes or as many values as there are entities;
+/// the sizes are those of `docs/bench/two_tower.py` and `make bench`.
+fn categories(count: usize, [first, second]: [usize; 2]) -> Vec<Category> {
+    let category = |name: &str, size: usize| {
+        let size = size.clamp(1, count.max(1));
+        let codes = (0..count).map(|at| (at * 7 % size) as u32).collect();
+        Category { name: name.to_owned(), codes, size }
     };
     let id = Category { name: "id".to_owned(), codes: (0..count as u32).collect(), size: count };
-    vec![id, category("many", count.clamp(1, 4000)), category("few", 60)]
+    vec![id, category("first", first), category("second", second)]
 }
 
 #[cfg(test)]
@@ -278,10 +306,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_tables_are_as_large_as_those_of_the_peer() {
+        let sizes = |count, sizes| categories(count, sizes).iter().map(|category| category.size).collect::<Vec<_>>();
+        assert_eq!(sizes(8000, [8000, 4000]), [8000, 8000, 4000]);
+        assert_eq!(sizes(6800, [800, 4000]), [6800, 800, 4000]);
+        assert_eq!(sizes(300, [800, 4000]), [300, 300, 300], "none is larger than there are entities");
+    }
+
+    #[test]
     fn tensors_on_the_processor_agree_with_the_kernels() {
         for comparison in check(Device::Cpu, CheckSize::SMALL, 2).unwrap() {
             assert!(comparison.agrees(), "{comparison:?}");
             assert_eq!(comparison.lists, 400);
+            assert!(comparison.training_secs > 0.0);
             assert!(comparison.kernels.metrics[0] > 0.0 && comparison.step_flops > 1e6, "{comparison:?}");
         }
     }

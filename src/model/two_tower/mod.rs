@@ -28,7 +28,7 @@ mod train;
 mod train_tests;
 mod vectors;
 
-pub use check::{CheckSize, Comparison, Measured, check};
+pub use check::{CheckSize, Comparison, Measured, TIMED_EPOCHS, check};
 pub use device::Computer;
 pub(in crate::model) use device::named;
 pub use initial::SELECTED_ON_TEST;
