@@ -97,7 +97,7 @@ impl<B: Backend> Network<B> {
         let pairs = positives * width;
         let folded = compress.fold(&self.parameters);
         let (of_users, of_items) = (squares_and_sums(users), squares_and_sums(items));
-        let share = |side, numbers: &Tensor<B, 2>| compress.share(&self.parameters, &folded, side, numbers.clone());
+        let share = |side, numbers: &Tensor<B, 2>| compress.share(&self.parameters, &folded, side, numbers);
         let (from_users, from_items) = (share(0, &of_users), share(1, &of_items));
         let layer = from_users.dims()[1];
         let products = products.reshape([pairs, 1]);

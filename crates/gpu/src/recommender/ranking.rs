@@ -53,7 +53,7 @@ impl<B: Backend> Prepared<B> {
         let folding = |_: &NamedTensor| -> Result<Folding<B>, RecommenderError> {
             let compress = Compress::new(&parameters, activation)?;
             let folded = compress.fold(&parameters);
-            let share = |side, of| compress.share(&parameters, &folded, side, squares_and_sums(of));
+            let share = |side, of| compress.share(&parameters, &folded, side, &squares_and_sums(of));
             let shares = [share(0, &users), share(1, &items)];
             Ok(Folding { compress, folded, shares })
         };

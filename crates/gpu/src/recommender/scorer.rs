@@ -92,7 +92,7 @@ impl Compress {
         parameters: &Parameters<B>,
         folded: &Folded<B>,
         side: usize,
-        numbers: Tensor<B, 2>,
+        numbers: &Tensor<B, 2>,
     ) -> Tensor<B, 2> {
         let (rows, first) = (numbers.dims()[0], 3 * side);
         let column = |at: usize| numbers.clone().slice([0..rows, at..at + 1]);
